@@ -1,0 +1,46 @@
+"""A line now and then: what is done, the rate, the time left. Reads well in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from .types import Seconds
+
+T = TypeVar("T")
+
+
+def progress(
+    items: Iterable[T],
+    total: int,
+    what: str,
+    unit: str = "utt",
+    size=lambda item: 1,
+    every: Seconds = 5.0,
+) -> Iterator[T]:
+    """Yield `items`; print a line to stderr every `every` seconds and one at the end.
+
+    `size(item)` says how many units one item stands for (a batch of 8 utterances: 8)."""
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += size(item)
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            _report(what, unit, done, total, now - start)
+    _report(what, unit, done, total, time.monotonic() - start)
+
+
+def _report(what: str, unit: str, done: int, total: int, elapsed: Seconds) -> None:
+    rate = done / elapsed if elapsed > 0 else 0.0
+    left = (total - done) / rate if rate > 0 else 0.0
+    print(
+        f"{what}: {done}/{total} {unit} ({rate:.1f} {unit}/s, {elapsed:.0f} s so far, "
+        f"{left:.0f} s left)",
+        file=sys.stderr,
+        flush=True,
+    )
