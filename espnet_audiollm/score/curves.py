@@ -1,0 +1,145 @@
+"""Pictures of numbers: perplexity against WER, and the losses of training runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .results import Results
+
+RESULTS_LINE = re.compile(r"(\d+)epoch results: (.*)")
+SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
+NUMBER = re.compile(r"(?:^|, )loss=([-+.\dnaife]+)")
+COLOURS = ("#0b6e4f", "#c8553d", "#3d5a98", "#8e5572", "#b8860b", "#4f6d7a")
+GREY = "#666666"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss per epoch of one training run, {epoch: loss}."""
+
+    name: str
+    train: dict[int, float]
+    valid: dict[int, float]
+
+
+def read_losses(directory: str | Path) -> Losses:
+    """The losses in a training run's logs: train.log, and train.N.log of the runs before it.
+
+    A resumed run may train an epoch again; the newest line counts. ValueError if there is no log,
+    or no finished epoch in any."""
+    directory = Path(directory)
+    logs = sorted(directory.glob("train*.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        raise ValueError(f"{directory}: there is no train.log; train first (stage 5 or 9)")
+    losses = Losses(directory.name, {}, {})
+    for log in logs:
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _parse(line, losses)
+    if not losses.train and not losses.valid:
+        raise ValueError(f"{directory}: no epoch is finished in {logs[-1].name}; wait for one")
+    return losses
+
+
+def _parse(line: str, losses: Losses) -> None:
+    """Add what ESPnet's reporter says at an epoch's end: "3epoch results: [train] …, [valid] …"."""
+    found = RESULTS_LINE.search(line.rstrip())
+    if not found:
+        return
+    for section, values in SECTION.findall(found.group(2)):
+        number = NUMBER.search(values)
+        if number:
+            getattr(losses, section)[int(found.group(1))] = float(number.group(1))
+
+
+def save(figure, out: IO[bytes]) -> None:
+    figure.savefig(out, format="png", dpi=130, bbox_inches="tight", facecolor="white")
+
+
+def plot_losses(runs: list[Losses]):
+    """One panel for each run; the valid loss decides when to stop, so it is the strong line."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(3, len(runs))
+    rows = -(-len(runs) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, run in zip(panels, runs, strict=False):
+        for values, name, colour in ((run.train, "train", GREY), (run.valid, "valid", COLOURS[0])):
+            epochs = sorted(values)
+            panel.plot(epochs, [values[e] for e in epochs], color=colour, label=name,
+                       marker="o", markersize=3)  # fmt: skip
+        panel.set_title(run.name, fontsize=10)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.legend(frameon=False)
+        _tidy(panel)
+    for panel in panels[len(runs) :]:
+        panel.set_axis_off()
+    for panel in panels[::columns]:
+        panel.set_ylabel("loss")
+    return figure
+
+
+def plot_perplexity(results: Results):
+    """The cascades' curve of perplexity against WER, with the AudioLLM systems across it."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    cascades = [row for row in results.of("cascade") if row.prompt_wer is not None]
+    lines = [row for row in results.rows if row.system.name != "cascade"]
+    styles = dict(zip((row.system.label for row in results.of("audiollm")),
+                      COLOURS[1:] * len(lines), strict=False))  # fmt: skip
+    for row in lines:
+        axes.axhline(row.perplexity.value, label=_legend(row), **_line_style(row, styles))
+    if cascades:
+        wer = [row.prompt_wer for row in cascades]
+        ppl = [row.perplexity.value for row in cascades]
+        ends = [row.perplexity.ci95 for row in cascades]
+        bars = [[p - low for p, (low, _) in zip(ppl, ends, strict=True)],
+                [high - p for p, (_, high) in zip(ppl, ends, strict=True)]]  # fmt: skip
+        axes.errorbar(wer, ppl, bars, color=COLOURS[0], marker="o", capsize=3, label="cascade",
+                      zorder=3)  # fmt: skip
+        axes.set_xlim(0, max(wer) * 1.1 or 1)
+    axes.set_yscale("log")
+    _log_ticks(axes, [row.perplexity.value for row in results.rows], FuncFormatter)
+    axes.set_xlabel("prompt WER of the cascade (%)")
+    axes.set_ylabel("response perplexity (log)")
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _tidy(axes)
+    return figure
+
+
+def _legend(row) -> str:
+    return f"{row.system.label}: {row.perplexity.value:.2f}"
+
+
+def _line_style(row, colours: Mapping[str, str]) -> dict:
+    if row.system.name == "audiollm":
+        return {"color": colours[row.system.label], "linewidth": 1.8}
+    return {"color": GREY, "linestyle": "--" if row.system.name == "reference" else ":"}
+
+
+def _log_ticks(axes, values: list[float], formatter) -> None:
+    """Plain numbers, few enough to read, for a log axis that spans a part of a decade or many."""
+    low, high = min(values), max(values)
+    span = high / low
+    steps = (1, 1.2, 1.5, 2, 3, 5, 7) if span < 8 else (1, 2, 5) if span < 1000 else (1,)
+    ticks = [step * 10**decade for decade in range(0, 12) for step in steps]
+    bottom, top = low * 0.93, high * 1.15
+    axes.set_ylim(bottom, top)
+    axes.set_yticks([tick for tick in ticks if bottom <= tick <= top], minor=False)
+    axes.yaxis.set_major_formatter(formatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(formatter(lambda *_: ""))
+
+
+def _tidy(axes) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

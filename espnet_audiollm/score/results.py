@@ -1,0 +1,160 @@
+"""All numbers of a test set: from system directories to the rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from .bootstrap import RESAMPLES
+from .perplexity import Perplexity, PerplexityTable, compare
+from .success import SuccessCount, count, count_by_category, judge, read_answers
+from .systems import NAMES, References, System, check_system
+from .tables import check_same_ids
+from .wer import WordErrors, word_errors
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What the systems are scored against, besides the reference responses."""
+
+    __test__ = False  # not a test case of pytest
+
+    name: str
+    references: References
+    texts: dict[str, str] | None = None  # transcripts. None: the test set has none
+    answers: dict[str, str] | None = None  # None: success cannot be judged
+    categories: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    system: System
+    perplexity: Perplexity
+    word_errors: WordErrors | None  # None: no transcripts to count them on
+    verdicts: dict[str, bool] | None  # {id: success}. None: not judged
+    by_category: dict[str, SuccessCount]  # empty when not judged, or without categories
+
+    @property
+    def prompt_wer(self) -> float | None:
+        """%: counted here if we can, else what stage 10 was told. None: no text prompt."""
+        return self.word_errors.rate if self.word_errors else self.system.prompt_wer
+
+    @property
+    def success(self) -> SuccessCount | None:
+        return count(self.verdicts) if self.verdicts else None
+
+
+@dataclass(frozen=True)
+class Results:
+    test_set: TestSet
+    rows: tuple[Row, ...]  # reference, cascades by WER, audiollm, no_prompt
+    comparison: PerplexityTable  # of the rows, in their order
+
+    def of(self, name: str) -> list[Row]:
+        return [row for row in self.rows if row.system.name == name]
+
+    def p_value(self, a: Row, b: Row) -> float:
+        """Two-sided paired-bootstrap p-value of a difference in perplexity."""
+        return self.comparison.p_value(self.rows.index(a), self.rows.index(b))
+
+    def as_dict(self, recipe: str, llm: str) -> dict:
+        """The object of results.json (its form is fixed in DESIGN.md; extra keys are ours)."""
+        return {
+            "recipe": recipe,
+            "llm": llm,
+            "test_set": self.test_set.name,
+            "systems": [_row_as_dict(row, len(self.test_set.references.ids)) for row in self.rows],
+        }
+
+
+def _row_as_dict(row: Row, num_utts: int) -> dict:
+    success = row.success
+    item = {
+        "name": row.system.name,
+        "label": row.system.label,
+        "prompt_wer": row.prompt_wer,
+        "response_ppl": row.perplexity.value,
+        "response_ppl_ci95": list(row.perplexity.ci95),
+        "success_rate": success.rate if success else None,
+        "num_utts": num_utts,
+        "num_response_tokens": row.perplexity.tokens,
+        "response_nats": row.perplexity.nats,
+    }
+    if row.word_errors:
+        item["word_errors"] = row.word_errors.as_dict()
+    if success:
+        item["success_counts"] = asdict(success)
+        item["success_rate_ci95"] = list(success.ci95)
+        item["success_counts_by_category"] = {k: asdict(v) for k, v in row.by_category.items()}
+    return item
+
+
+def score(
+    test_set: TestSet, systems: Sequence[System], resamples: int = RESAMPLES, seed: int = 0
+) -> Results:
+    """Score `systems` on `test_set`. ValueError where they are not of the same utterances."""
+    _check(test_set, systems)
+    ids = test_set.references.ids
+    judged = None
+    if test_set.answers is not None:
+        judged = read_answers(test_set.answers, ids)
+    scored = [(system, _words(system, test_set), _judge(system, test_set, judged))
+              for system in systems]
+    scored.sort(key=lambda item: _table_order(item[0], item[1]))
+    nats = [np.array([system.nats[id] for id in ids]) for system, _, _ in scored]
+    comparison = compare(nats, test_set.references.tokens_N, resamples, seed)
+    rows = tuple(
+        Row(system, perplexity, words, verdicts, _categories(verdicts, test_set))
+        for (system, words, verdicts), perplexity in zip(
+            scored, comparison.perplexities, strict=True
+        )
+    )
+    return Results(test_set, rows, comparison)
+
+
+def _check(test_set: TestSet, systems: Sequence[System]) -> None:
+    if not systems:
+        raise ValueError(f"{test_set.name}: no system to score; give directories of stage 10")
+    labels = [system.label for system in systems]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ValueError(
+            f"{test_set.name}: {len(twice)} systems have the same label (first: {twice[0]}), so "
+            "their rows could not be told apart; rename them in system.json"
+        )
+    ids = test_set.references.ids
+    stages = "prepare and format this test set again (stages 1, 2)"
+    for what, table in (("text", test_set.texts), ("category", test_set.categories)):
+        if table is not None:
+            check_same_ids(ids, table, f"{test_set.name}: {what}", stages)
+    for system in systems:
+        check_system(system, test_set.references)
+
+
+def _words(system: System, test_set: TestSet) -> WordErrors | None:
+    if system.hyp is None or test_set.texts is None:
+        return None
+    try:
+        return word_errors(test_set.texts, system.hyp)
+    except ValueError as error:
+        raise ValueError(f"{system.directory} ({system.label}): {error}") from None
+
+
+def _judge(system: System, test_set: TestSet, answers: Mapping | None) -> dict[str, bool] | None:
+    if answers is None or system.responses is None:
+        return None
+    return judge(system.responses, test_set.references.responses, answers)
+
+
+def _categories(verdicts: dict[str, bool] | None, test_set: TestSet) -> dict[str, SuccessCount]:
+    if verdicts is None or test_set.categories is None:
+        return {}
+    return count_by_category(verdicts, test_set.categories)
+
+
+def _table_order(system: System, words: WordErrors | None) -> tuple[int, float]:
+    wer = words.rate if words else system.prompt_wer
+    in_wer_order = system.name == "cascade" and wer is not None
+    return NAMES.index(system.name), wer if in_wer_order else 0.0
