@@ -1,0 +1,157 @@
+"""Batched generation with the frozen LLM: greedy and beam search, from token ids or embeddings.
+
+Used for the responses to transcripts (stage 7) and for answers to audio (stage 10). A row has its
+own limit and leaves the batch when it ends, so short answers do not wait for long ones. The
+sampling settings in the model's generation configuration are not used: results are
+deterministic, and a row's result does not depend on the other rows (up to float rounding).
+"""
+
+# B rows, T positions, K beams, D LLM width, V vocabulary
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..model.llm import LLM
+from ..types import FinishReason
+
+Prompt = Sequence[int] | torch.Tensor  # token ids, or embeddings (T, D) where audio is in it
+
+
+@dataclass(frozen=True)
+class Generated:
+    ids: tuple[int, ...]  # the end-of-turn token included when finish_reason is "stop"
+    finish_reason: FinishReason
+    nats: float  # summed negative log-likelihood of `ids`
+
+
+@torch.inference_mode()
+def generate(
+    llm: LLM, prompts: Sequence[Prompt], max_new_tokens: int | Sequence[int], beam: int = 1
+) -> list[Generated]:
+    """Answer each prompt; the prompts are one batch.
+
+    max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
+    would leave the LLM's context is lowered to what fits.
+
+    Errors (ValueError): an empty prompt, or one that fills the context."""
+    if isinstance(max_new_tokens, int):
+        max_new_tokens = [max_new_tokens] * len(prompts)
+    if len(max_new_tokens) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts, but {len(max_new_tokens)} limits")
+    if not prompts:
+        return []
+    limits = [_fit(llm, i, *row) for i, row in enumerate(zip(prompts, max_new_tokens, strict=True))]
+    rows = [_embed(llm, prompt) for prompt in prompts]
+    return _greedy(llm, rows, limits) if beam == 1 else _beam(llm, rows, limits, beam)
+
+
+class _Decoder:
+    """The LLM with its cache: feed positions, get the next token's log-probabilities.
+
+    Rows are padded on the left, masked, and counted from position 0 each."""
+
+    def __init__(self, llm: LLM, rows: list[torch.Tensor]):
+        from transformers import DynamicCache
+
+        self.model = llm.model
+        self.cache = DynamicCache(config=llm.model.config)
+        self.mask_BT = _left_mask([len(row) for row in rows]).to(rows[0].device)
+        self.embeds_BTD = torch.nn.utils.rnn.pad_sequence(
+            rows, batch_first=True, padding_side="left"
+        )
+
+    def start(self) -> torch.Tensor:
+        """Read the prompts; log-probabilities (B, V) of the first token."""
+        positions_BT = (self.mask_BT.cumsum(1) - 1).clamp_min(0)
+        return self._forward(positions_BT, inputs_embeds=self.embeds_BTD)
+
+    def step(self, ids_B: torch.Tensor) -> torch.Tensor:
+        """Append one token to each row; log-probabilities (B, V) of the next."""
+        self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(ids_B), 1)], dim=1)
+        positions_BT = self.mask_BT.sum(1, keepdim=True) - 1
+        return self._forward(positions_BT, input_ids=ids_B[:, None])
+
+    def select(self, rows: list[int]) -> None:
+        """Keep, drop or repeat rows of the batch."""
+        if rows == list(range(len(self.mask_BT))):
+            return
+        index = torch.tensor(rows, device=self.mask_BT.device)
+        self.mask_BT = self.mask_BT[index]
+        self.cache.batch_select_indices(index)
+
+    def _forward(self, positions_BT: torch.Tensor, **inputs) -> torch.Tensor:
+        out = self.model(
+            **inputs,
+            attention_mask=self.mask_BT,
+            position_ids=positions_BT,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits_BV = out.logits[:, -1]
+        return logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32)).log_softmax(-1)
+
+
+def _greedy(llm: LLM, rows: list[torch.Tensor], limits: list[int]) -> list[Generated]:
+    decoder = _Decoder(llm, rows)
+    eos = set(llm.eos_ids)
+    done: list[Generated | None] = [None] * len(rows)
+    ids: list[list[int]] = [[] for _ in rows]
+    nats = [0.0] * len(rows)
+    alive = list(range(len(rows)))
+    logp_BV = decoder.start()
+    while True:
+        best_B = logp_BV.max(dim=-1)
+        keep = []
+        values = zip(best_B.indices.tolist(), best_B.values.tolist(), strict=True)
+        for place, (row, (token, logp)) in enumerate(zip(alive, values, strict=True)):
+            ids[row].append(token)
+            nats[row] -= logp
+            if token in eos or len(ids[row]) == limits[row]:
+                reason = "stop" if token in eos else "length"
+                done[row] = Generated(tuple(ids[row]), reason, nats[row])
+            else:
+                keep.append(place)
+        if not keep:
+            return done
+        alive = [alive[place] for place in keep]
+        decoder.select(keep)
+        logp_BV = decoder.step(best_B.indices[keep])
+
+
+def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> list[Generated]:
+    raise NotImplementedError
+
+
+def _fit(llm: LLM, row: int, prompt: Prompt, limit: int) -> int:
+    """The row's limit, lowered to what the LLM's context leaves."""
+    context = getattr(llm.model.config, "max_position_embeddings", None) or 2**31
+    if len(prompt) == 0:
+        raise ValueError(f"prompt {row} of the batch is empty")
+    if limit < 1:
+        raise ValueError(f"prompt {row} of the batch may have {limit} new tokens: at least 1")
+    if len(prompt) >= context:
+        raise ValueError(
+            f"prompt {row} of the batch has {len(prompt)} positions, the LLM's context is "
+            f"{context}: leave out long utterances in stage 2 (--max_audio)"
+        )
+    return min(limit, context - len(prompt))
+
+
+def _embed(llm: LLM, prompt: Prompt) -> torch.Tensor:
+    """Embeddings (T, D) of a prompt, on the LLM's device and in its dtype."""
+    table = llm.model.get_input_embeddings()
+    device, dtype = table.weight.device, table.weight.dtype
+    if isinstance(prompt, torch.Tensor) and prompt.is_floating_point():
+        return prompt.to(device, dtype)
+    return table(torch.as_tensor(prompt, dtype=torch.long, device=device))
+
+
+def _left_mask(lengths: list[int]) -> torch.Tensor:
+    """(B, T) of 0 and 1; the ones of a row are its last `length` positions."""
+    longest = max(lengths)
+    return (torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]).long()
