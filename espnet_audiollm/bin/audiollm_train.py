@@ -1,0 +1,25 @@
+"""Alignment with the frozen LLM (stages 8 and 9)."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import user_errors
+
+
+def get_parser():
+    from ..tasks.audiollm import AudioLLMTask
+
+    return AudioLLMTask.get_parser()
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    from ..tasks.audiollm import AudioLLMTask
+
+    AudioLLMTask.main(cmd=argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

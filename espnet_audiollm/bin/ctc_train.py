@@ -1,0 +1,25 @@
+"""CTC pretraining (stages 4 and 5)."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import user_errors
+
+
+def get_parser():
+    from ..tasks.ctc import CTCTask
+
+    return CTCTask.get_parser()
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    from ..tasks.ctc import CTCTask
+
+    CTCTask.main(cmd=argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""A frozen LLM that hears: speech encoder, adapter, and the LLM's own loss on the response.
+
+AudioChatLlama, sections 2.1 and 3.2: the audio's embeddings stand where the user's text would, and
+only what produces them is trained.
+"""
+
+# B batch, N samples, T encoder frames, P audio positions, D LLM width, R response tokens
+
+from __future__ import annotations
+
+import torch
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+from ..data.prompt import AUDIO_SLOT
+from .adapters import Adapter
+from .llm import LLM
+from .response_loss import embed_prompt, response_nats
+from .speech_encoder import SpeechEncoder
+
+
+class AudioLLMESPnetModel(AbsESPnetModel):
+    """The LLM is deliberately no submodule: it is not trained, saved, moved or synchronised.
+
+    A checkpoint names it instead (id and fingerprint of its weights), and loading compares.
+
+    Args:
+        speech_encoder, adapter: what is trained.
+        llm: the frozen LLM, already on its device.
+        prompt: token ids of the training prompt, with one AUDIO_SLOT.
+        packed: lay sequences end to end inside the LLM (False: pad them).
+    """
+
+    def __init__(
+        self,
+        speech_encoder: SpeechEncoder,
+        adapter: Adapter,
+        llm: LLM,
+        prompt: list[int],
+        packed: bool = True,
+    ):
+        super().__init__()
+        if prompt.count(AUDIO_SLOT) != 1:
+            raise ValueError(
+                f"the training prompt has {prompt.count(AUDIO_SLOT)} audio slots; one is needed"
+            )
+        self.speech_encoder, self.adapter = speech_encoder, adapter
+        self.llm, self.prompt, self.packed = llm, prompt, packed
+
+    def forward(self, speech, speech_lengths, response, response_lengths, **kwargs):
+        """Returns the mean nats of a response token, statistics, and the weight (tokens).
+
+        Args:
+            speech: (B, N) samples; speech_lengths: (B,).
+            response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
+                token included; response_lengths: (B,).
+        """
+        audios = self.hear(speech, speech_lengths)
+        prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
+        responses = [r[:n] for r, n in zip(response, response_lengths.tolist(), strict=True)]
+        nats_X = torch.cat(response_nats(self.llm.model, prompts, responses, self.packed))
+        loss = nats_X.mean()
+        stats = {
+            "loss": loss.detach(),
+            "perplexity": loss.detach().exp(),
+            "audio_positions": loss.new_tensor(sum(map(len, audios)) / len(audios)),
+        }
+        return loss, stats, loss.new_tensor(len(nats_X))
+
+    def hear(self, speech, speech_lengths) -> list[torch.Tensor]:
+        """(B, N) samples and (B,) lengths to one (P, D) for each utterance, without padding."""
+        x_BTC, frames_B = self.speech_encoder(speech, speech_lengths)
+        audio_BPD, positions_B = self.adapter(x_BTC, frames_B)
+        return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
+
+    def collect_feats(self, speech, speech_lengths, response, response_lengths, **kwargs):
+        feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
+        return {"feats": feats, "feats_lengths": feats_lengths}
+
+    def get_extra_state(self) -> dict[str, str]:
+        """What a checkpoint says of the LLM it belongs to."""
+        return {"llm": self.llm.name, "llm_fingerprint": self.llm.fingerprint}
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        if state["llm_fingerprint"] != self.llm.fingerprint:
+            raise ValueError(
+                f"this checkpoint was trained with the LLM {state['llm']} "
+                f"({state['llm_fingerprint'][:12]}), but --llm {self.llm.name} has other weights "
+                f"({self.llm.fingerprint[:12]}): give the LLM it was trained with, or train again"
+            )

@@ -1,0 +1,209 @@
+"""A conformer whose output for an utterance does not depend on its batch.
+
+The blocks are those of Gulati et al. (2020) at the sizes of AudioChatLlama (section 3.2): half-step
+feed-forward, self-attention, convolution, half-step feed-forward. What differs from ESPnet's class
+is what batching demands: padding is zeroed before every convolution, lengths come from the true
+lengths, and the convolution module normalises each frame by itself (layer norm, where batch norm
+would mix utterances). Positions are rotary, so attention is torch's fused kernel.
+"""
+
+# B batch, F input frames, T subsampled frames, M input width, D model width, H heads, C channels
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from espnet2.asr.encoder.abs_encoder import AbsEncoder
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .masking import mask_padding, valid_mask
+
+
+class ConvSubsampling(nn.Module):
+    """3 x 3 convolutions of stride 2 over time and frequency, then a linear layer.
+
+    Args:
+        input_width: bands of the filterbank.
+        width: output width D.
+        channels: channels of every convolution; the cost grows with their square.
+        factor: 2, 4 or 8 input frames to one output frame.
+    """
+
+    def __init__(self, input_width: int, width: int, channels: int, factor: int):
+        super().__init__()
+        if factor not in (2, 4, 8):
+            raise ValueError(f"subsampling is {factor}; it can be 2, 4 or 8")
+        self.factor = factor
+        convs, bands, before = [], input_width, 1
+        while factor > 1:
+            convs.append(nn.Conv2d(before, channels, kernel_size=3, stride=2, padding=1))
+            before, bands, factor = channels, (bands + 1) // 2, factor // 2
+        self.convs = nn.ModuleList(convs)
+        self.out = nn.Linear(channels * bands, width)
+
+    def forward(self, x_BFM: torch.Tensor, lengths_B: torch.Tensor):
+        """Returns (B, T, D) and (B,), T = F / factor rounded up at each convolution."""
+        x_BCFM = x_BFM.unsqueeze(1)
+        for conv in self.convs:
+            x_BCFM = F.relu(conv(x_BCFM))
+            lengths_B = (lengths_B + 1) // 2
+            x_BCFM = mask_padding(x_BCFM.transpose(1, 2), lengths_B).transpose(1, 2)
+        return self.out(x_BCFM.transpose(1, 2).flatten(2)), lengths_B
+
+
+class FeedForward(nn.Sequential):
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__(
+            nn.LayerNorm(width),
+            nn.Linear(width, hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, width),
+            nn.Dropout(dropout),
+        )
+
+
+class RotaryPositions(nn.Module):
+    """Rotation angles of every position (Su et al., 2021), computed once a forward pass."""
+
+    def __init__(self, head_width: int):
+        super().__init__()
+        frequencies = 10_000.0 ** (-torch.arange(0, head_width, 2) / head_width)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        steps = torch.arange(longest, device=self.frequencies.device)
+        angles = torch.outer(steps.to(self.frequencies.dtype), self.frequencies).repeat(1, 2)
+        return angles.cos(), angles.sin()
+
+
+def rotate(x_BHTK: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    cos, sin = (a.to(x_BHTK.dtype) for a in angles)
+    first, second = x_BHTK.chunk(2, dim=-1)
+    return x_BHTK * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BTD: torch.Tensor, mask_B11T: torch.Tensor, angles):
+        q, k, v = (
+            self.qkv(self.norm(x_BTD)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
+        heard = F.scaled_dot_product_attention(
+            rotate(q, angles),
+            rotate(k, angles),
+            v,
+            attn_mask=mask_B11T,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return F.dropout(self.out(heard.transpose(1, 2).flatten(2)), self.dropout, self.training)
+
+
+class Convolution(nn.Module):
+    def __init__(self, width: int, kernel: int, dropout: float):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"cnn_module_kernel is {kernel}; it must be odd")
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, 2 * width)
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.inner_norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor):
+        x_BTD = mask_padding(F.glu(self.gate(self.norm(x_BTD))), lengths_B)
+        x_BTD = self.depthwise(x_BTD.transpose(1, 2)).transpose(1, 2)
+        return self.dropout(self.out(F.silu(self.inner_norm(x_BTD))))
+
+
+class ConformerLayer(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int, kernel: int, dropout: float):
+        super().__init__()
+        self.feed_forward1 = FeedForward(width, hidden, dropout)
+        self.attention = SelfAttention(width, heads, dropout)
+        self.convolution = Convolution(width, kernel, dropout)
+        self.feed_forward2 = FeedForward(width, hidden, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x_BTD, lengths_B, mask_B11T, angles):
+        x_BTD = x_BTD + 0.5 * self.feed_forward1(x_BTD)
+        x_BTD = x_BTD + self.attention(x_BTD, mask_B11T, angles)
+        x_BTD = x_BTD + self.convolution(x_BTD, lengths_B)
+        x_BTD = x_BTD + 0.5 * self.feed_forward2(x_BTD)
+        return self.norm(x_BTD)
+
+
+class ConformerEncoder(AbsEncoder):
+    """Filterbanks to (B, T, D), one frame every `subsampling` x 10 ms.
+
+    The option names are ESPnet's where the meaning is the same.
+
+    Args:
+        input_size: filterbank bands M.
+        output_size: width D, a multiple of 2 x attention_heads.
+        attention_heads: heads H.
+        linear_units: inner width of the feed-forward parts.
+        num_blocks: conformer layers.
+        dropout_rate: dropout everywhere.
+        cnn_module_kernel: frames the depthwise convolution spans, odd.
+        subsampling: input frames to one output frame (8: 80 ms).
+        subsampling_channels: channels of the subsampling convolutions (None: output_size).
+        activation_checkpointing: recompute each layer in the backward pass: less memory, more time.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int = 512,
+        attention_heads: int = 8,
+        linear_units: int = 2048,
+        num_blocks: int = 18,
+        dropout_rate: float = 0.1,
+        cnn_module_kernel: int = 11,
+        subsampling: int = 8,
+        subsampling_channels: int | None = None,
+        activation_checkpointing: bool = False,
+    ):
+        super().__init__()
+        if output_size % (2 * attention_heads):
+            raise ValueError(
+                f"output_size {output_size} is not a multiple of 2 x attention_heads "
+                f"({attention_heads})"
+            )
+        self._output_size = output_size
+        self.activation_checkpointing = activation_checkpointing
+        self.subsample = ConvSubsampling(
+            input_size, output_size, subsampling_channels or output_size, subsampling
+        )
+        self.positions = RotaryPositions(output_size // attention_heads)
+        self.dropout = nn.Dropout(dropout_rate)
+        self.layers = nn.ModuleList(
+            ConformerLayer(
+                output_size, attention_heads, linear_units, cnn_module_kernel, dropout_rate
+            )
+            for _ in range(num_blocks)
+        )
+
+    def output_size(self) -> int:
+        return self._output_size
+
+    def forward(self, xs_pad, ilens, prev_states=None, ctc=None):
+        """(B, F, M) and (B,) to (B, T, D), (B,) and None (ESPnet's encoder interface)."""
+        x_BTD, lengths_B = self.subsample(mask_padding(xs_pad, ilens), ilens)
+        x_BTD = self.dropout(x_BTD)
+        mask_B11T = valid_mask(lengths_B, x_BTD.shape[1])[:, None, None]
+        angles = self.positions(x_BTD.shape[1])
+        for layer in self.layers:
+            if self.activation_checkpointing and self.training:
+                x_BTD = checkpoint(layer, x_BTD, lengths_B, mask_B11T, angles, use_reentrant=False)
+            else:
+                x_BTD = layer(x_BTD, lengths_B, mask_B11T, angles)
+        return mask_padding(x_BTD, lengths_B), lengths_B, None

@@ -1,0 +1,82 @@
+"""CTC pretraining of the speech encoder (AudioChatLlama, section 3.2)."""
+
+# B batch, T encoder frames, V pieces (0: blank)
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import nn
+
+from .speech_encoder import SpeechEncoder
+
+BLANK = 0
+
+
+class CTCESPnetModel(AbsESPnetModel):
+    """A speech encoder and a linear layer onto the SentencePiece pieces."""
+
+    def __init__(self, speech_encoder: SpeechEncoder, token_list: list[str]):
+        super().__init__()
+        self.token_list = token_list
+        self.speech_encoder = speech_encoder
+        self.ctc_out = nn.Linear(speech_encoder.output_size(), len(token_list))
+
+    def forward(self, speech, speech_lengths, text, text_lengths, **kwargs):
+        """Returns the mean CTC loss of an utterance (nats), statistics, and the weight B.
+
+        Args:
+            speech: (B, N) samples; speech_lengths: (B,).
+            text: (B, L) piece ids; text_lengths: (B,).
+        """
+        log_posterior_BTV, frames_B = self.log_posteriors(speech, speech_lengths)
+        loss = F.ctc_loss(
+            log_posterior_BTV.transpose(0, 1),
+            text.clamp(min=0),
+            frames_B,
+            text_lengths,
+            blank=BLANK,
+            reduction="sum",
+            zero_infinity=True,
+        ) / len(speech)
+        stats = {"loss": loss.detach(), "piece_error": None}
+        if not self.training:
+            best_BT = log_posterior_BTV.argmax(-1)
+            stats["piece_error"] = piece_error(best_BT, frames_B, text, text_lengths)
+        return loss, stats, loss.new_tensor(len(speech))
+
+    def log_posteriors(self, speech, speech_lengths):
+        """(B, T, V) natural logarithms and (B,) frames."""
+        x_BTD, frames_B = self.speech_encoder(speech, speech_lengths)
+        return self.ctc_out(x_BTD).float().log_softmax(-1), frames_B
+
+    def collect_feats(self, speech, speech_lengths, text, text_lengths, **kwargs):
+        feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
+        return {"feats": feats, "feats_lengths": feats_lengths}
+
+
+def collapse(best_T: list[int]) -> list[int]:
+    """A best path to pieces: repeats joined, blanks dropped."""
+    return [
+        piece
+        for i, piece in enumerate(best_T)
+        if piece != BLANK and (i == 0 or piece != best_T[i - 1])
+    ]
+
+
+def piece_error(best_BT, frames_B, text_BL, lengths_B) -> torch.Tensor:
+    """Edit distance of the greedy pieces over the reference pieces, as a fraction."""
+    import jiwer
+
+    def as_words(ids: list[int]) -> str:
+        return " ".join(map(str, ids))
+
+    rows = zip(
+        best_BT.tolist(), frames_B.tolist(), text_BL.tolist(), lengths_B.tolist(), strict=True
+    )
+    references, hypotheses = [], []
+    for best, frames, text, length in rows:
+        references.append(as_words(text[:length]))
+        hypotheses.append(as_words(collapse(best[:frames])))
+    return torch.tensor(jiwer.wer(references, hypotheses))

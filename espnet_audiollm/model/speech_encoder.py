@@ -1,0 +1,70 @@
+"""Waveform to encoder frames: what CTC pretraining and the alignment have in common.
+
+Both models hold it under the name `speech_encoder`, so that
+`--init_param ctc.pth:speech_encoder:speech_encoder` carries everything over.
+"""
+
+# B batch, N samples, F filterbank frames, T encoder frames, D encoder width
+
+from __future__ import annotations
+
+import torch
+from espnet2.asr.encoder.abs_encoder import AbsEncoder
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
+from espnet2.asr.specaug.abs_specaug import AbsSpecAug
+from espnet2.layers.abs_normalize import AbsNormalize
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from .conformer import ConformerEncoder
+from .masking import mask_padding
+
+
+class SpeechEncoder(nn.Module):
+    """Front end, SpecAugment (training only), normalisation, encoder.
+
+    The encoder may be any of ESPnet's. Ours does not see padding; of the others nothing is known,
+    so outside training they hear one utterance at a time: the output then never depends on the
+    batch.
+    """
+
+    def __init__(
+        self,
+        frontend: AbsFrontend | None,
+        specaug: AbsSpecAug | None,
+        normalize: AbsNormalize | None,
+        encoder: AbsEncoder,
+    ):
+        super().__init__()
+        self.frontend, self.specaug = frontend, specaug
+        self.normalize, self.encoder = normalize, encoder
+
+    def output_size(self) -> int:
+        return self.encoder.output_size()
+
+    def features(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+        """(B, F, M) features before augmentation and normalisation, and (B,) frames."""
+        speech_BN = speech_BN[:, : int(lengths_B.max())]
+        if self.frontend is None:
+            return speech_BN, lengths_B
+        return self.frontend(speech_BN, lengths_B)
+
+    def forward(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+        """Returns (B, T, D) frames, zero where padded, and (B,) numbers of frames."""
+        if self.training or isinstance(self.encoder, ConformerEncoder):
+            return self._encode(speech_BN, lengths_B)
+        alone = [
+            self._encode(speech_N[None, :n], n[None])
+            for speech_N, n in zip(speech_BN, lengths_B, strict=True)
+        ]
+        frames_B = torch.cat([n for _, n in alone])
+        return pad_sequence([x_1TD[0] for x_1TD, _ in alone], batch_first=True), frames_B
+
+    def _encode(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+        x_BFM, frames_B = self.features(speech_BN, lengths_B)
+        if self.specaug is not None and self.training:
+            x_BFM, frames_B = self.specaug(x_BFM, frames_B)
+        if self.normalize is not None:
+            x_BFM, frames_B = self.normalize(x_BFM, frames_B)
+        x_BTD, frames_B, _ = self.encoder(x_BFM, frames_B)
+        return mask_padding(x_BTD[:, : int(frames_B.max())], frames_B), frames_B

@@ -1,0 +1,63 @@
+"""Checkpoints that are whole or absent, and hold nothing but tensors and plain values."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..atomic import atomic_write
+
+State = dict[str, object]
+
+
+def save(state: State, path: Path) -> None:
+    """Write aside, flush to disk, rename."""
+    with atomic_write(path, "wb") as out:
+        torch.save(state, out)
+
+
+def load(path: Path, map_location: str = "cpu") -> State:
+    """Read a checkpoint; no code in it is run.
+
+    Raises ValueError when the file is missing or damaged."""
+    if not Path(path).exists():
+        raise ValueError(f"checkpoint {path} does not exist: run the training stage first")
+    try:
+        with torch.serialization.safe_globals([datetime.timedelta]):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}); "
+            "remove it and train on from an earlier one"
+        ) from error
+
+
+def link(target: str, name: Path) -> None:
+    """Point the symbolic link `name` at its sibling `target`, replacing an older one at once."""
+    aside = name.with_name(f".{name.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    os.replace(aside, name)
+
+
+def average(paths: Sequence[Path]) -> State:
+    """The mean of the weights; what is not a floating-point tensor comes from the first file."""
+    states = [load(path) for path in paths]
+    mean = dict(states[0])
+    for key, first in states[0].items():
+        if isinstance(first, torch.Tensor) and first.is_floating_point():
+            mean[key] = torch.stack([state[key].double() for state in states]).mean(0).to(first)
+    return mean
+
+
+def save_average(epochs: Sequence[int], directory: Path, criterion: str) -> None:
+    """Leave `<criterion>.ave_<n>best.pth` and the link `<criterion>.ave.pth` to it."""
+    name = f"{criterion}.ave_{len(epochs)}best.pth"
+    save(average([directory / f"{e}epoch.pth" for e in epochs]), directory / name)
+    link(name, directory / f"{criterion}.ave.pth")
+    logging.info(f"{name}: mean of epochs {', '.join(map(str, epochs))}")

@@ -1,0 +1,108 @@
+"""The speech encoder's parts by name: `--encoder conformer --encoder_conf output_size=144`.
+
+ESPnet's own classes are reached by their ESPnet names. Each is imported only when it is named:
+importing all of them (`espnet2.tasks.asr`) takes 13 s and tries to fetch dictionaries.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str_or_none
+
+from ..model.adapters import (
+    Adapter,
+    ConvAdapter,
+    CTCCompressAdapter,
+    QFormerAdapter,
+    StackAdapter,
+)
+from ..model.speech_encoder import SpeechEncoder
+
+FRONTENDS = {
+    "fbank": "espnet_audiollm.model.frontend:Filterbank",
+    "default": "espnet2.asr.frontend.default:DefaultFrontend",
+    "huggingface": "espnet2.asr.frontend.huggingface:HuggingFaceFrontend",
+    "s3prl": "espnet2.asr.frontend.s3prl:S3prlFrontend",
+    "whisper": "espnet2.asr.frontend.whisper:WhisperFrontend",
+}
+SPECAUGS = {"specaug": "espnet2.asr.specaug.specaug:SpecAug"}
+NORMALIZERS = {
+    "global_mvn": "espnet2.layers.global_mvn:GlobalMVN",
+    "utterance_mvn": "espnet_audiollm.model.normalize:UtteranceMVN",
+}
+ENCODERS = {
+    "conformer": "espnet_audiollm.model.conformer:ConformerEncoder",
+    "espnet_conformer": "espnet2.asr.encoder.conformer_encoder:ConformerEncoder",
+    "branchformer": "espnet2.asr.encoder.branchformer_encoder:BranchformerEncoder",
+    "e_branchformer": "espnet2.asr.encoder.e_branchformer_encoder:EBranchformerEncoder",
+    "transformer": "espnet2.asr.encoder.transformer_encoder:TransformerEncoder",
+    "wav2vec2": "espnet2.asr.encoder.wav2vec2_encoder:FairSeqWav2Vec2Encoder",
+    "hubert": "espnet2.asr.encoder.hubert_encoder:FairseqHubertEncoder",
+    "whisper": "espnet2.asr.encoder.whisper_encoder:OpenAIWhisperEncoder",
+    "linear": "espnet2.asr.encoder.linear_encoder:LinearEncoder",
+}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "stack": StackAdapter,
+    "conv": ConvAdapter,
+    "ctc_compress": CTCCompressAdapter,
+    "qformer": QFormerAdapter,
+}
+
+
+def get_class(table: dict[str, str], option: str, name: str | None) -> type | None:
+    """The class called `name`; None for None. ValueError: unknown, with what there is."""
+    if name is None:
+        return None
+    if name not in table:
+        raise ValueError(f"--{option} {name}: unknown; choose one of {', '.join(table)}")
+    module, attribute = table[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def build_part(option: str, cls: type, conf: dict, **given):
+    """`cls(**given, **conf)`; a wrong option name is an error that names it."""
+    try:
+        return cls(**given, **conf)
+    except TypeError as error:
+        raise ValueError(f"--{option}_conf {conf}: {error}") from error
+
+
+def add_choice(group, option: str, table: dict, default: str | None) -> None:
+    group.add_argument(
+        f"--{option}",
+        type=str_or_none,
+        default=default,
+        help=f"One of: {', '.join(table)}",
+    )
+    group.add_argument(
+        f"--{option}_conf", action=NestedDictAction, default={}, help=f"Options of the {option}"
+    )
+
+
+def add_speech_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Speech encoder")
+    add_choice(group, "frontend", FRONTENDS, "fbank")
+    add_choice(group, "specaug", SPECAUGS, None)
+    add_choice(group, "normalize", NORMALIZERS, "utterance_mvn")
+    add_choice(group, "encoder", ENCODERS, "conformer")
+
+
+def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:
+    def part(option: str, table: dict, **given):
+        name = getattr(args, option)
+        cls = get_class(table, option, name)
+        return cls and build_part(option, cls, getattr(args, f"{option}_conf"), **given)
+
+    frontend = part("frontend", FRONTENDS)
+    if args.encoder is None:
+        raise ValueError(f"--encoder none: choose one of {', '.join(ENCODERS)}")
+    width = {"input_size": frontend.output_size()} if frontend else {}
+    return SpeechEncoder(
+        frontend=frontend,
+        specaug=part("specaug", SPECAUGS),
+        normalize=part("normalize", NORMALIZERS),
+        encoder=part("encoder", ENCODERS, **width),
+    )

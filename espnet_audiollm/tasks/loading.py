@@ -1,0 +1,46 @@
+"""From an experiment directory to a model, strictly."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+import yaml
+
+from . import checkpoints
+
+
+def read_token_list(path: str | Path) -> list[str]:
+    if not Path(path).exists():
+        raise ValueError(f"--token_list {path} does not exist: run stage 3 first")
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def read_config(directory: str | Path) -> argparse.Namespace:
+    """The options that the model in `directory` was trained with (its config.yaml)."""
+    path = Path(directory) / "config.yaml"
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: {directory} is not a trained experiment")
+    return argparse.Namespace(**yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def load_weights(model: torch.nn.Module, path: str | Path, device: str = "cpu") -> None:
+    """Every key must be there and fit; ValueError otherwise: how many, the first, the next step."""
+    state = checkpoints.load(Path(path), map_location=device)
+    ours = {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+    theirs = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+    missing, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    misfits = [
+        f"{k} is {tuple(theirs[k].shape)}, not {tuple(ours[k].shape)}"
+        for k in sorted(ours.keys() & theirs.keys())
+        if theirs[k].shape != ours[k].shape
+    ]
+    if missing or unknown or misfits:
+        first = (misfits + missing + unknown)[0]
+        raise ValueError(
+            f"{path} belongs to another configuration: {len(missing)} weights are missing, "
+            f"{len(unknown)} unknown, {len(misfits)} of another shape (first: {first}); "
+            "use the config.yaml beside the checkpoint"
+        )
+    model.load_state_dict(state)

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from espnet_audiollm.model.adapters import (
+    ConvAdapter,
+    CTCCompressAdapter,
+    QFormerAdapter,
+    StackAdapter,
+)
+
+ALL = [
+    (StackAdapter, dict(stack=3)),
+    (ConvAdapter, dict(stride=2)),
+    (CTCCompressAdapter, dict(num_pieces=5)),
+    (QFormerAdapter, dict(window=4, queries=2, heads=2)),
+]
+
+
+@pytest.mark.parametrize(("adapter_class", "options"), ALL)
+def test_padding_does_not_matter(adapter_class, options):
+    torch.manual_seed(0)
+    adapter = adapter_class(encoder_width=6, llm_width=10, **options).double().eval()
+    x_BTC, lengths_B = torch.randn(3, 11, 6, dtype=torch.float64), torch.tensor([11, 7, 2])
+    x_BTC = x_BTC.requires_grad_()  # the padded positions hold garbage on purpose
+    out_BPD, positions_B = adapter(x_BTC, lengths_B)
+    assert positions_B.max() == out_BPD.shape[1]
+    for i, n in enumerate(lengths_B.tolist()):
+        alone, positions = adapter(x_BTC[i : i + 1, :n], lengths_B[i : i + 1])
+        assert positions.item() == positions_B[i].item() > 0
+        torch.testing.assert_close(out_BPD[i, : positions_B[i]], alone[0])
+        assert not out_BPD[i, positions_B[i] :].any()
+    out_BPD.square().sum().backward()
+    assert not x_BTC.grad[1, 7:].any() and not x_BTC.grad[2, 2:].any()
+    assert x_BTC.grad[1, :7].any()
+
+
+def test_stacking_rounds_up():
+    adapter = StackAdapter(encoder_width=6, llm_width=10, stack=4)
+    out, lengths = adapter(torch.zeros(2, 9, 6), torch.tensor([9, 4]))
+    assert out.shape == (2, 3, 10)  # ceil(9 / 4)
+    assert lengths.tolist() == [3, 1]
+
+
+def test_stacking_joins_neighbours():
+    adapter = StackAdapter(encoder_width=1, llm_width=1, stack=2)
+    with torch.no_grad():
+        adapter.project.weight.copy_(torch.tensor([[1.0, 10.0]]))
+        adapter.project.bias.zero_()
+    out, _ = adapter(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([3]))
+    assert out.flatten().tolist() == [21.0, 3.0]  # 1 + 10 x 2; 3 + 10 x padding
+
+
+def ctc_compress(drop_blanks=True):
+    """Width 3, posterior = the frame itself, output = the frame itself."""
+    adapter = CTCCompressAdapter(3, 3, num_pieces=3, drop_blanks=drop_blanks)
+    with torch.no_grad():
+        for layer in (adapter.ctc_out, adapter.project):
+            layer.weight.copy_(torch.eye(3))
+            layer.bias.zero_()
+    return adapter
+
+
+FRAMES = torch.tensor([[[9.0, 0, 0], [0, 5, 0], [0, 7, 0], [9, 0, 0], [0, 0, 2]]])
+
+
+def test_runs_are_averaged_and_blanks_dropped():
+    out, lengths = ctc_compress()(FRAMES, torch.tensor([5]))
+    assert lengths.tolist() == [2]
+    assert out[0].tolist() == [[0, 6, 0], [0, 0, 2]]
+
+
+def test_blanks_can_be_kept():
+    out, lengths = ctc_compress(drop_blanks=False)(FRAMES, torch.tensor([5]))
+    assert lengths.tolist() == [4]
+
+
+def test_all_blank_keeps_one_position():
+    out, lengths = ctc_compress()(FRAMES[:, :1], torch.tensor([1]))
+    assert lengths.tolist() == [1]
+    assert out[0].tolist() == [[9, 0, 0]]
+
+
+def test_the_ctc_layer_is_not_trained():
+    assert not any(p.requires_grad for p in ctc_compress().ctc_out.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StackAdapter(4, 4, stack=0), "stack is 0"),
+        (lambda: CTCCompressAdapter(4, 4), "num_pieces is 0"),
+    ],
+)
+def test_impossible_options_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,116 @@
+"""What an utterance becomes must not depend on what it is batched with."""
+
+import pytest
+import torch
+from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
+from tiny import noise, tiny_encoder
+
+from espnet_audiollm.model.conformer import ConvSubsampling
+from espnet_audiollm.model.frontend import Filterbank
+from espnet_audiollm.model.normalize import UtteranceMVN
+from espnet_audiollm.model.speech_encoder import SpeechEncoder
+
+LENGTHS = (16_000, 4_321, 9_999, 700)
+
+
+def assert_alone_equals_batched(encoder, train, lengths=LENGTHS):
+    encoder.train(train)
+    speech_BN, lengths_B = noise(*lengths)
+    batched_BTD, frames_B = encoder(speech_BN, lengths_B)
+    for i, n in enumerate(lengths):
+        alone_1TD, frames_1 = encoder(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
+        assert frames_1.item() == frames_B[i].item() == alone_1TD.shape[1]
+        torch.testing.assert_close(batched_BTD[i, : frames_B[i]], alone_1TD[0])
+        assert not batched_BTD[i, frames_B[i] :].any()
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("subsampling", [2, 4, 8])
+def test_conformer_does_not_see_its_batch(train, subsampling):
+    assert_alone_equals_batched(tiny_encoder(subsampling=subsampling), train)
+
+
+def test_normalisation_does_not_see_the_batch():
+    encoder = tiny_encoder()
+    encoder.normalize = UtteranceMVN(norm_vars=True)
+    assert_alone_equals_batched(encoder, train=False)
+
+
+def test_normalised_frames_have_mean_zero_and_variance_one():
+    x_BFM, lengths_B = torch.randn(2, 9, 80, dtype=torch.float64) * 3 + 5, torch.tensor([9, 4])
+    y_BFM, _ = UtteranceMVN(norm_vars=True)(x_BFM, lengths_B)
+    short = y_BFM[1, :4]
+    torch.testing.assert_close(short.mean(0), torch.zeros(80).double())
+    torch.testing.assert_close(short.var(0, correction=0), torch.ones(80).double())
+
+
+def test_espnet_encoder_does_not_see_its_batch_in_inference():
+    torch.manual_seed(0)
+    branchformer = EBranchformerEncoder(
+        80,
+        output_size=16,
+        attention_heads=2,
+        linear_units=16,
+        cgmlp_linear_units=32,
+        num_blocks=1,
+        attention_layer_type="selfattn",
+        pos_enc_layer_type="abs_pos",
+    )
+    encoder = SpeechEncoder(Filterbank(), None, None, branchformer).double()
+    assert_alone_equals_batched(encoder, train=False, lengths=(16_000, 4_321, 9_999))
+
+
+def test_gradients_do_not_see_the_batch():
+    encoder = tiny_encoder()
+    speech_BN, lengths_B = noise(*LENGTHS)
+
+    def gradients(batches):
+        encoder.zero_grad()
+        for speech, lengths in batches:
+            encoder(speech, lengths)[0].square().sum().backward()
+        return [p.grad.clone() for p in encoder.parameters()]
+
+    together = gradients([(speech_BN, lengths_B)])
+    alone = gradients(
+        [(speech_BN[i : i + 1, :n], lengths_B[i : i + 1]) for i, n in enumerate(LENGTHS)]
+    )
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_eighty_milliseconds_a_frame():
+    encoder = tiny_encoder()
+    _, frames = encoder(*noise(160 * 799 + 400))  # 800 filterbank frames: 8 s
+    assert frames.tolist() == [100]
+
+
+@pytest.mark.parametrize(
+    ("factor", "frames", "expected"), [(8, 9, 2), (8, 8, 1), (4, 9, 3), (2, 9, 5), (8, 1, 1)]
+)
+def test_subsampling_rounds_up(factor, frames, expected):
+    subsampling = ConvSubsampling(80, 6, channels=2, factor=factor)
+    out, lengths = subsampling(torch.zeros(1, frames, 80), torch.tensor([frames]))
+    assert out.shape == (1, expected, 6)
+    assert lengths.tolist() == [expected]
+
+
+def test_filterbank_counts_whole_windows():
+    # 400 + 160 samples: windows at 0 and 160; one sample less: only the first.
+    frontend = Filterbank()
+    assert frontend(*noise(560, 559, dtype=torch.float32))[1].tolist() == [2, 1]
+
+
+def test_a_tone_is_loudest_in_its_band():
+    rate, hertz = 16_000, 1_000.0
+    tone = torch.sin(2 * torch.pi * hertz * torch.arange(rate) / rate)[None]
+    mel = Filterbank()(tone, torch.tensor([rate]))[0].mean((0, 1))
+    bands = Filterbank().mel * torch.fft.rfftfreq(512, 1 / rate)[:, None]
+    centres = bands.sum(0) / Filterbank().mel.sum(0)
+    assert abs(centres[mel.argmax()] - hertz) < 40  # Hz: within half a band
+
+
+def test_activation_checkpointing_changes_nothing():
+    speech_BN, lengths_B = noise(*LENGTHS)
+    plain = tiny_encoder().train()
+    recomputed = tiny_encoder(activation_checkpointing=True).train()
+    torch.testing.assert_close(plain(speech_BN, lengths_B)[0], recomputed(speech_BN, lengths_B)[0])
