@@ -34,10 +34,13 @@ def generate(
 ) -> list[Generated]:
     """Answer each prompt; the prompts are one batch.
 
+    beam: 1 is greedy; else that many hypotheses, the best by log-probability per token.
     max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
     would leave the LLM's context is lowered to what fits.
 
     Errors (ValueError): an empty prompt, or one that fills the context."""
+    if beam < 1:
+        raise ValueError(f"a beam of {beam}: at least 1")
     if isinstance(max_new_tokens, int):
         max_new_tokens = [max_new_tokens] * len(prompts)
     if len(max_new_tokens) != len(prompts):
@@ -123,8 +126,70 @@ def _greedy(llm: LLM, rows: list[torch.Tensor], limits: list[int]) -> list[Gener
         logp_BV = decoder.step(best_B.indices[keep])
 
 
+@dataclass
+class _Search:
+    """Beam search of one row. A hypothesis is its ids and their summed log-probability."""
+
+    beam: int
+    limit: int
+    eos: frozenset[int]
+    alive: list[tuple[tuple[int, ...], float]]
+    ended: list[Generated]
+    over: bool = False
+
+    def advance(self, logp_KV: torch.Tensor) -> list[int]:
+        """Extend the living hypotheses; the index of the parent of each that lives on."""
+        scores_K = logp_KV.new_tensor([score for _, score in self.alive])
+        total = (scores_K[:, None] + logp_KV).flatten()
+        best = total.topk(min(2 * self.beam, len(total)))  # K of these may be ends of turns
+        alive, parents = [], []
+        candidates = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        for rank, (place, score) in enumerate(candidates):
+            parent, token = divmod(place, logp_KV.shape[1])
+            ids = (*self.alive[parent][0], token)
+            if token in self.eos or len(ids) == self.limit:
+                if rank < self.beam:
+                    reason = "stop" if token in self.eos else "length"
+                    self.ended.append(Generated(ids, reason, -score))
+            elif len(alive) < self.beam:
+                alive.append((ids, score))
+                parents.append(parent)
+        self.ended = sorted(self.ended, key=_nats_per_token)[: self.beam]
+        self.alive = alive
+        self.over = not alive or self._settled()
+        return parents
+
+    def _settled(self) -> bool:
+        """No living hypothesis is better than the worst of enough ended ones."""
+        ids, score = self.alive[0]
+        return len(self.ended) == self.beam and -score / len(ids) >= _nats_per_token(self.ended[-1])
+
+
+def _nats_per_token(hypothesis: Generated) -> float:
+    """Hypotheses of different lengths are compared by this (length penalty 1)."""
+    return hypothesis.nats / len(hypothesis.ids)
+
+
 def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> list[Generated]:
-    raise NotImplementedError
+    decoder = _Decoder(llm, rows)
+    eos = frozenset(llm.eos_ids)
+    searches = [_Search(beam, limit, eos, [((), 0.0)], []) for limit in limits]
+    living = list(searches)
+    logp_NV = decoder.start()  # N: the living hypotheses of the living rows, in order
+    while True:
+        keep: list[int] = []
+        start = 0
+        for search in living:
+            stop = start + len(search.alive)
+            parents = search.advance(logp_NV[start:stop])
+            keep += [] if search.over else [start + parent for parent in parents]
+            start = stop
+        living = [search for search in living if not search.over]
+        if not living:
+            return [search.ended[0] for search in searches]
+        decoder.select(keep)
+        tokens = [ids[-1] for search in living for ids, _ in search.alive]
+        logp_NV = decoder.step(torch.tensor(tokens, device=logp_NV.device))
 
 
 def _fit(llm: LLM, row: int, prompt: Prompt, limit: int) -> int:
