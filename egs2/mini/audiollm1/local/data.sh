@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The mini recipe's data: a small world, spoken by espeak-ng, and a small Llama that talks about it.
+# Runs in the recipe directory; skips what is whole already.
+set -euo pipefail
+
+num_train=4000   # Utterances to train on (about 2 hours).
+num_valid=150    # Voices and combinations as in training.
+num_test=450     # Voices and combinations that training never has.
+seed=1           # What is said and by whom follows from it.
+nj=2             # Processes that speak.
+llm=exp/llm      # Where the LLM goes.
+
+here=$(dirname "$0")
+# shellcheck source=/dev/null
+. ../../../utils/parse_options.sh
+export PYTHONPATH="${PWD}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
+
+python3 "${here}/synthesize.py" --split train --num "${num_train}" --seed "${seed}" --nj "${nj}" data/train
+python3 "${here}/synthesize.py" --split valid --num "${num_valid}" --seed "${seed}" --nj "${nj}" data/valid
+python3 "${here}/synthesize.py" --split test --num "${num_test}" --seed "${seed}" --nj "${nj}" data/test
+python3 "${here}/train_llm.py" --seed "${seed}" "${llm}"
