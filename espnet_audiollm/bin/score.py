@@ -20,17 +20,34 @@ def get_parser() -> argparse.ArgumentParser:
         "parent directory (respond_<test set>), which one it belongs to.",
     )
     parser.add_argument("systems", nargs="+", metavar="SYSTEM_DIR", help="left by stage 10")
-    parser.add_argument("--data", action="append", required=True, metavar="DIR",
-                        help="dump/<test set>: text, and answers, category, utt2dur if there")  # fmt: skip
-    parser.add_argument("--references", action="append", default=[], metavar="DIR",
-                        help="its response store (default: DATA/responses)")  # fmt: skip
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="dump/<test set>: text, answers, category, utt2dur if any",
+    )
+    parser.add_argument(
+        "--references",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="its response store (default: DATA/responses)",
+    )
     parser.add_argument("--recipe", required=True, help="name of the recipe, for the reports")
     parser.add_argument("--llm", required=True, help="the LLM, for the reports")
     parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--train_dirs", nargs="*", action="extend", default=[], metavar="DIR",
-                        help="experiments whose train.log gives a loss curve")  # fmt: skip
-    parser.add_argument("--command", metavar="STRING",
-                        help="the command RESULTS.md opens with (default: this one)")  # fmt: skip
+    parser.add_argument(
+        "--train_dirs",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="experiments whose train.log gives a loss curve (end with --)",
+    )
+    parser.add_argument(
+        "--command", metavar="STRING", help="the command RESULTS.md opens with (default: this one)"
+    )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
@@ -76,14 +93,14 @@ def _read(data: list[str], references: list[str], directories: list[str]) -> lis
 
 
 def _test_set(data: Path, store: str):
+    from ..data.kaldi_dir import read_dict
     from ..score.results import TestSet
     from ..score.systems import read_references
-    from ..score.tables import read_table
 
     if not data.is_dir():
         raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
     optional = [
-        read_table(data / file) if (data / file).is_file() else None
+        read_dict(data / file) if (data / file).is_file() else None
         for file in ("text", "answers", "category")
     ]
     return TestSet(data.name, read_references(store), *optional)
@@ -106,15 +123,15 @@ def _draw(everything: list, data: list[str], train_dirs: list[str], images: Path
 
 
 def _draw_similarities(results, data: Path, images: Path) -> list[Path]:
+    from ..data.kaldi_dir import read_dict
     from ..score.similarity import picture_name, plot_similarity, read_embeddings
-    from ..score.tables import read_table
 
     by_id: dict[str, list] = {}
     for row in results.rows:
         if row.system.embeddings is not None:
             for id, embeddings in read_embeddings(row.system.embeddings).items():
                 by_id.setdefault(id, []).append((row.system.label, embeddings))
-    durations = read_table(data / "utt2dur") if by_id and (data / "utt2dur").is_file() else {}
+    durations = read_dict(data / "utt2dur") if by_id and (data / "utt2dur").is_file() else {}
     return [
         _save(
             plot_similarity(systems, float(durations[id]) if id in durations else None),

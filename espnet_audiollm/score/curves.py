@@ -72,8 +72,14 @@ def plot_losses(runs: list[Losses]):
     for panel, run in zip(panels, runs, strict=False):
         for values, name, colour in ((run.train, "train", GREY), (run.valid, "valid", COLOURS[0])):
             epochs = sorted(values)
-            panel.plot(epochs, [values[e] for e in epochs], color=colour, label=name,
-                       marker="o", markersize=3)  # fmt: skip
+            panel.plot(
+                epochs,
+                [values[e] for e in epochs],
+                color=colour,
+                label=name,
+                marker="o",
+                markersize=3,
+            )
         panel.set_title(run.name, fontsize=10)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -95,18 +101,26 @@ def plot_perplexity(results: Results):
     axes = figure.subplots()
     cascades = [row for row in results.of("cascade") if row.prompt_wer is not None]
     lines = [row for row in results.rows if row.system.name != "cascade"]
-    styles = dict(zip((row.system.label for row in results.of("audiollm")),
-                      COLOURS[1:] * len(lines), strict=False))  # fmt: skip
+    styles = dict(
+        zip(
+            (row.system.label for row in results.of("audiollm")),
+            COLOURS[1:] * len(lines),
+            strict=False,
+        )
+    )
     for row in lines:
         axes.axhline(row.perplexity.value, label=_legend(row), **_line_style(row, styles))
     if cascades:
         wer = [row.prompt_wer for row in cascades]
         ppl = [row.perplexity.value for row in cascades]
         ends = [row.perplexity.ci95 for row in cascades]
-        bars = [[p - low for p, (low, _) in zip(ppl, ends, strict=True)],
-                [high - p for p, (_, high) in zip(ppl, ends, strict=True)]]  # fmt: skip
-        axes.errorbar(wer, ppl, bars, color=COLOURS[0], marker="o", capsize=3, label="cascade",
-                      zorder=3)  # fmt: skip
+        bars = [
+            [p - low for p, (low, _) in zip(ppl, ends, strict=True)],
+            [high - p for p, (_, high) in zip(ppl, ends, strict=True)],
+        ]
+        axes.errorbar(
+            wer, ppl, bars, color=COLOURS[0], marker="o", capsize=3, label="cascade", zorder=3
+        )
         axes.set_xlim(0, max(wer) * 1.1 or 1)
     axes.set_yscale("log")
     _log_ticks(axes, [row.perplexity.value for row in results.rows], FuncFormatter)

@@ -64,7 +64,7 @@ def origin(command: str, recipe: str, llm: str) -> Origin:
 
 
 def versions() -> str:
-    """"Python 3.11.7, torch 2.11.0, …", read without importing any of them."""
+    """ "Python 3.11.7, torch 2.11.0, …", read without importing any of them."""
     found = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
@@ -110,7 +110,7 @@ def number(ppl: float) -> str:
 
 
 def rate(success: SuccessCount | None) -> str:
-    """"87.3 (262/300)": the rate in % and its counts."""
+    """ "87.3 (262/300)": the rate in % and its counts."""
     return f"{success.rate:.1f} ({success.successes}/{success.total})" if success else NONE
 
 

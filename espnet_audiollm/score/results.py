@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from .bootstrap import RESAMPLES
 from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount, count, count_by_category, judge, read_answers
 from .systems import NAMES, References, System, check_system
 from .tables import check_same_ids
 from .wer import WordErrors, word_errors
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def score(
     judged = None
     if test_set.answers is not None:
         judged = read_answers(test_set.answers, ids)
-    scored = [(system, _words(system, test_set), _judge(system, test_set, judged))
-              for system in systems]
+    scored = [
+        (system, _words(system, test_set), _judge(system, test_set, judged)) for system in systems
+    ]
     scored.sort(key=lambda item: _table_order(item[0], item[1]))
     nats = [np.array([system.nats[id] for id in ids]) for system, _, _ in scored]
     comparison = compare(nats, test_set.references.tokens_N, resamples, seed)

@@ -78,10 +78,15 @@ def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | N
     figure = Figure(figsize=(11, height * len(systems) + 0.4), layout="constrained")
     panels = figure.subplots(len(systems), 2, squeeze=False)
     for row, (label, one) in zip(panels, systems, strict=True):
-        _panel(figure, row[0], cosine(one.text_TD, one.audio_PD), one, duration,
-               f"{label}: cosine")  # fmt: skip
-        _panel(figure, row[1], centred_cosine(one.text_TD, one.audio_PD), one, duration,
-               f"{label}: cosine, means taken away")  # fmt: skip
+        _panel(figure, row[0], cosine(one.text_TD, one.audio_PD), one, duration, f"{label}: cosine")
+        _panel(
+            figure,
+            row[1],
+            centred_cosine(one.text_TD, one.audio_PD),
+            one,
+            duration,
+            f"{label}: cosine, means taken away",
+        )
     figure.suptitle(systems[0][1].id, fontsize=10)
     return figure
 
@@ -89,8 +94,13 @@ def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | N
 def _panel(figure, axes, cosine_TP, one: Embeddings, duration: Seconds | None, title: str) -> None:
     tokens = len(one.tokens)
     end = duration if duration is not None else len(one.audio_PD)
-    image = axes.imshow(cosine_TP, aspect="auto", interpolation="nearest", cmap="viridis",
-                        extent=(0, end, tokens - 0.5, -0.5))  # fmt: skip
+    image = axes.imshow(
+        cosine_TP,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="viridis",
+        extent=(0, end, tokens - 0.5, -0.5),
+    )
     axes.set_yticks(range(tokens), [_visible(token) for token in one.tokens], fontsize=8)
     axes.set_xlabel("audio (s)" if duration is not None else "audio (positions)")
     axes.set_title(title, fontsize=10)
