@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .results import Results
+from .report import number
+from .results import Results, Row
 
 RESULTS_LINE = re.compile(r"(\d+)epoch results: (.*)")
 SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
@@ -51,9 +52,9 @@ def _parse(line: str, losses: Losses) -> None:
     if not found:
         return
     for section, values in SECTION.findall(found.group(2)):
-        number = NUMBER.search(values)
-        if number:
-            getattr(losses, section)[int(found.group(1))] = float(number.group(1))
+        found_loss = NUMBER.search(values)
+        if found_loss:
+            getattr(losses, section)[int(found.group(1))] = float(found_loss.group(1))
 
 
 def save(figure, out: IO[bytes]) -> None:
@@ -65,7 +66,7 @@ def plot_losses(runs: list[Losses]):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(3, len(runs))
+    columns = 2 if len(runs) in (2, 4) else min(3, len(runs))
     rows = -(-len(runs) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -109,7 +110,9 @@ def plot_perplexity(results: Results):
         )
     )
     for row in lines:
-        axes.axhline(row.perplexity.value, label=_legend(row), **_line_style(row, styles))
+        style = _line_style(row, styles)
+        axes.axhline(row.perplexity.value, label=_legend(row), **style)
+        axes.axhspan(*row.perplexity.ci95, color=style["color"], alpha=0.12, linewidth=0)
     if cascades:
         wer = [row.prompt_wer for row in cascades]
         ppl = [row.perplexity.value for row in cascades]
@@ -123,7 +126,7 @@ def plot_perplexity(results: Results):
         )
         axes.set_xlim(0, max(wer) * 1.1 or 1)
     axes.set_yscale("log")
-    _log_ticks(axes, [row.perplexity.value for row in results.rows], FuncFormatter)
+    _log_ticks(axes, [end for row in results.rows for end in row.perplexity.ci95], FuncFormatter)
     axes.set_xlabel("prompt WER of the cascade (%)")
     axes.set_ylabel("response perplexity (log)")
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -131,11 +134,11 @@ def plot_perplexity(results: Results):
     return figure
 
 
-def _legend(row) -> str:
-    return f"{row.system.label}: {row.perplexity.value:.2f}"
+def _legend(row: Row) -> str:
+    return f"{row.system.label}: {number(row.perplexity.value)}"
 
 
-def _line_style(row, colours: Mapping[str, str]) -> dict:
+def _line_style(row: Row, colours: Mapping[str, str]) -> dict:
     if row.system.name == "audiollm":
         return {"color": colours[row.system.label], "linewidth": 1.8}
     return {"color": GREY, "linestyle": "--" if row.system.name == "reference" else ":"}
@@ -149,8 +152,9 @@ def _log_ticks(axes, values: list[float], formatter) -> None:
     ticks = [step * 10**decade for decade in range(0, 12) for step in steps]
     bottom, top = low * 0.93, high * 1.15
     axes.set_ylim(bottom, top)
-    axes.set_yticks([tick for tick in ticks if bottom <= tick <= top], minor=False)
-    axes.yaxis.set_major_formatter(formatter(lambda value, _: f"{value:g}"))
+    inside = [tick for tick in ticks if bottom <= tick <= top]
+    axes.set_yticks(inside if len(inside) > 1 else [low, high], minor=False)
+    axes.yaxis.set_major_formatter(formatter(lambda value, _: f"{value:.4g}"))
     axes.yaxis.set_minor_formatter(formatter(lambda *_: ""))
 
 

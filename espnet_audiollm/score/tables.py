@@ -14,12 +14,12 @@ def read_table(path: str | Path) -> dict[str, str]:
     table: dict[str, str] = {}
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
-            id, _, value = line.strip().partition(" ")
+            id, *value = line.split(maxsplit=1) or [""]
             if not id:
                 raise ValueError(f"{path}: line {number} is empty; every line is 'id value'")
             if id in table:
                 raise ValueError(f"{path}: line {number}: the id {id} comes twice")
-            table[id] = value.strip()
+            table[id] = value[0].strip() if value else ""
     return table
 
 
