@@ -194,17 +194,16 @@ def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> l
 
 def _fit(llm: LLM, row: int, prompt: Prompt, limit: int) -> int:
     """The row's limit, lowered to what the LLM's context leaves."""
-    context = getattr(llm.model.config, "max_position_embeddings", None) or 2**31
     if len(prompt) == 0:
         raise ValueError(f"prompt {row} of the batch is empty")
     if limit < 1:
         raise ValueError(f"prompt {row} of the batch may have {limit} new tokens: at least 1")
-    if len(prompt) >= context:
+    if len(prompt) >= llm.context:
         raise ValueError(
             f"prompt {row} of the batch has {len(prompt)} positions, the LLM's context is "
-            f"{context}: leave out long utterances in stage 2 (--max_audio)"
+            f"{llm.context}: leave out long utterances in stage 2 (--max_audio)"
         )
-    return min(limit, context - len(prompt))
+    return min(limit, llm.context - len(prompt))
 
 
 def _embed(llm: LLM, prompt: Prompt) -> torch.Tensor:

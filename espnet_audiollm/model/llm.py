@@ -39,6 +39,11 @@ class LLM:
         pad = self.tokenizer.pad_token_id
         return self.eos_ids[0] if pad is None else pad
 
+    @property
+    def context(self) -> int:
+        """The most positions the LLM can attend to (prompt and answer)."""
+        return getattr(self.model.config, "max_position_embeddings", None) or 2**31
+
 
 def load(
     llm: str,
@@ -136,6 +141,26 @@ def fingerprint(model: torch.nn.Module) -> str:
     for (name, weight), digest in zip(named, digests, strict=True):
         total.update(f"{name} {tuple(weight.shape)} {digest}\n".encode())
     return total.hexdigest()
+
+
+def weight_files(llm: str) -> str | None:
+    """Names, sizes and times of the weight files at hand; None when there are none.
+
+    Equal strings spare a rerun the loading of the LLM; different ones prove nothing."""
+    from transformers.utils import cached_file
+
+    directory = Path(llm)
+    if not directory.is_dir():
+        config = cached_file(
+            llm, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if config is None:
+            return None
+        directory = Path(config).parent
+    files = sorted([*directory.glob("*.safetensors"), *directory.glob("*.bin")])
+    stats = ((file.name, file.stat()) for file in files)
+    return "; ".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in stats) or None
 
 
 def chat_template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
