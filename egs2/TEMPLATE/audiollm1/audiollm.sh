@@ -1,0 +1,318 @@
+#!/usr/bin/env bash
+# From a corpus to the perplexity table: a frozen LLM learns to hear, in twelve stages.
+# shellcheck disable=SC2034,SC2154  # Options are used and runners set in the files sourced below.
+set -euo pipefail
+
+## Stages
+stage=1        # First stage to run.
+stop_stage=11  # Last stage to run (12 packs the trained model for others).
+skip_stages="" # Stages to leave out ("4 5").
+
+## Machine
+ngpu=0            # GPUs of a training or LLM job (0: the processor).
+nj="$(nproc)"     # Parallel jobs of the stages that split their work.
+cmd_backend=local # Where jobs run (see cmd.sh).
+
+## Data (stages 1 and 2)
+recipe="$(basename "$(dirname "${PWD}")")" # Name in the results.
+local_data_opts=""                         # Options for local/data.sh.
+train_set=train                            # Split to learn from.
+valid_set=valid                            # Split to choose checkpoints by.
+test_sets="test"                           # Splits to report on; exp/results.json is the first one's.
+min_audio=0.1                              # Shortest utterance kept (seconds).
+max_audio=20                               # Longest utterance kept (seconds).
+
+## Tokens of the recogniser (stage 3)
+bpe_type=unigram # SentencePiece model: unigram or bpe.
+vocab_size=1500  # Its pieces.
+
+## CTC pretraining and decoding (stages 4 to 6)
+ctc_config=conf/ctc.yaml              # Training configuration.
+ctc_tag=""                            # Name of exp/ctc_TAG (empty: from the configuration).
+ctc_args=""                           # More options for the training.
+ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different word error rate.
+
+## LLM and alignment (stages 7 to 9)
+llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
+chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
+align_configs=conf/audiollm.yaml      # Training configurations, one system each.
+align_tag=""                          # Put before the configuration's name in exp/audiollm_NAME.
+align_args=""                         # More options for the training.
+init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts from.
+
+## Inference and scoring (stages 10 to 12)
+inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
+inference_args=""                       # More options for respond.
+beam=1                                  # Beam of recogniser and LLM (1: greedy; the paper: 10).
+
+## Places
+dumpdir=dump                  # Formatted data.
+expdir=exp                    # Models, logs and results.
+token_listdir=data/token_list # SentencePiece models.
+
+log() { echo "$(date '+%H:%M:%S') $*"; }
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+runs() { # runs N: is stage N to run? Remembers it for messages.
+    ((stage <= $1 && $1 <= stop_stage)) && [[ " ${skip_stages} " != *" $1 "* ]] && current="$1"
+}
+
+# once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents
+# of INPUT came to its end before. MARKER is written last. A runner before "python" is no part of
+# "the same": another number of jobs makes no other result.
+once() {
+    local marker="$1" inputs=() words now
+    shift
+    while [ "$1" != -- ]; do
+        [ -s "$1" ] || die "$1 is missing or empty; run the stages before ${current} first"
+        inputs+=("$1")
+        shift
+    done
+    shift
+    words=" $*"
+    now="$( (echo "python${words#* python}" && cat /dev/null "${inputs[@]}") | sha256sum)"
+    if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
+        log "  whole already: ${marker%/*}"
+        return
+    fi
+    rm -f "${marker}"
+    "$@" || die "stage ${current} failed, see above; once mended, go on with --stage ${current}"
+    mkdir -p "${marker%/*}"
+    echo "${now}" >"${marker}.tmp" && mv "${marker}.tmp" "${marker}"
+}
+
+# collect_stats DIR python -m MODULE...: lengths of all utterances, by jobs over parts of the data.
+collect_stats() {
+    local dir="$1" jobs parts=() i
+    shift
+    mkdir -p "${dir}/parts" || return 1
+    jobs="$(wc -l <"${valid}/wav.scp")"
+    jobs=$((jobs < nj ? jobs : nj))
+    for split in train valid; do
+        awk -v jobs="${jobs}" -v dir="${dir}/parts/${split}" \
+            '{ print > (dir "." NR % jobs + 1 ".scp") }' "${!split}/wav.scp" ||
+            return 1
+    done
+    ${train_cmd} JOB=1:"${jobs}" "${dir}/parts/JOB.log" "$@" --collect_stats true --ngpu 0 \
+        --train_shape_file "${dir}/parts/train.JOB.scp" \
+        --valid_shape_file "${dir}/parts/valid.JOB.scp" --output_dir "${dir}/parts/JOB" || return 1
+    for ((i = 1; i <= jobs; i++)); do parts+=(--input_dir "${dir}/parts/${i}"); done
+    ${train_cmd} "${dir}/aggregate.log" python -m espnet2.bin.aggregate_stats_dirs \
+        "${parts[@]}" --output_dir "${dir}"
+}
+
+# name_of PREFIX CONFIG: PREFIX_NAME of conf/PREFIX_NAME.yaml or conf/NAME.yaml.
+name_of() {
+    local name="${2##*/}"
+    name="${name%.yaml}"
+    [[ ${name} == "$1" || ${name} == "$1"_* ]] && echo "${name}" || echo "$1_${name}"
+}
+
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
+[ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
+# shellcheck source=egs2/TEMPLATE/audiollm1/cmd.sh
+. ./cmd.sh
+# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+. ./path.sh
+
+train="${dumpdir}/${train_set}"
+valid="${dumpdir}/${valid_set}"
+splits="${train_set} ${valid_set} ${test_sets}"
+tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
+ctc_name="$(name_of ctc "${ctc_config}")_${bpe_type}${vocab_size}"
+[ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
+ctc_exp="${expdir}/${ctc_name}"
+ctc_stats="${expdir}/ctc_stats_${bpe_type}${vocab_size}"
+align_stats="${expdir}/audiollm_stats"
+distributed=()
+((ngpu <= 1)) || distributed=(--multiprocessing_distributed true)
+llm_opts=(--llm "${llm}")
+[ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
+for number in {7..12}; do
+    if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
+done
+
+ctc_data=(--token_type bpe --bpemodel "${tokens}/bpe.model" --token_list "${tokens}/tokens.txt")
+align_data=("${llm_opts[@]}")
+for split in train valid; do
+    flag="--${split}_data_path_and_name_and_type"
+    ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
+    align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
+        "${flag}" "${!split}/responses/response_ids,response,text_int")
+done
+align_exp() { echo "${expdir}/$(name_of audiollm "$1" | sed "s/^audiollm/&${align_tag:+_${align_tag}}/")"; }
+
+if runs 1; then
+    log "Stage 1: prepare data/{${splits// /,}}"
+    # shellcheck disable=SC2086
+    local/data.sh ${local_data_opts} || die "stage 1: local/data.sh failed, see above"
+    read -ra directories <<<"data/${splits// / data/}"
+    once data/.valid "${directories[@]/%//wav.scp}" -- \
+        python -m espnet_audiollm.bin.validate_data "${directories[@]}"
+fi
+
+if runs 2; then
+    log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
+    for split in ${splits}; do
+        ${train_cmd} "${dumpdir}/${split}/format.log" \
+            python -m espnet_audiollm.bin.format_data "data/${split}" "${dumpdir}/${split}" \
+            --min_audio "${min_audio}" --max_audio "${max_audio}" --nj "${nj}" ||
+            die "stage 2 failed, see above"
+    done
+fi
+
+if runs 3; then
+    log "Stage 3: ${vocab_size} SentencePiece pieces (${bpe_type})"
+    # shellcheck disable=SC2086
+    once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
+        python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
+        --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" --output "${tokens}"
+fi
+
+if runs 4; then
+    log "Stage 4: statistics for CTC pretraining"
+    once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
+        "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
+        collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
+        --config "${ctc_config}" "${ctc_data[@]}"
+fi
+
+if runs 5; then
+    log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
+    # shellcheck disable=SC2086
+    once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" \
+        "${ctc_stats}"/{train,valid}/{speech,text}_shape -- \
+        ${cuda_cmd} --gpu "${ngpu}" "${ctc_exp}/train.log" \
+        python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
+        --train_shape_file "${ctc_stats}/train/speech_shape" \
+        --train_shape_file "${ctc_stats}/train/text_shape" \
+        --valid_shape_file "${ctc_stats}/valid/speech_shape" \
+        --valid_shape_file "${ctc_stats}/valid/text_shape" \
+        --resume true --ngpu "${ngpu}" ${distributed[@]+"${distributed[@]}"} \
+        --output_dir "${ctc_exp}" ${ctc_args}
+fi
+
+if runs 6; then
+    log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
+    for checkpoint in ${ctc_checkpoints}; do
+        for split in ${test_sets}; do
+            out="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
+            # shellcheck disable=SC2086
+            once "${out}/.done" "${ctc_exp}/${checkpoint}" "${dumpdir}/${split}/wav.scp" -- \
+                ${cuda_cmd} --gpu "${ngpu}" "${out}/decode.log" \
+                python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
+                --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
+                --beam "${beam}"
+        done
+    done
+fi
+
+if runs 7; then
+    log "Stage 7: the LLM answers every transcript"
+    for split in ${splits}; do
+        ${cuda_cmd} --gpu "${ngpu}" "${dumpdir}/${split}/responses/generate.log" \
+            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" \
+            --data "${dumpdir}/${split}" --output "${dumpdir}/${split}/responses" ||
+            die "stage 7 failed, see above; the same command goes on from there"
+    done
+fi
+
+if runs 8; then
+    log "Stage 8: statistics for the alignment"
+    once "${align_stats}/.done" "${train}"/{wav.scp,responses/response_ids} \
+        "${valid}"/{wav.scp,responses/response_ids} -- \
+        collect_stats "${align_stats}" python -m espnet_audiollm.bin.audiollm_train \
+        --config "${align_configs%% *}" "${align_data[@]}"
+fi
+
+if runs 9; then
+    for config in ${align_configs}; do
+        exp="$(align_exp "${config}")"
+        log "Stage 9: align the encoder with the frozen LLM: ${exp}"
+        # shellcheck disable=SC2086
+        once "${exp}/.done" "${config}" "${ctc_exp}/${init_checkpoint}" \
+            "${align_stats}"/{train,valid}/{speech,response}_shape -- \
+            ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
+            python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
+            --train_shape_file "${align_stats}/train/speech_shape" \
+            --train_shape_file "${align_stats}/train/response_shape" \
+            --valid_shape_file "${align_stats}/valid/speech_shape" \
+            --valid_shape_file "${align_stats}/valid/response_shape" \
+            --init_param "${ctc_exp}/${init_checkpoint}" \
+            --resume true --ngpu "${ngpu}" ${distributed[@]+"${distributed[@]}"} \
+            --output_dir "${exp}" ${align_args}
+    done
+fi
+
+# respond SPLIT OUT SYSTEM INPUT... -- OPTION...: one system's answers to one test set.
+respond() {
+    local split="$1" out="$2" system="$3" inputs=()
+    shift 3
+    while [ "$1" != -- ]; do
+        inputs+=("$1")
+        shift
+    done
+    shift
+    # shellcheck disable=SC2086
+    once "${out}/.done" "${dumpdir}/${split}"/{wav.scp,responses/response_ids} \
+        ${inputs[@]+"${inputs[@]}"} -- ${cuda_cmd} --gpu "${ngpu}" "${out}/respond.log" \
+        python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
+        --data "${dumpdir}/${split}" --references "${dumpdir}/${split}/responses" \
+        --output "${out}" --beam "${beam}" "$@" ${inference_args}
+}
+
+systems() { # The system directories of a test set, one a line.
+    echo "${expdir}/text/respond_$1/reference"
+    echo "${expdir}/text/respond_$1/no_prompt"
+    for checkpoint in ${ctc_checkpoints}; do
+        echo "${ctc_exp}/respond_$1/cascade_${checkpoint%.pth}"
+    done
+    for config in ${align_configs}; do
+        echo "$(align_exp "${config}")/respond_$1/${inference_checkpoint%.pth}"
+    done
+}
+
+if runs 10; then
+    for split in ${test_sets}; do
+        log "Stage 10: responses to ${split}: text, cascades, audio"
+        for system in reference no_prompt; do
+            respond "${split}" "${expdir}/text/respond_${split}/${system}" "${system}" --
+        done
+        for checkpoint in ${ctc_checkpoints}; do
+            decode="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
+            respond "${split}" "${ctc_exp}/respond_${split}/cascade_${checkpoint%.pth}" cascade \
+                "${decode}/hyp" -- --hyp "${decode}/hyp" --wer_json "${decode}/wer.json"
+        done
+        for config in ${align_configs}; do
+            exp="$(align_exp "${config}")"
+            respond "${split}" "${exp}/respond_${split}/${inference_checkpoint%.pth}" audiollm \
+                "${exp}/${inference_checkpoint}" -- --exp "${exp}" \
+                --checkpoint "${inference_checkpoint}"
+        done
+    done
+fi
+
+if runs 11; then
+    for split in ${test_sets}; do
+        out="${expdir}"
+        [ "${split}" == "${test_sets%% *}" ] || out="${expdir}/${split}"
+        log "Stage 11: ${out}/RESULTS.md"
+        mapfile -t directories < <(systems "${split}")
+        python -m espnet_audiollm.bin.score --data "${dumpdir}/${split}" --recipe "${recipe}" \
+            --references "${dumpdir}/${split}/responses" --llm "${llm}" --output "${out}" \
+            "${directories[@]}" || die "stage 11 failed, see above"
+    done
+fi
+
+if runs 12; then
+    for config in ${align_configs}; do
+        exp="$(align_exp "${config}")"
+        log "Stage 12: pack ${exp}/packed.zip"
+        python -m espnet_audiollm.bin.pack --exp "${exp}" --checkpoint "${inference_checkpoint}" \
+            --output "${exp}/packed.zip" || die "stage 12 failed, see above"
+    done
+fi
+log "done: stages ${stage} to ${stop_stage}"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Install if needed, then run the tests: test/run.sh [pytest options], e.g. test/run.sh --slow
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+# shellcheck source=tools/activate
+. tools/activate
+exec python -m pytest "$@"
