@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,6 @@ class Espeak:
             ) from error
         self._data = Path(espeakng_loader.get_data_path())
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
-        # The path that espeak_Initialize wants is the parent of, or itself, "espeak-ng-data".
         self.rate: int = self._lib.espeak_Initialize(
             SYNCHRONOUS_RETRIEVAL, 0, str(self._data).encode(), 0
         )  # Hz
@@ -71,6 +70,7 @@ class Espeak:
         self._callback = _Callback(self._collect)  # kept: the library holds no reference
         self._lib.espeak_SetSynthCallback(self._callback)
         self._voice: str | None = None
+        ctypes.CDLL(None).srand(1)  # some variants flutter by the C library's rand()
 
     def variants(self) -> list[str]:
         """Names that may follow a "+" in a voice's name."""
@@ -140,30 +140,32 @@ def resample(samples, rate: int, target: int = SAMPLE_RATE):
     return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
 
 
-_espeak: Espeak | None = None  # one per process of the pool
+def _run(jobs: list[SpeechJob]) -> list[tuple[SpeechJob, int]]:
+    espeak = Espeak()
+    done = []
+    for job in jobs:
+        samples = trim_silence(espeak.speak(job.text, job.voice), espeak.rate)
+        samples = resample(samples, espeak.rate)
+        with wave.open(job.path, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(SAMPLE_RATE)
+            out.writeframes(samples.tobytes())
+        done.append((job, len(samples)))
+    return done
 
 
-def _start() -> None:
-    global _espeak
-    _espeak = Espeak()
-
-
-def _run(job: SpeechJob) -> tuple[SpeechJob, int]:
-    assert _espeak is not None
-    samples = trim_silence(_espeak.speak(job.text, job.voice), _espeak.rate)
-    samples = resample(samples, _espeak.rate)
-    with wave.open(job.path, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(samples.tobytes())
-    return job, len(samples)
-
-
-def synthesize(jobs: Iterable[SpeechJob], processes: int = 2) -> Iterator[tuple[SpeechJob, int]]:
+def synthesize(
+    jobs: Sequence[SpeechJob], processes: int = 2, chunk: int = 200
+) -> Iterator[tuple[SpeechJob, int]]:
     """Speak every job into its file; yield (job, number of samples at 16 kHz) in order.
 
-    Files are written in place: write into a directory aside and rename it when all is spoken."""
-    context = multiprocessing.get_context("spawn")  # the library must not be forked once started
-    with context.Pool(processes, initializer=_start) as pool:
-        yield from pool.imap(_run, jobs, chunksize=16)
+    The library's noise generators run on from one sentence to the next and cannot be reset. Each
+    `chunk` of jobs therefore has a process of its own: the samples are the same in every run,
+    whatever `processes` is (but for variants with breath, which the clock seeds). Files are
+    written in place: write into a directory aside and rename it when all is spoken."""
+    chunks = [jobs[start : start + chunk] for start in range(0, len(jobs), chunk)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, maxtasksperchild=1) as pool:
+        for done in pool.imap(_run, chunks):
+            yield from done

@@ -363,8 +363,8 @@ def main(argv: list[str] | None = None) -> int:
     rng = random.Random(args.seed)
     start = time.monotonic()
     chats = [conversation(rng) for _ in range(settings.conversations)]
-    texts = sorted({text for chat in chats for turn in chat for text in (turn.prompt, turn.response)})
-    tokenizer = build_tokenizer(texts)
+    said = {text for chat in chats for turn in chat for text in (turn.prompt, turn.response)}
+    tokenizer = build_tokenizer(sorted(said))
     rows = encode(tokenizer, chats)
     model = build_model(tokenizer, settings)
     print(

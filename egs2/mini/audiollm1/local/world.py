@@ -306,7 +306,7 @@ def addition(rng: random.Random) -> Item:
 
 
 def counting(rng: random.Random) -> Item:
-    first = rng.randrange(0, 15)
+    first = rng.randrange(0, 11)
     last = first + rng.randrange(2, 6)
     numbers = " ".join(NUMBERS[first : last + 1])
     prompt = f"count from {NUMBERS[first]} to {NUMBERS[last]}"

@@ -1,0 +1,57 @@
+"""The mini recipe's spoken splits: Kaldi directories, whole or not at all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("espeakng_loader")
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "egs2" / "mini" / "audiollm1" / "local" / "synthesize.py"
+TABLES = ("wav.scp", "text", "utt2spk", "answers", "category")
+
+
+def synthesize(output, split="test", num=6):
+    return subprocess.run(
+        [sys.executable, SCRIPT, "--split", split, "--num", str(num), "--nj", "1", str(output)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def table(path):
+    return dict(line.split(" ", 1) for line in path.read_text().splitlines())
+
+
+def test_the_tables_agree_and_the_audio_is_there(tmp_path):
+    run = synthesize(tmp_path / "test")
+    assert run.returncode == 0, run.stderr
+    tables = {name: table(tmp_path / "test" / name) for name in TABLES}
+    ids = list(tables["text"])
+    assert len(ids) == 6 and ids == sorted(ids)
+    assert all(list(rows) == ids for rows in tables.values())
+    for utt, path in tables["wav.scp"].items():
+        assert Path(path).stat().st_size > 16_000  # half a second
+        assert utt.startswith(tables["utt2spk"][utt])
+
+
+def test_what_is_whole_is_kept_and_what_is_not_is_made_again(tmp_path):
+    data = tmp_path / "valid"
+    synthesize(data, "valid", 2)
+    before = (data / "text").stat().st_mtime_ns
+    assert "skipped" in synthesize(data, "valid", 2).stderr
+    assert (data / "text").stat().st_mtime_ns == before
+    text = (data / "text").read_text()
+    (data / ".done").unlink()  # as after a kill
+    (data / "text").write_text("half")
+    assert synthesize(data, "valid", 2).returncode == 0
+    assert (data / "text").read_text() == text
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    run = synthesize(tmp_path / "none", num=0)
+    assert run.returncode == 1 and "at least one utterance" in run.stderr
+    assert "Traceback" not in run.stderr and not (tmp_path / "none").exists()

@@ -1,0 +1,16 @@
+"""No voice of the mini recipe's test set is heard in training."""
+
+import sys
+from pathlib import Path
+
+LOCAL = Path(__file__).parents[2] / "egs2" / "mini" / "audiollm1" / "local"
+
+
+def test_test_voices_are_never_in_training(monkeypatch):
+    monkeypatch.syspath_prepend(str(LOCAL))
+    import synthesize
+
+    spoken = {s: {v.name for _, _, v in synthesize.plan(s, 500, 1)} for s in ("train", "test")}
+    assert len(spoken["test"]) > 20 and not spoken["train"] & spoken["test"]
+    assert not set(synthesize.TRAIN_VARIANTS) & set(synthesize.TEST_VARIANTS)
+    sys.modules.pop("synthesize")
