@@ -47,6 +47,16 @@ CHAT_TEMPLATE = (
 )
 TWO_TURNS = 0.3  # share of the conversations with a second turn
 UNRELATED = 0.25  # share of the second turns that do not need the first
+SHARES = {  # % of the conversations: what is hard to learn comes more often than it is spoken
+    "fact": 11,
+    "opposite": 7,
+    "arithmetic": 27,
+    "digits": 27,
+    "translate": 9,
+    "repeat": 5,
+    "spell": 4,
+    "statement": 10,
+}
 IGNORE = -100  # label of a token that is not an answer's
 
 
@@ -81,7 +91,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def conversation(rng: random.Random) -> list[Item]:
     """One or two turns without any held-out combination."""
-    first = sample(rng, train=True)
+    category = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    first = sample(rng, True, category)
     if rng.random() >= TWO_TURNS:
         return [first]
     if rng.random() < UNRELATED:
