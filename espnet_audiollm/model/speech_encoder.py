@@ -21,7 +21,10 @@ from .masking import mask_padding
 
 
 class SpeechEncoder(nn.Module):
-    """Front end, SpecAugment (training only), normalisation, encoder.
+    """Front end, normalisation, SpecAugment (training only), encoder.
+
+    SpecAugment comes after the normalisation, so that what it masks becomes the mean. Before it (as
+    in ESPnet) a masked band is a logarithm of 0: louder than speech, and in the mean of the rest.
 
     The encoder may be any of ESPnet's. Ours does not see padding; of the others nothing is known,
     so outside training they hear one utterance at a time: the output then never depends on the
@@ -62,9 +65,9 @@ class SpeechEncoder(nn.Module):
 
     def _encode(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
         x_BFM, frames_B = self.features(speech_BN, lengths_B)
-        if self.specaug is not None and self.training:
-            x_BFM, frames_B = self.specaug(x_BFM, frames_B)
         if self.normalize is not None:
             x_BFM, frames_B = self.normalize(x_BFM, frames_B)
+        if self.specaug is not None and self.training:
+            x_BFM, frames_B = self.specaug(x_BFM, frames_B)
         x_BTD, frames_B, _ = self.encoder(x_BFM, frames_B)
         return mask_padding(x_BTD[:, : int(frames_B.max())], frames_B), frames_B

@@ -46,7 +46,8 @@ class AudioLLMTask(AbsTask):
         group.add_argument(
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
-        add_choice(group, "adapter", ADAPTERS, "stack")
+        # `--adapter` is taken: ESPnet means LoRA by it.
+        add_choice(group, "audio_adapter", ADAPTERS, "stack")
         add_speech_encoder_arguments(parser)
 
     @classmethod
@@ -70,16 +71,17 @@ class AudioLLMTask(AbsTask):
         cls, args: argparse.Namespace, llm: llms.LLM | None = None
     ) -> AudioLLMESPnetModel:
         """The model; `llm` is loaded from --llm unless it is handed over."""
-        if args.adapter not in ADAPTERS:
-            raise ValueError(f"--adapter {args.adapter}: choose one of {', '.join(ADAPTERS)}")
+        name = args.audio_adapter
+        if name not in ADAPTERS:
+            raise ValueError(f"--audio_adapter {name}: choose one of {', '.join(ADAPTERS)}")
         if llm is None:
             device = "cuda" if args.ngpu > 0 else "cpu"
             llm = llms.load(args.llm, args.chat_template, args.llm_dtype, device)
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
-            "adapter",
-            ADAPTERS[args.adapter],
-            args.adapter_conf,
+            "audio_adapter",
+            ADAPTERS[name],
+            args.audio_adapter_conf,
             encoder_width=speech_encoder.output_size(),
             llm_width=llm.model.get_input_embeddings().embedding_dim,
         )

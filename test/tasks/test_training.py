@@ -1,0 +1,237 @@
+"""The two ESPnet tasks on a handful of noises: what training leaves, resumes from, and refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet_audiollm.model.llm import wrap
+from espnet_audiollm.tasks import checkpoints
+from espnet_audiollm.tasks.audiollm import AudioLLMTask
+from espnet_audiollm.tasks.ctc import CTCTask
+from espnet_audiollm.tasks.loading import load_weights, read_config
+
+ENCODER = {
+    "encoder_conf": dict(
+        output_size=16,
+        attention_heads=2,
+        linear_units=16,
+        num_blocks=1,
+        cnn_module_kernel=3,
+        subsampling_channels=2,
+    ),
+    "batch_type": "sorted",
+    "batch_size": 4,
+    "optim": "adam",
+    "optim_conf": {"lr": 0.01},
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": 2,
+    "num_workers": 0,
+    "num_att_plot": 0,
+    "use_matplotlib": False,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Eight noises with transcripts, piece lists, responses."""
+    from espnet_audiollm.text.pieces import train_pieces
+
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    ids = [f"u{i}" for i in range(8)]
+    texts = ["one two three", "two", "three one", "one one two", "two three"] * 2
+    for i, id_ in enumerate(ids):
+        soundfile.write(root / f"{id_}.wav", random.normal(0, 0.1, 9_000 + 700 * i), 16_000)
+    tables = {
+        "wav.scp": [str(root / f"{id_}.wav") for id_ in ids],
+        "text": texts[:8],
+        "response_ids": [f"{5 + i} {6 + i} 2" for i in range(8)],
+        "shape": [str(9_000 + 700 * i) for i in range(8)],
+    }
+    for name, values in tables.items():
+        lines = (f"{id_} {value}\n" for id_, value in zip(ids, values, strict=True))
+        (root / name).write_text("".join(lines))
+    train_pieces(texts, 14, "bpe", root / "bpe")
+    return root
+
+
+def options(data: Path, output: Path, target: str, **more) -> list[str]:
+    config = output / "given.yaml"
+    output.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump({**ENCODER, **more}))
+    cmd = ["--config", str(config), "--output_dir", str(output)]
+    for split in ("train", "valid"):
+        flag = f"--{split}_data_path_and_name_and_type"
+        cmd += [flag, f"{data}/wav.scp,speech,sound", flag, f"{data}/{target}"]
+        cmd += [f"--{split}_shape_file", f"{data}/shape"]
+    return cmd
+
+
+def ctc_options(data: Path, output: Path, **more) -> list[str]:
+    pieces = ["--token_list", f"{data}/bpe/tokens.txt", "--bpemodel", f"{data}/bpe/bpe.model"]
+    return options(data, output, "text,text,text", **more) + pieces
+
+
+@pytest.fixture(scope="module")
+def ctc_exp(data, tmp_path_factory) -> Path:
+    exp = tmp_path_factory.mktemp("ctc")
+    CTCTask.main(cmd=ctc_options(data, exp, max_epoch=3, keep_epochs=[1], accum_grad=2))
+    return exp
+
+
+@pytest.fixture(scope="module")
+def llm_dir(tmp_path_factory) -> Path:
+    """A random Llama with a word-level tokenizer and a chat template, as a directory."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("llm")
+    words = ["<unk>", "<s>", "</s>", "ask", "answer", *(f"w{i}" for i in range(15))]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    fast.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}<s> ask {{ m.content }} answer"
+        "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
+    )
+    fast.save_pretrained(directory)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def align_exp(data, ctc_exp, llm_dir, tmp_path_factory) -> Path:
+    exp = tmp_path_factory.mktemp("align")
+    init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
+    cmd = options(data, exp, "response_ids,response,text_int", max_epoch=2)
+    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
+    return exp
+
+
+def test_ctc_leaves_what_was_asked_for(ctc_exp):
+    names = {p.name for p in ctc_exp.iterdir()}
+    assert {"checkpoint.pth", "1epoch.pth", "3epoch.pth", "valid.loss.ave.pth"} <= names
+    assert {"valid.loss.best.pth", "latest.pth", "config.yaml", "tensorboard"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["epoch"] == 3
+
+
+def test_average_is_the_mean(ctc_exp):
+    losses = checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["stats"]
+    best = sorted(losses, key=lambda epoch: losses[epoch]["valid"]["loss"])[:2]
+    a, b = (checkpoints.load(ctc_exp / f"{epoch}epoch.pth") for epoch in best)
+    mean = checkpoints.load(ctc_exp / "valid.loss.ave_2best.pth")
+    torch.testing.assert_close(
+        mean["ctc_out.weight"], (a["ctc_out.weight"] + b["ctc_out.weight"]) / 2
+    )
+
+
+def test_resumed_training_ends_like_an_uninterrupted_one(data, ctc_exp, tmp_path):
+    for max_epoch in (1, 3):
+        cmd = ctc_options(data, tmp_path, max_epoch=max_epoch, accum_grad=2)
+        CTCTask.main(cmd=[*cmd, "--resume", "true"])
+    whole, resumed = (checkpoints.load(d / "3epoch.pth") for d in (ctc_exp, tmp_path))
+    for key, weight in whole.items():
+        assert torch.equal(weight, resumed[key]), key
+
+
+def test_training_lowers_the_loss(ctc_exp):
+    stats = checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["stats"]
+    assert stats[3]["train"]["loss"] < stats[1]["train"]["loss"]
+
+
+def test_alignment_checkpoint_names_the_llm_and_does_not_hold_it(align_exp, llm_dir):
+    state = checkpoints.load(align_exp / "valid.loss.ave.pth")
+    assert state["_extra_state"]["llm"] == str(llm_dir)
+    assert {key.split(".")[0] for key in state} == {"speech_encoder", "adapter", "_extra_state"}
+
+
+def test_alignment_starts_from_the_ctc_encoder(data, ctc_exp, llm_dir, tmp_path):
+    init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
+    frozen = dict(max_epoch=1, freeze_param=["speech_encoder"])
+    cmd = options(data, tmp_path, "response_ids,response,text_int", **frozen)
+    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
+    before, after = (
+        checkpoints.load(path) for path in (ctc_exp / "valid.loss.ave.pth", tmp_path / "1epoch.pth")
+    )
+    for key, weight in before.items():
+        if key.startswith("speech_encoder"):
+            assert torch.equal(weight, after[key]), key
+
+
+def aligned_model(align_exp, llm_dir, change_llm=False):
+    from espnet_audiollm.model import llm as llms
+
+    llm = llms.load(str(llm_dir))
+    if change_llm:
+        with torch.no_grad():
+            llm.model.lm_head.weight[3, 4] += 1
+        llm = wrap(llm.model, llm.tokenizer, "another")
+    return AudioLLMTask.build_model(read_config(align_exp), llm)
+
+
+def test_the_llm_is_unchanged_and_the_checkpoint_loads(align_exp, llm_dir):
+    model = aligned_model(align_exp, llm_dir)
+    load_weights(model, align_exp / "valid.loss.best.pth")
+    saved = checkpoints.load(align_exp / "valid.loss.best.pth")
+    assert torch.equal(model.adapter.project.weight, saved["adapter.project.weight"])
+
+
+def test_a_checkpoint_of_another_llm_is_refused(align_exp, llm_dir):
+    model = aligned_model(align_exp, llm_dir, change_llm=True)
+    with pytest.raises(ValueError, match="was trained with the LLM"):
+        load_weights(model, align_exp / "valid.loss.best.pth")
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(ctc_exp):
+    config = read_config(ctc_exp)
+    config.encoder_conf = {**config.encoder_conf, "linear_units": 24}
+    with pytest.raises(ValueError, match="another configuration.*of another shape .*first"):
+        load_weights(CTCTask.build_model(config), ctc_exp / "valid.loss.best.pth")
+
+
+def test_a_damaged_checkpoint_is_named(ctc_exp, tmp_path):
+    whole = (ctc_exp / "3epoch.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut.pth cannot be read"):
+        checkpoints.load(tmp_path / "cut.pth")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="cannot be read"):
+        checkpoints.load(tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": "konformer"}, "--encoder konformer: unknown; choose one of conformer"),
+        ({"encoder_conf": {"blocks": 3}}, "--encoder_conf .*blocks"),
+    ],
+)
+def test_wrong_options_are_named(data, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        CTCTask.main(cmd=ctc_options(data, tmp_path, max_epoch=1, **change))
