@@ -1,0 +1,394 @@
+"""Kaldi data directories: the only place that reads or writes wav.scp, text, utt2spk, ...
+
+A table is a text file of lines "id value", sorted by id in the C locale (the order of code points),
+UTF-8, "\\n" line ends. Reading is strict, because a table that is quietly repaired by one reader is
+read differently by the next; `fix` repairs, `validate` says everything that is wrong at once.
+Because tables are sorted, files are compared side by side line for line: nothing here but `fix`
+(and the search for duplicates in a file out of order) holds a file in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..atomic import atomic_write
+from ..types import Utterance
+
+Row = tuple[str, str]  # id, value
+
+REQUIRED = ("wav.scp", "utt2spk")
+OPTIONAL = ("text", "answers", "category", "utt2dur", "utt2num_samples")
+NEVER_EMPTY = frozenset({"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "category"})
+EMPTY_TEXT = "empty transcripts"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of fault of one file: how often, where first, and what to do about it."""
+
+    file: str  # path
+    kind: str
+    count: int
+    first: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.count} {self.kind} (first: {self.first}); {self.next_step}"
+
+
+class Findings:
+    """Faults counted by file and kind, with the first example of each."""
+
+    def __init__(self):
+        self._found: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def add(self, file: str | Path, kind: str, example: str) -> None:
+        count, first = self._found.get((str(file), kind), (0, example))
+        self._found[str(file), kind] = (count + 1, first)
+
+    def problems(self) -> list[Problem]:
+        return [
+            Problem(file, kind, count, first, _NEXT_STEP[kind])
+            for (file, kind), (count, first) in self._found.items()
+        ]
+
+
+_FIX = "run fix_data on the directory"
+_NEXT_STEP = {
+    "missing directory": "run stage 1 (local/data.sh) first",
+    "missing file": "run stage 1 (local/data.sh) again",
+    "empty file": "check that the corpus directory holds the corpus, then run stage 1 again",
+    "byte order mark": _FIX,
+    "lines with CRLF ends": _FIX,
+    "lines that are not UTF-8": "convert the file, for example with iconv -f latin1 -t utf-8",
+    "lines with a NUL byte": "the file is damaged: make it again",
+    "blank lines": _FIX,
+    "lines without an id": "every line begins with its id: write the id, or delete the line",
+    "lines without a value": "give each id its value, or delete the line",
+    EMPTY_TEXT: _FIX + " to remove these utterances, or write their transcripts",
+    "lines out of order": _FIX + " to sort it",
+    "duplicate ids": "give each utterance its own id (fix_data removes lines that are identical)",
+    "ids missing": _FIX + " to keep the utterances that all files have",
+    "ids not in wav.scp": _FIX + " to keep the utterances that all files have",
+    "pipes": "convert the audio to files: commands in wav.scp are never run",
+    "audio files that do not exist": "check the paths (relative ones start from the recipe "
+    "directory; an id cannot hold spaces)",
+    "audio files that are empty": "copy these recordings again, or remove the utterances",
+}
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def read_table(path: str | Path) -> Iterator[Row]:
+    """Yield (id, value) of a sorted table, strictly: the first fault is a ValueError that names
+    the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory."""
+    previous = None
+    for number, id_, value, faults in _scan(path):
+        if faults:
+            raise ValueError(_strict(path, number, faults[0]))
+        if previous is not None and id_ <= previous:
+            kind = "duplicate ids" if id_ == previous else "lines out of order"
+            raise ValueError(_strict(path, number, f"{kind} ({id_})"))
+        previous = id_
+        yield id_, value
+
+
+def read_dict(path: str | Path) -> dict[str, str]:
+    """The whole table as {id: value}; strict as `read_table`."""
+    return dict(read_table(path))
+
+
+def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) -> int:
+    """Write a table, sorted, whole or not at all; returns the number of lines.
+
+    `presorted`: the rows come in order (checked) and are streamed, not held in memory.
+    Raises ValueError for an id that is empty, holds white space, or comes twice, and for a value
+    with a line break."""
+    count, previous = 0, None
+    with atomic_write(path) as out:
+        for id_, value in rows if presorted else sorted(rows):
+            _check_row(path, id_, value)
+            if previous is not None and id_ <= previous:
+                kind = "comes twice" if id_ == previous else f"comes after {previous}"
+                raise ValueError(f"{path}: id {id_} {kind}; ids are unique and sorted")
+            out.write(f"{id_} {value}\n" if value else f"{id_}\n")
+            count, previous = count + 1, id_
+    return count
+
+
+def write_data_dir(
+    directory: str | Path, utterances: Iterable[Utterance], **extra: Mapping[str, str]
+) -> int:
+    """Write wav.scp, utt2spk, text (of the utterances that have one) and the `extra` tables
+    (answers={id: "alias | alias"}, category={id: word}); returns the number of utterances.
+
+    wav.scp is written last: a directory without it is not finished."""
+    directory = Path(directory)
+    utterances = sorted(utterances, key=lambda utt: utt.id)
+    (directory / "wav.scp").unlink(missing_ok=True)
+    for name, table in extra.items():
+        write_table(directory / name, table.items())
+    texts = [(utt.id, utt.text) for utt in utterances if utt.text is not None]
+    if texts:
+        write_table(directory / "text", texts)
+    write_table(directory / "utt2spk", ((utt.id, utt.speaker) for utt in utterances))
+    return write_table(directory / "wav.scp", ((utt.id, utt.audio) for utt in utterances))
+
+
+def _check_row(path: str | Path, id_: str, value: str) -> None:
+    if not id_ or id_.split() != [id_] or "\0" in id_:
+        raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
+    if any(char in value for char in "\n\r\0"):
+        raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
+
+
+def _strict(path: str | Path, number: int, fault: str) -> str:
+    return f"{path}, line {number}: {fault}; validate_data {Path(path).parent} lists all faults"
+
+
+def _scan(path: str | Path) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Yield (line number, id, value, kinds of fault) of every line; the id of a line that has none
+    is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
+    with open(path, "rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            yield number, *_parse(raw, first=number == 1)
+
+
+def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
+    faults = []
+    if first and raw.startswith(b"\xef\xbb\xbf"):
+        faults.append("byte order mark")
+        raw = raw[3:]
+    if b"\r" in raw:
+        faults.append("lines with CRLF ends")
+    if b"\0" in raw:
+        faults.append("lines with a NUL byte")
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        faults.append("lines that are not UTF-8")
+        line = raw.decode("utf-8", errors="backslashreplace")
+    if not line.strip():
+        return "", "", [*faults, "blank lines"]
+    if line[0].isspace():
+        return "", line.strip(), [*faults, "lines without an id"]
+    id_, *value = line.split(maxsplit=1)
+    return id_, value[0].strip() if value else "", faults
+
+
+# --- directories --------------------------------------------------------------------------------
+
+
+def tables(directory: str | Path) -> list[str]:
+    """Names of the tables of a directory that we know, wav.scp first."""
+    return [name for name in REQUIRED + OPTIONAL if (Path(directory) / name).is_file()]
+
+
+def iter_utterances(directory: str | Path) -> Iterator[Utterance]:
+    """Yield the utterances of a directory in order, reading its files side by side.
+
+    Raises ValueError where the files do not hold the same ids."""
+    directory = Path(directory)
+    names = ["wav.scp", "utt2spk"]
+    names += [name for name in ("text", "utt2dur") if (directory / name).is_file()]
+    readers = [read_table(_existing(directory / name)) for name in names]
+    for rows in itertools.zip_longest(*readers):
+        if len({row and row[0] for row in rows}) != 1:
+            raise ValueError(_differing(directory, names, rows))
+        values = {name: row[1] for name, row in zip(names, rows, strict=True)}
+        yield Utterance(
+            id=rows[0][0],
+            audio=values["wav.scp"],
+            speaker=values["utt2spk"],
+            text=values.get("text"),
+            duration=float(values["utt2dur"]) if "utt2dur" in values else None,
+        )
+
+
+def load_utterances(directory: str | Path) -> list[Utterance]:
+    """All utterances of a directory, sorted by id; at least one (else ValueError)."""
+    utterances = list(iter_utterances(directory))
+    if not utterances:
+        raise ValueError(f"{directory}/wav.scp is empty: run the stage that makes it again")
+    return utterances
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: run the stage that makes {path.parent} first")
+    return path
+
+
+def _differing(directory: Path, names: list[str], rows: tuple[Row | None, ...]) -> str:
+    first = min(row[0] for row in rows if row)
+    lacking = [
+        name for name, row in zip(names, rows, strict=True) if row is None or row[0] != first
+    ]
+    return (
+        f"{directory}: {first} is missing in {', '.join(lacking)}; "
+        f"validate_data {directory} lists all faults"
+    )
+
+
+# --- validation ---------------------------------------------------------------------------------
+
+
+def validate(directory: str | Path, require_text: bool = False) -> list[Problem]:
+    """Everything that is wrong with a data directory; [] when nothing is.
+
+    Looks at the tables, the ids across them, and whether the audio files exist and hold a byte;
+    what is inside them is stage 2's to find. `require_text`: training needs transcripts."""
+    directory, findings = Path(directory), Findings()
+    if not directory.is_dir():
+        findings.add(directory, "missing directory", str(directory))
+        return findings.problems()
+    required = REQUIRED + (("text",) if require_text else ())
+    for name in required:
+        if not (directory / name).is_file():
+            findings.add(directory / name, "missing file", name)
+    present = tables(directory)
+    ordered = {name: _validate_table(directory / name, findings) for name in present}
+    if "wav.scp" in present:
+        for name in present[1:]:
+            _compare_ids(directory, name, ordered["wav.scp"], ordered[name], findings)
+        _validate_audio_paths(directory / "wav.scp", findings)
+    return findings.problems()
+
+
+def check(directory: str | Path, require_text: bool = False, allow: tuple[str, ...] = ()) -> None:
+    """Raise one ValueError with all problems of a directory, except the kinds in `allow`."""
+    problems = [p for p in validate(directory, require_text) if p.kind not in allow]
+    if problems:
+        raise ValueError("\n  ".join(map(str, problems)))
+
+
+def _validate_table(path: Path, findings: Findings) -> bool:
+    """Add the faults of one table to the findings; returns whether it is in order."""
+    previous, rows, ordered = "", 0, True
+    for number, id_, value, faults in _scan(path):
+        rows += 1
+        for fault in faults:
+            findings.add(path, fault, f"line {number}")
+        if not id_:
+            continue
+        if not value and (path.name in NEVER_EMPTY or path.name == "text"):
+            kind = EMPTY_TEXT if path.name == "text" else "lines without a value"
+            findings.add(path, kind, id_)
+        if id_ < previous:
+            ordered = False
+            findings.add(path, "lines out of order", f"{id_} on line {number}")
+        elif id_ == previous and ordered:
+            findings.add(path, "duplicate ids", id_)
+        previous = id_
+    if rows == 0:
+        findings.add(path, "empty file", path.name)
+    if not ordered:
+        _find_scattered_duplicates(path, findings)
+    return ordered
+
+
+def _find_scattered_duplicates(path: Path, findings: Findings) -> None:
+    """Duplicates of a file out of order: its ids in memory, and none counted twice (those before
+    the first line out of order were found in passing)."""
+    seen, previous, ordered = set(), "", True
+    for _, id_, _, _ in _scan(path):
+        if not id_:
+            continue
+        ordered = ordered and id_ >= previous
+        if id_ in seen and not (ordered and id_ == previous):
+            findings.add(path, "duplicate ids", id_)
+        seen.add(id_)
+        previous = id_
+
+
+def _compare_ids(
+    directory: Path, name: str, scp_ordered: bool, ordered: bool, findings: Findings
+) -> None:
+    """Which ids of wav.scp `name` lacks, and which it has too many: two sorted lists, merged."""
+    ours = _unique_ids(directory / "wav.scp", scp_ordered)
+    theirs = _unique_ids(directory / name, ordered)
+    left, right = next(ours, None), next(theirs, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left < right):
+            findings.add(directory / name, "ids missing", left)
+            left = next(ours, None)
+        elif left is None or right < left:
+            findings.add(directory / name, "ids not in wav.scp", right)
+            right = next(theirs, None)
+        else:
+            left, right = next(ours, None), next(theirs, None)
+
+
+def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
+    ids = (id_ for _, id_, _, _ in _scan(path) if id_)
+    return (id_ for id_, _ in itertools.groupby(ids if ordered else sorted(ids)))
+
+
+def _validate_audio_paths(scp: Path, findings: Findings) -> None:
+    for _, id_, value, faults in _scan(scp):
+        if not (id_ and value) or "lines with a NUL byte" in faults:
+            continue
+        if value.endswith("|") or value.startswith("|"):
+            findings.add(scp, "pipes", f"{id_} {value[:60]}")
+            continue
+        try:
+            size = os.stat(value).st_size
+        except OSError:
+            findings.add(scp, "audio files that do not exist", f"{id_} {value}")
+            continue
+        if size == 0:
+            findings.add(scp, "audio files that are empty", f"{id_} {value}")
+
+
+# --- repair -------------------------------------------------------------------------------------
+
+
+def fix(directory: str | Path) -> dict[str, int]:
+    """Sort the tables, mend line ends, drop blank lines, identical duplicates and empty
+    transcripts, and keep the utterances that all tables have; {what: how many} was changed.
+
+    What cannot be mended without guessing is a ValueError and changes nothing: bytes that are not
+    UTF-8, lines without an id, one id with two values. Holds the tables in memory."""
+    directory = Path(directory)
+    for name in REQUIRED:
+        _existing(directory / name)
+    done: dict[str, int] = {}
+    contents = {name: _mend(directory / name, done) for name in tables(directory)}
+    common = set.intersection(*(set(table) for table in contents.values()))
+    if not common:
+        raise ValueError(f"{directory}: no utterance is in all of {', '.join(contents)}")
+    for name, table in contents.items():
+        done[f"utterances removed from {name}"] = len(table) - len(common)
+        write_table(directory / name, ((i, value) for i, value in table.items() if i in common))
+    return {what: count for what, count in done.items() if count}
+
+
+def _mend(path: Path, done: dict[str, int]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    previous = ""
+    for number, id_, value, faults in _scan(path):
+        for fault in faults:
+            if "UTF-8" in fault or "NUL" in fault or "without an id" in fault:
+                raise ValueError(f"{path}, line {number}: {fault}; {_NEXT_STEP[fault]}")
+            _count(done, f"{fault} in {path.name}")
+        if not id_:
+            continue
+        if not value and path.name == "text":
+            _count(done, f"{EMPTY_TEXT} in {path.name}")
+            continue
+        if table.setdefault(id_, value) != value:
+            raise ValueError(f"{path}, line {number}: {id_} has two values; keep the right one")
+        if id_ <= previous:
+            kind = "duplicate ids" if id_ == previous else "lines out of order"
+            _count(done, f"{kind} in {path.name}")
+        previous = id_
+    return table
+
+
+def _count(done: dict[str, int], what: str) -> None:
+    done[what] = done.get(what, 0) + 1

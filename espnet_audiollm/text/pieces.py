@@ -1,0 +1,100 @@
+"""SentencePiece vocabularies and the token list ESPnet trains with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..atomic import atomic_write
+
+MAX_LINES = 2_000_000  # lines a vocabulary is learned from: more change nothing but memory and time
+META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPnet's
+
+
+def train_pieces(
+    lines: Sequence[str], vocab_size: int, model_type: str, directory: str | Path
+) -> bool:
+    """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .done, each whole.
+
+    `vocab_size` counts as ESPnet's nbpe does: the entries of tokens.txt, in its order `<blank>`,
+    `<unk>`, pieces, `<sos/eos>`. `model_type` is "unigram" or "bpe". The same lines give the same
+    files (one thread; of more than MAX_LINES lines, evenly spaced ones are taken).
+    Returns False, with nothing done, when the directory holds this very vocabulary already.
+    Raises ValueError, with the limit that works, when the text does not fit the size."""
+    directory = Path(directory)
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise ValueError("there is no text to learn a vocabulary from: run stage 2 again")
+    key = _fingerprint(lines, vocab_size, model_type)
+    marker = directory / ".done"
+    if marker.is_file() and marker.read_text().strip() == key:
+        return False
+    model = _train(_evenly_spaced(lines), vocab_size, model_type)
+    marker.unlink(missing_ok=True)
+    with atomic_write(directory / "bpe.model", "wb") as out:
+        out.write(model)
+    with atomic_write(directory / "tokens.txt") as out:
+        out.writelines(f"{token}\n" for token in token_list(model))
+    with atomic_write(marker) as out:
+        out.write(key + "\n")
+    return True
+
+
+def token_list(model: bytes) -> list[str]:
+    """ESPnet's token list of a serialised SentencePiece model."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+    return ["<blank>", "<unk>", *(p for p in pieces if p not in META_PIECES), "<sos/eos>"]
+
+
+def _train(lines: Sequence[str], vocab_size: int, model_type: str) -> bytes:
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            character_coverage=1.0,
+            max_sentence_length=1_000_000,  # bytes: no transcript is left out unsaid
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(_explain(str(error), vocab_size, len(lines))) from error
+    return model.getvalue()
+
+
+def _explain(error: str, vocab_size: int, lines: int) -> str:
+    most = re.search(r"size too high .* <= (\d+)", error)
+    if most:
+        return (
+            f"a vocabulary of {vocab_size} pieces is too large for this text of {lines} lines: "
+            f"the largest that works is {most[1]}; set --vocab_size {most[1]} or less"
+        )
+    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", error)
+    if least:
+        return (
+            f"a vocabulary of {vocab_size} pieces is too small for the characters of this text: "
+            f"set --vocab_size {least[1]} or more"
+        )
+    return f"SentencePiece cannot learn {vocab_size} pieces from this text: {error}"
+
+
+def _evenly_spaced(lines: Sequence[str]) -> Sequence[str]:
+    step = -(-len(lines) // MAX_LINES)
+    return lines[::step]
+
+
+def _fingerprint(lines: Sequence[str], vocab_size: int, model_type: str) -> str:
+    digest = hashlib.sha256(f"{model_type} {vocab_size} {len(lines)}\n".encode())
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
