@@ -231,9 +231,12 @@ def _from_pretrained(llm: str, what: str, loader: Callable, **options: Any) -> A
         raise ValueError(
             f"the LLM directory {llm} has no config.json: --llm wants a Hugging Face directory"
         )
+    from safetensors import SafetensorError
+
+    broken = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
     try:
         return loader(llm, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except broken as error:
         if Path(llm).is_dir():
             raise ValueError(f"cannot load the {what} of the LLM {llm}: {_line(error)}") from error
         if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
@@ -243,7 +246,7 @@ def _from_pretrained(llm: str, what: str, loader: Callable, **options: Any) -> A
             ) from error
     try:
         return loader(llm, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except broken as error:
         raise ValueError(
             f"cannot fetch the {what} of the LLM {llm} (not in the cache; no network, no such "
             f"model, or gated: accept its licence and `hf auth login`): {_line(error)}"

@@ -1,0 +1,115 @@
+"""Tokens per second of stage 7's batched generation against one-at-a-time `generate`.
+
+    python test/bench/bench_generate.py [--llm DIR] [--prompts 128] [--batch_size 32]
+
+Both answer the same prompts with the same limits (4 x the prompt's tokens) in one run, and the
+answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mini recipe's.
+"""
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+import chat_llms  # noqa: E402
+
+from espnet_audiollm.data import responses  # noqa: E402
+from espnet_audiollm.data.prompt import encode, user_prompt  # noqa: E402
+from espnet_audiollm.infer.answers import answer_texts  # noqa: E402
+from espnet_audiollm.model import llm as llms  # noqa: E402
+
+WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()
+
+
+def random_llm():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = chat_llms.llama2_trained()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        initializer_range=0.2,
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    return llms.wrap(model, tokenizer, "random 4 x 256")
+
+
+def one_at_a_time(llm, requests):
+    answers = []
+    for request in requests:
+        prompt = torch.tensor([encode(user_prompt(request.text), llm.tokenizer)])
+        prompt = prompt.to(llm.model.device)
+        whole = llm.model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=min(4 * prompt.shape[1], llm.context - prompt.shape[1]),
+            do_sample=False,
+            eos_token_id=list(llm.eos_ids),
+            pad_token_id=llm.pad_id,
+        )
+        answers.append(tuple(whole[0, prompt.shape[1] :].tolist()))
+    return answers
+
+
+def batched(llm, requests, batch_size):
+    answers = []
+    for start in range(0, len(requests), batch_size):
+        answers += answer_texts(llm, requests[start : start + batch_size])
+    return [answer.response_ids for answer in answers]
+
+
+def timed(run, *arguments):
+    start = time.monotonic()
+    answers = run(*arguments)
+    return answers, time.monotonic() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--llm")
+    parser.add_argument("--chat_template")
+    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.llm:
+        llm = llms.load(args.llm, args.chat_template, device=args.device)
+    else:
+        llm = random_llm()
+        llm.model.to(args.device)
+    rng = random.Random(0)
+    texts = {
+        f"{i:05d}": " ".join(rng.choices(WORDS, k=rng.randint(2, 16))) for i in range(args.prompts)
+    }
+    requests = responses.plan(texts, llm.tokenizer)
+    batched(llm, requests[:2], 2)  # warm up both
+    one_at_a_time(llm, requests[:1])
+    alone, seconds_alone = timed(one_at_a_time, llm, requests)
+    together, seconds_together = timed(batched, llm, requests, args.batch_size)
+    rates = []
+    for name, answers, seconds in (
+        ("one at a time", alone, seconds_alone),
+        (f"batches of {args.batch_size}", together, seconds_together),
+    ):
+        tokens = sum(map(len, answers))
+        rates.append(tokens / seconds)
+        print(f"{name:>16}: {tokens} tokens in {seconds:.1f} s, {rates[-1]:.0f} tokens/s")
+    same = sum(a == b for a, b in zip(alone, together, strict=True))
+    print(
+        f"{llm.name} on {llm.model.device}, {args.threads} threads, {llm.model.dtype}: "
+        f"{rates[1] / rates[0]:.1f} times as fast; {same} of {len(requests)} answers are equal"
+    )
+
+
+if __name__ == "__main__":
+    main()

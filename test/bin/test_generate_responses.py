@@ -1,0 +1,195 @@
+"""Stage 7's command, on a random Llama and, when it is here, on a real small one."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import chat_llms
+import pytest
+import torch
+
+from espnet_audiollm.bin.generate_responses import main
+from espnet_audiollm.data import responses
+from espnet_audiollm.data.prompt import encode, user_prompt
+from espnet_audiollm.model import llm as llms
+
+ROOT = Path(__file__).parents[2]
+WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def llm_dir(tmp_path_factory):
+    return chat_llms.save_tiny_llm(tmp_path_factory.mktemp("llm"), seed=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    rng = random.Random(0)
+    lines = (f"utt{i:02d} {' '.join(rng.choices(WORDS, k=rng.randint(1, 8)))}\n" for i in range(50))
+    (directory / "text").write_text("".join(lines))
+    return directory
+
+
+def command(llm_dir, data, output, **options):
+    options = {"llm": llm_dir, "data": data, "output": output, "batch_size": 4} | options
+    options |= {"shard_size": 16, "device": "cpu"}
+    return [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, llm_dir, data):
+    output = tmp_path_factory.mktemp("whole") / "responses"
+    main(command(llm_dir, data, output))
+    return output
+
+
+def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, whole):
+    llm = llms.load(str(llm_dir))
+    texts = dict(line.split(" ", 1) for line in (data / "text").read_text().splitlines())
+    read = responses.read_responses(whole, texts)
+    for id_ in ("utt00", "utt07", "utt49"):
+        prompt = encode(user_prompt(texts[id_]), llm.tokenizer)
+        expected = llm.model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=4 * len(prompt),
+            do_sample=False,
+            pad_token_id=0,
+        )[0, len(prompt) :]
+        assert list(read[id_].response_ids) == expected.tolist()
+        assert read[id_].prompt == texts[id_]
+    for response in read.values():
+        ended = response.response_ids[-1] in llm.eos_ids
+        assert response.finish_reason == ("stop" if ended else "length")
+        limit = 4 * len(encode(user_prompt(response.prompt), llm.tokenizer))
+        assert len(response.response_ids) == limit or ended
+        assert len(response.response_ids) <= limit
+    assert {r.finish_reason for r in read.values()} == {"stop", "length"}
+
+
+def test_sigkill_at_several_moments_ends_with_the_same_bytes(llm_dir, data, whole, tmp_path):
+    total = sum(path.stat().st_size for path in whole.glob("shard.*"))
+    sizes = [1, *(int(total * part) for part in (0.1, 0.35, 0.36, 0.6, 0.9))]
+    output = tmp_path / "responses"
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("killed_generation.py"), output]
+        + [",".join(map(str, sizes)), *command(llm_dir, data, output)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 4  # a kill may come too late, most must not
+    assert contents(output) == contents(whole)
+
+
+def test_jobs_and_a_second_run(llm_dir, data, whole, tmp_path, capsys):
+    for job in (3, 1, 2):
+        main(command(llm_dir, data, tmp_path, job=job, num_jobs=3))
+    assert contents(tmp_path) == contents(whole)
+    capsys.readouterr()
+    main(command(llm_dir, data, tmp_path))
+    assert "50 responses are there already" in capsys.readouterr().err
+
+
+def test_merge_writes_the_index(llm_dir, data, whole, tmp_path):
+    store = tmp_path / "responses"
+    store.mkdir()
+    for path in whole.iterdir():
+        if path.name != "response_ids":
+            (store / path.name).write_bytes(path.read_bytes())
+    main(["--merge", "--output", str(store)])
+    assert contents(store) == contents(whole)
+
+
+@pytest.fixture
+def fails(capsys):
+    """Run the command: it must end with status 1 and one line, which is returned."""
+
+    def run(arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 1
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message.startswith("generate_responses: error: ")
+        return message
+
+    return run
+
+
+def test_a_store_of_another_llm(data, whole, tmp_path, fails):
+    other = chat_llms.save_tiny_llm(tmp_path / "other", seed=6)
+    before = contents(whole)
+    assert "were made with another LLM: delete" in fails(command(other, data, whole))
+    assert contents(whole) == before
+
+
+def test_a_changed_template(llm_dir, data, whole, tmp_path, fails):
+    template = tmp_path / "t.jinja"
+    template.write_text(chat_llms.CHATML)
+    message = fails(command(llm_dir, data, whole, chat_template=template))
+    assert "were made with another chat template: delete" in message
+
+
+def test_a_changed_transcript(llm_dir, data, whole, tmp_path, fails):
+    text = (data / "text").read_text()
+    (tmp_path / "text").write_text(text.replace("cat", "dog", 1))
+    assert "were made with other prompts: delete" in fails(command(llm_dir, tmp_path, whole))
+
+
+def test_prompts_beyond_the_context(data, tmp_path, fails):
+    short = chat_llms.save_tiny_llm(tmp_path / "llm", context=8)
+    message = fails(command(short, data, tmp_path / "out"))
+    assert "prompts do not fit the LLM's context of 8 tokens (first: utt" in message
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"llm_dir": "no/such/llm"}, "the LLM directory no/such/llm does not exist"),
+        ({"data": "no/such/data"}, "no/such/data/text"),
+        ({"job": 3, "num_jobs": 2}, "--job 3 is not one of 1 to --num_jobs 2"),
+        ({"batch_size": 0}, "--batch_size 0 is not positive"),
+    ],
+)
+def test_bad_arguments(llm_dir, data, tmp_path, fails, options, message):
+    given = {"llm_dir": llm_dir, "data": data, "output": tmp_path / "out"} | options
+    assert message in fails(command(**given))
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from espnet_audiollm.bin.generate_responses import get_parser; "
+        "get_parser().format_help(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_stories260k(data, tmp_path):
+    stories = ROOT.parent / "shared" / "models" / "stories260k"
+    if not stories.is_dir():
+        pytest.skip("../shared/models/stories260k is not here")
+    template = tmp_path / "plain.jinja"
+    template.write_text("{{ bos_token }}{{ messages[-1].content }}")
+    main(command(stories, data, tmp_path / "out", chat_template=template))
+    assert len(responses.read_responses(tmp_path / "out")) == 50
+    assert json.loads((tmp_path / "out" / "store.json").read_text())["llm"] == str(stories)

@@ -1,0 +1,142 @@
+"""Batched generation against one-at-a-time, and against transformers."""
+
+import dataclasses
+from pathlib import Path
+
+import chat_llms
+import pytest
+import torch
+
+from espnet_audiollm.infer.generate import generate
+from espnet_audiollm.model import llm as llms
+
+STORIES = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
+PROMPTS = [
+    [1, 300],
+    [1, 261, 305, 310, 333, 390],
+    [1, 299, 288, 301],
+    [1],
+    [1, 5, 300, 7, 301, 9, 8],
+]
+LIMITS = [40, 12, 1, 25, 60]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def random_llm():
+    """Random weights in fp64; one token in eight ends a turn, so that rows end at all times."""
+    tokenizer = chat_llms.llama2_trained()
+    model = chat_llms.tiny_llama(len(tokenizer), seed=3, dtype=torch.float64)
+    llm = llms.wrap(model, tokenizer, "tiny")
+    return dataclasses.replace(llm, eos_ids=(2, *range(3, len(tokenizer), 8)))
+
+
+@pytest.fixture(scope="module")
+def stories():
+    if not STORIES.is_dir():
+        pytest.skip("../shared/models/stories260k is not here")
+    return llms.load(str(STORIES), chat_template="{{ messages[0].content }}")
+
+
+def by_transformers(llm, prompt, limit, beam):
+    ids = llm.model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=limit,
+        num_beams=beam,
+        do_sample=False,
+        eos_token_id=list(llm.eos_ids),
+        pad_token_id=llm.pad_id,
+    )
+    return tuple(ids[0, len(prompt) :].tolist())
+
+
+@pytest.mark.parametrize("beam", [1, 2, 5])
+def test_batched_is_one_at_a_time_is_transformers(random_llm, beam):
+    together = generate(random_llm, PROMPTS, LIMITS, beam)
+    for answer, prompt, limit in zip(together, PROMPTS, LIMITS, strict=True):
+        alone = generate(random_llm, [prompt], limit, beam)[0]
+        assert answer.ids == alone.ids == by_transformers(random_llm, prompt, limit, beam)
+        assert answer.nats == pytest.approx(alone.nats, abs=1e-9)
+        ended = answer.ids[-1] in random_llm.eos_ids
+        assert answer.finish_reason == ("stop" if ended else "length")
+        assert ended or len(answer.ids) == limit
+        assert not set(answer.ids[:-1]) & set(random_llm.eos_ids)
+    assert {answer.finish_reason for answer in together} == {"stop", "length"}  # both are tested
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_real_model(stories, beam):
+    prompts = [[1, 403, 407, 261, 378], [1, 346], [1, 270, 401, 290, 333, 395, 286], [1]]
+    limits = [60, 30, 45, 50]
+    together = generate(stories, prompts, limits, beam)
+    for answer, prompt, limit in zip(together, prompts, limits, strict=True):
+        assert answer.ids == generate(stories, [prompt], limit, beam)[0].ids
+        assert answer.ids == by_transformers(stories, prompt, limit, beam)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_nats_are_the_likelihood_of_the_answer(random_llm, beam):
+    for prompt, answer in zip(PROMPTS, generate(random_llm, PROMPTS, LIMITS, beam), strict=True):
+        whole = torch.tensor([[*prompt, *answer.ids]])
+        logp = random_llm.model(whole).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        nats = -logp.gather(1, torch.tensor(answer.ids)[:, None]).sum().item()
+        assert answer.nats == pytest.approx(nats, abs=1e-9)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_embeddings_and_ids_mix_in_a_batch(random_llm, beam):
+    table = random_llm.model.get_input_embeddings()
+    mixed = [table(torch.tensor(p)) if i % 2 else p for i, p in enumerate(PROMPTS)]
+    assert generate(random_llm, mixed, LIMITS, beam) == generate(random_llm, PROMPTS, LIMITS, beam)
+
+
+def test_wider_beams_find_no_worse_first_answers(random_llm):
+    """Limit 1: the best single token, whatever the beam."""
+    greedy, wide = (generate(random_llm, PROMPTS, 1, beam) for beam in (1, 6))
+    assert [a.ids for a in greedy] == [a.ids for a in wide]
+
+
+def test_sampling_settings_of_the_model_are_not_used(random_llm):
+    before = generate(random_llm, PROMPTS, LIMITS)
+    config = random_llm.model.generation_config
+    config.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, max_new_tokens=2)
+    try:
+        assert generate(random_llm, PROMPTS, LIMITS) == before
+    finally:
+        config.update(do_sample=False, temperature=1.0, repetition_penalty=1.0, max_new_tokens=None)
+
+
+def test_the_context_bounds_the_answer():
+    tokenizer = chat_llms.llama2_trained()
+    llm = llms.wrap(chat_llms.tiny_llama(len(tokenizer), context=16), tokenizer, "tiny")
+    llm = dataclasses.replace(llm, eos_ids=(2,))
+    answers = generate(llm, [[1, 300], [1] * 10], 100)
+    assert [len(answer.ids) for answer in answers] == [14, 6]
+    with pytest.raises(ValueError, match="prompt 1 of the batch has 16 positions.*context is 16"):
+        generate(llm, [[1], [1] * 16], 5)
+
+
+@pytest.mark.parametrize(
+    "prompts, limits, beam, message",
+    [
+        ([[1], []], 5, 1, "prompt 1 of the batch is empty"),
+        ([[1], [1]], [5, 0], 1, "prompt 1 of the batch may have 0 new tokens"),
+        ([[1], [1]], [5], 1, "2 prompts, but 1 limits"),
+        ([[1]], 5, 0, "a beam of 0"),
+    ],
+)
+def test_what_cannot_be_generated(random_llm, prompts, limits, beam, message):
+    with pytest.raises(ValueError, match=message):
+        generate(random_llm, prompts, limits, beam)
+
+
+def test_no_prompts(random_llm):
+    assert generate(random_llm, [], []) == []
