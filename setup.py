@@ -1,4 +1,4 @@
-"""`pip install -e .` for those who bring their own environment; tools/install.sh makes a pinned one.
+"""`pip install -e .` for an environment of your own; tools/install.sh makes a pinned one.
 
 The ranges come from the versions that tools/requirements.txt pins."""
 

@@ -81,7 +81,7 @@ for name in names.split():
         importlib.import_module(name)
     except Exception as error:
         failed.append(f"{name}: {error}")
-sys.exit("\n".join(failed))
+sys.exit("\n".join(failed) or 0)
 END
 }
 

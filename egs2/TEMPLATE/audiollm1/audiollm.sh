@@ -27,7 +27,7 @@ bpe_type=unigram # SentencePiece model: unigram or bpe.
 vocab_size=1500  # Its pieces.
 
 ## CTC pretraining and decoding (stages 4 to 6)
-ctc_config=conf/ctc.yaml              # Training configuration.
+ctc_config=conf/train_ctc.yaml        # Training configuration.
 ctc_tag=""                            # Name of exp/ctc_TAG (empty: from the configuration).
 ctc_args=""                           # More options for the training.
 ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different word error rate.
@@ -35,15 +35,15 @@ ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different 
 ## LLM and alignment (stages 7 to 9)
 llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
-align_configs=conf/audiollm.yaml      # Training configurations, one system each.
-align_tag=""                          # Put before the configuration's name in exp/audiollm_NAME.
+align_configs=conf/train_align.yaml   # Training configurations, one system each.
+align_tag=""                          # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                         # More options for the training.
 init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts from.
 
 ## Inference and scoring (stages 10 to 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
 inference_args=""                       # More options for respond.
-beam=1                                  # Beam of recogniser and LLM (1: greedy; the paper: 10).
+beam=1                                  # Beam of the LLM (1: greedy; the paper: 10).
 
 ## Places
 dumpdir=dump                  # Formatted data.
@@ -103,13 +103,14 @@ collect_stats() {
         "${parts[@]}" --output_dir "${dir}"
 }
 
-# name_of PREFIX CONFIG: PREFIX_NAME of conf/PREFIX_NAME.yaml or conf/NAME.yaml.
+# name_of PREFIX CONFIG: PREFIX_small for conf/train_ctc_small.yaml, PREFIX for conf/train_ctc.yaml.
 name_of() {
-    local name="${2##*/}"
-    name="${name%.yaml}"
-    [[ ${name} == "$1" || ${name} == "$1"_* ]] && echo "${name}" || echo "$1_${name}"
+    local name
+    name="$(basename "$2" .yaml | sed -E 's/^train_//; s/^(ctc|align)(_|$)//')"
+    echo "$1${name:+_${name}}"
 }
 
+command="./run.sh $*"
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
@@ -127,15 +128,18 @@ ctc_name="$(name_of ctc "${ctc_config}")_${bpe_type}${vocab_size}"
 ctc_exp="${expdir}/${ctc_name}"
 ctc_stats="${expdir}/ctc_stats_${bpe_type}${vocab_size}"
 align_stats="${expdir}/audiollm_stats"
-distributed=()
-((ngpu <= 1)) || distributed=(--multiprocessing_distributed true)
+device=cpu
+((ngpu == 0)) || device=cuda
+machine=(--ngpu "${ngpu}")
+((ngpu <= 1)) || machine+=(--multiprocessing_distributed true)
+keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
 llm_opts=(--llm "${llm}")
 [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
 for number in {7..12}; do
     if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
 done
 
-ctc_data=(--token_type bpe --bpemodel "${tokens}/bpe.model" --token_list "${tokens}/tokens.txt")
+ctc_data=(--bpemodel "${tokens}/bpe.model" --token_list "${tokens}/tokens.txt")
 align_data=("${llm_opts[@]}")
 for split in train valid; do
     flag="--${split}_data_path_and_name_and_type"
@@ -143,7 +147,7 @@ for split in train valid; do
     align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
         "${flag}" "${!split}/responses/response_ids,response,text_int")
 done
-align_exp() { echo "${expdir}/$(name_of audiollm "$1" | sed "s/^audiollm/&${align_tag:+_${align_tag}}/")"; }
+align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
 if runs 1; then
     log "Stage 1: prepare data/{${splits// /,}}"
@@ -191,8 +195,8 @@ if runs 5; then
         --train_shape_file "${ctc_stats}/train/text_shape" \
         --valid_shape_file "${ctc_stats}/valid/speech_shape" \
         --valid_shape_file "${ctc_stats}/valid/text_shape" \
-        --resume true --ngpu "${ngpu}" ${distributed[@]+"${distributed[@]}"} \
-        --output_dir "${ctc_exp}" ${ctc_args}
+        --resume true "${machine[@]}" \
+        --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
 fi
 
 if runs 6; then
@@ -205,7 +209,7 @@ if runs 6; then
                 ${cuda_cmd} --gpu "${ngpu}" "${out}/decode.log" \
                 python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
                 --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
-                --beam "${beam}"
+                --device "${device}"
         done
     done
 fi
@@ -222,16 +226,24 @@ fi
 
 if runs 8; then
     log "Stage 8: statistics for the alignment"
-    once "${align_stats}/.done" "${train}"/{wav.scp,responses/response_ids} \
-        "${valid}"/{wav.scp,responses/response_ids} -- \
-        collect_stats "${align_stats}" python -m espnet_audiollm.bin.audiollm_train \
-        --config "${align_configs%% *}" "${align_data[@]}"
+    for split in train valid; do
+        response_ids="${!split}/responses/response_ids"
+        [ -s "${response_ids}" ] || die "${response_ids} is missing or empty; run stage 7 first"
+        mkdir -p "${align_stats}/${split}"
+        awk '{ print $1, NF - 1 }' "${response_ids}" >"${align_stats}/${split}/.response_shape"
+        mv "${align_stats}/${split}"/{.,}response_shape
+        cp "${!split}/utt2num_samples" "${align_stats}/${split}/speech_shape"
+    done
 fi
 
 if runs 9; then
     for config in ${align_configs}; do
         exp="$(align_exp "${config}")"
         log "Stage 9: align the encoder with the frozen LLM: ${exp}"
+        init=("${ctc_exp}/${init_checkpoint}:speech_encoder:speech_encoder")
+        if grep -q '^audio_adapter: *ctc_compress' "${config}"; then
+            init+=("${ctc_exp}/${init_checkpoint}:ctc_out:adapter.ctc_out")
+        fi
         # shellcheck disable=SC2086
         once "${exp}/.done" "${config}" "${ctc_exp}/${init_checkpoint}" \
             "${align_stats}"/{train,valid}/{speech,response}_shape -- \
@@ -241,8 +253,8 @@ if runs 9; then
             --train_shape_file "${align_stats}/train/response_shape" \
             --valid_shape_file "${align_stats}/valid/speech_shape" \
             --valid_shape_file "${align_stats}/valid/response_shape" \
-            --init_param "${ctc_exp}/${init_checkpoint}" \
-            --resume true --ngpu "${ngpu}" ${distributed[@]+"${distributed[@]}"} \
+            --init_param "${init[@]}" \
+            --resume true "${machine[@]}" \
             --output_dir "${exp}" ${align_args}
     done
 fi
@@ -261,7 +273,7 @@ respond() {
         ${inputs[@]+"${inputs[@]}"} -- ${cuda_cmd} --gpu "${ngpu}" "${out}/respond.log" \
         python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
         --data "${dumpdir}/${split}" --references "${dumpdir}/${split}/responses" \
-        --output "${out}" --beam "${beam}" "$@" ${inference_args}
+        --output "${out}" --beam "${beam}" --device "${device}" "$@" ${inference_args}
 }
 
 systems() { # The system directories of a test set, one a line.
@@ -284,27 +296,28 @@ if runs 10; then
         for checkpoint in ${ctc_checkpoints}; do
             decode="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
             respond "${split}" "${ctc_exp}/respond_${split}/cascade_${checkpoint%.pth}" cascade \
-                "${decode}/hyp" -- --hyp "${decode}/hyp" --wer_json "${decode}/wer.json"
+                "${decode}/hyp" -- --hyp "${decode}/hyp" --label "cascade, ${checkpoint%.pth}"
         done
         for config in ${align_configs}; do
             exp="$(align_exp "${config}")"
             respond "${split}" "${exp}/respond_${split}/${inference_checkpoint%.pth}" audiollm \
-                "${exp}/${inference_checkpoint}" -- --exp "${exp}" \
+                "${exp}/${inference_checkpoint}" -- --exp "${exp}" --label "AudioLLM, ${exp##*/}" \
                 --checkpoint "${inference_checkpoint}"
         done
     done
 fi
 
 if runs 11; then
+    log "Stage 11: ${expdir}/RESULTS.md"
+    data=() directories=() train_dirs=("${ctc_exp}")
     for split in ${test_sets}; do
-        out="${expdir}"
-        [ "${split}" == "${test_sets%% *}" ] || out="${expdir}/${split}"
-        log "Stage 11: ${out}/RESULTS.md"
-        mapfile -t directories < <(systems "${split}")
-        python -m espnet_audiollm.bin.score --data "${dumpdir}/${split}" --recipe "${recipe}" \
-            --references "${dumpdir}/${split}/responses" --llm "${llm}" --output "${out}" \
-            "${directories[@]}" || die "stage 11 failed, see above"
+        data+=(--data "${dumpdir}/${split}")
+        mapfile -t -O "${#directories[@]}" directories < <(systems "${split}")
     done
+    for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
+    python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
+        --output "${expdir}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
+        "${directories[@]}" || die "stage 11 failed, see above"
 fi
 
 if runs 12; then

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# A Llama of two cores' size learns to hear, in under half an hour: see ../../../README.md.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+./audiollm.sh \
+    --vocab_size 400 \
+    --llm exp/llm \
+    --ctc_config conf/train_ctc.yaml \
+    --ctc_checkpoints "4epoch.pth 8epoch.pth valid.loss.ave.pth" \
+    --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
+    "$@"

@@ -1,0 +1,153 @@
+"""utils/local.py: the contract of all job runners."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUNNER = Path(__file__).parents[2] / "utils/local.py"
+NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x *"
+
+
+def run(*words, cwd=None):
+    words = [str(word) for word in words]
+    return subprocess.run(
+        [sys.executable, RUNNER, *words], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_log_records_the_job(tmp_path):
+    log = tmp_path / "deep/er/one.log"
+    done = run("--num_threads", 3, log, "sh", "-c", "echo out; echo $OMP_NUM_THREADS >&2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = log.read_text()
+    for line in ("# host: ", "# command: sh -c", "# start: 2", "out\n3\n", "# end: 2", "# exit: 0"):
+        assert line in text
+
+
+def test_job_number_goes_into_log_and_command(tmp_path):
+    done = run("JOB=2:4", tmp_path / "x.JOB.log", "echo", "part-JOB", "JOBJOB")
+    assert done.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.2.log", "x.3.log", "x.4.log"]
+    assert "part-3 33\n" in (tmp_path / "x.3.log").read_text()
+
+
+def test_no_shell_reads_the_command(tmp_path):
+    out = tmp_path / "out"
+    code = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    done = run(tmp_path / "log", sys.executable, "-c", code, out, NASTY, cwd=tmp_path)
+    assert done.returncode == 0
+    assert out.read_text() == NASTY
+    assert not (tmp_path / "broken").exists()
+
+
+def test_failed_member_shows_the_end_of_its_own_log(tmp_path):
+    script = 'if [ JOB = 3 ]; then seq 50; echo "train: error: no such LLM" >&2; exit 7; fi'
+    done = run("JOB=1:4", tmp_path / "train.JOB.log", "sh", "-c", script)
+    assert done.returncode == 1
+    assert "train: error: no such LLM" in done.stderr
+    assert "job 3 of 4 failed with exit status 7" in done.stderr
+    assert str(tmp_path / "train.3.log") in done.stderr
+    assert "\n50\n" in done.stderr and "\n20\n" not in done.stderr  # The end only.
+    assert "# exit: 7" in (tmp_path / "train.3.log").read_text()
+    assert "# exit: 0" in (tmp_path / "train.4.log").read_text()  # The others ran.
+
+
+def test_several_failures_are_counted(tmp_path):
+    done = run("JOB=1:3", tmp_path / "JOB.log", "sh", "-c", "test JOB = 2")
+    assert "2 of 3 jobs failed (also 3)" in done.stderr
+
+
+def test_command_that_is_not_there(tmp_path):
+    done = run(tmp_path / "log", "no-such-command")
+    assert done.returncode == 1
+    assert "no-such-command: No such file or directory" in done.stderr
+
+
+def test_max_jobs_run(tmp_path):
+    script = f"mkdir {tmp_path}/busy || exit 1; sleep 0.3; rmdir {tmp_path}/busy"
+    command = (tmp_path / "JOB.log", "sh", "-c", script)
+    assert run("--max_jobs_run", 1, "JOB=1:3", *command).returncode == 0
+    assert run("--max_jobs_run", 3, "JOB=1:3", *command).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gpus", "1", "log", "true"], "unknown option --gpus"),
+        (["--num_threads", "two", "log", "true"], "--num_threads takes a whole number, not 'two'"),
+        (["JOB=1:2", "one.log", "true"], "2 jobs would write the one log one.log"),
+        (["JOB=3:2", "JOB.log", "true"], "no job at all"),
+        (["log"], "a log and a command are needed"),
+    ],
+)
+def test_mistakes_are_refused(tmp_path, words, message):
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_asking_for_more_gpus_than_there_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    done = run("--gpu", 2, tmp_path / "log", "true")
+    assert done.returncode == 2
+    assert "asks for 2 GPU(s) and this machine shows 1" in done.stderr
+
+
+def test_each_job_gets_its_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    script = 'echo "have $CUDA_VISIBLE_DEVICES"; sleep 0.3'
+    assert run("--gpu", 2, "JOB=1:2", tmp_path / "JOB.log", "sh", "-c", script).returncode == 0
+    assert "have 4,5\n" in (tmp_path / "1.log").read_text()
+    if len(os.sched_getaffinity(0)) > 1:
+        assert "have 6,7\n" in (tmp_path / "2.log").read_text()
+
+
+def test_progress_reaches_the_screen(tmp_path):
+    script = 'echo "chatter 1/2"; echo "responses: 8/30 utt (2.0 utt/s)" >&2; sleep 0.3'
+    done = run(tmp_path / "log", "sh", "-c", script)
+    assert done.stderr == "responses: 8/30 utt (2.0 utt/s)\n"
+
+
+def test_epoch_summary_is_shortened(tmp_path):
+    line = "[vm] 2026-11-21 01:02:03,4 (trainer:362) INFO: 3epoch results: [train] iter_time=0.1, "
+    line += "loss=1.23456, optim0_lr0=0.001, time=1 minute, [valid] loss=2.5, wer=12.3, total=5"
+    done = run(tmp_path / "log", "sh", "-c", f"echo '{line}'; sleep 0.3")
+    assert done.stderr == "3epoch results: loss 1.235, loss 2.5, wer 12.3\n"
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def wait_for(what, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_the_jobs_and_what_they_started(tmp_path, number):
+    script = f"sleep 60 & echo $! > {tmp_path}/pid.JOB.new; mv {tmp_path}/pid.JOB.new \
+        {tmp_path}/pid.JOB; wait"
+    command = [sys.executable, RUNNER, "--max_jobs_run", "2", "JOB=1:3", tmp_path / "JOB.log"]
+    process = subprocess.Popen([*command, "sh", "-c", script], stderr=subprocess.PIPE, text=True)
+    started = [tmp_path / "pid.1", tmp_path / "pid.2"]
+    wait_for(lambda: all(path.exists() for path in started))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    for path in started:
+        wait_for(lambda path=path: gone(int(path.read_text())))
+    assert not (tmp_path / "3.log").exists()

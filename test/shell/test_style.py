@@ -1,0 +1,115 @@
+"""The house rules that a machine can check."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+TEMPLATE = ROOT / "egs2/TEMPLATE/audiollm1"
+RECIPES = sorted(
+    path for path in ROOT.glob("egs2/*/audiollm1") if path != TEMPLATE and (path / "run.sh").exists()
+)
+LINKS = {
+    "audiollm.sh": "../../TEMPLATE/audiollm1/audiollm.sh",
+    "cmd.sh": "../../TEMPLATE/audiollm1/cmd.sh",
+    "db.sh": "../../TEMPLATE/audiollm1/db.sh",
+    "path.sh": "../../TEMPLATE/audiollm1/path.sh",
+    "utils": "../../../utils",
+}
+by_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+
+
+def shell_files() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    files = [ROOT / name for name in listed]
+    files = [path for path in files if path.is_file() and not path.is_symlink()]
+    return [str(path.relative_to(ROOT)) for path in files if is_shell(path)]
+
+
+def is_shell(path: Path) -> bool:
+    with open(path, "rb") as file:
+        first = file.readline()
+    return path.suffix == ".sh" or (first.startswith(b"#") and re.search(rb"\bbash\b", first))
+
+
+def test_ruff():
+    done = subprocess.run([BIN / "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck():
+    files = shell_files()
+    assert "egs2/TEMPLATE/audiollm1/audiollm.sh" in files and ".ci/run" in files
+    done = subprocess.run(
+        [BIN / "shellcheck", "-x", *files], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_stages_stay_readable():
+    assert len((TEMPLATE / "audiollm.sh").read_text().splitlines()) < 400
+
+
+@by_recipe
+def test_recipe_links_into_the_template(recipe):
+    found = {path.name: os.readlink(path) for path in recipe.iterdir() if path.is_symlink()}
+    assert found == LINKS
+    assert all((recipe / name).exists() for name in LINKS)
+
+
+@by_recipe
+def test_run_sh_is_short_and_its_options_exist(recipe):
+    lines = (recipe / "run.sh").read_text().splitlines()
+    assert len([line for line in lines if line.strip() and not line.startswith("#")]) <= 20
+    block = (TEMPLATE / "audiollm.sh").read_text().split("parse_options.sh")[0]
+    known = set(re.findall(r"^([a-z_]+)=.*\s# ", block, re.MULTILINE))
+    given = set(re.findall(r"^\s+--([a-z_]+)", "\n".join(lines), re.MULTILINE))
+    assert given and given <= known
+
+
+@by_recipe
+def test_configurations_that_run_sh_names_exist(recipe):
+    for name in re.findall(r"conf/[\w./-]+", (recipe / "run.sh").read_text()):
+        assert (recipe / name).is_file(), name
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(ROOT.glob("egs2/*/*/conf/*.yaml")),
+    ids=lambda path: str(path.relative_to(ROOT / "egs2")),
+)
+def test_configuration_parses(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_setup_makes_a_recipe_directory(tmp_path):
+    template = tmp_path / "egs2/TEMPLATE/audiollm1"
+    template.mkdir(parents=True)
+    (template / "setup.sh").write_bytes((TEMPLATE / "setup.sh").read_bytes())
+    for words, status in ((["egs2/new/audiollm1"], 0), (["elsewhere"], 1), ([], 1)):
+        done = subprocess.run(
+            ["bash", template / "setup.sh", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == status, done.stderr
+    made = tmp_path / "egs2/new/audiollm1"
+    assert {path.name: os.readlink(path) for path in made.iterdir() if path.is_symlink()} == LINKS
+
+
+def test_check_env_finds_what_the_tests_run_on():
+    done = subprocess.run([ROOT / "tools/check_env", "--llm", "no/such/dir"], capture_output=True)
+    lines = {line.split()[1]: line for line in done.stdout.decode().splitlines()[1:-1]}
+    assert lines["Python"].startswith("ok")
+    assert lines["LLM"].startswith("MISSING") and "->" in lines["LLM"]
+    assert done.returncode == 1
