@@ -12,9 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TEMPLATE = ROOT / "egs2/TEMPLATE/audiollm1"
-RECIPES = sorted(
-    path for path in ROOT.glob("egs2/*/audiollm1") if path != TEMPLATE and (path / "run.sh").exists()
-)
+RECIPES = sorted(path.parent for path in ROOT.glob("egs2/*/audiollm1/run.sh"))
 LINKS = {
     "audiollm.sh": "../../TEMPLATE/audiollm1/audiollm.sh",
     "cmd.sh": "../../TEMPLATE/audiollm1/cmd.sh",
