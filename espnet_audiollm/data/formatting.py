@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import multiprocessing
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -300,7 +302,7 @@ def _run(
         for chunk in chunks:
             yield from _format_chunk(chunk, audio_dir, limits)
         return
-    with ProcessPoolExecutor(nj) as pool:
+    with ProcessPoolExecutor(nj, initializer=_end_with_parent) as pool:
         ahead = deque()
         try:
             for chunk in chunks:
@@ -315,3 +317,13 @@ def _run(
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: a main process that is killed leaves no workers behind, waiting for ever."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -17,7 +17,7 @@ META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPne
 def train_pieces(
     lines: Sequence[str], vocab_size: int, model_type: str, directory: str | Path
 ) -> bool:
-    """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .done, each whole.
+    """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .learned, each whole.
 
     `vocab_size` counts as ESPnet's nbpe does: the entries of tokens.txt, in its order `<blank>`,
     `<unk>`, pieces, `<sos/eos>`. `model_type` is "unigram" or "bpe". The same lines give the same
@@ -29,7 +29,7 @@ def train_pieces(
     if not lines:
         raise ValueError("there is no text to learn a vocabulary from: run stage 2 again")
     key = _fingerprint(lines, vocab_size, model_type)
-    marker = directory / ".done"
+    marker = directory / ".learned"
     if marker.is_file() and marker.read_text().strip() == key:
         return False
     model = _train(_evenly_spaced(lines), vocab_size, model_type)

@@ -58,8 +58,10 @@ def test_durations_and_missing_text(tmp_path):
             b"b two\na one\nc x\nb two\n",
             {"lines out of order": (2, "a on line 2"), "duplicate ids": (1, "b")},
         ),
-        (b"a x\na x\nc x\nb x\nc x\n", {"lines out of order": (1, "b on line 4"),
-                                       "duplicate ids": (2, "a")}),
+        (
+            b"a x\na x\nc x\nb x\nc x\n",
+            {"lines out of order": (1, "b on line 4"), "duplicate ids": (2, "a")},
+        ),
         (b"a one\nc x\n", {"ids missing": (1, "b")}),
         (b"a one\nb two\nc x\nd y\ne z\n", {"ids not in wav.scp": (2, "d")}),
         (b"a one\n\nb two\nc x\n", {"blank lines": (1, "line 2")}),
@@ -104,9 +106,7 @@ def test_all_faults_come_in_one_report(tmp_path):
 
 
 def test_missing_directory(tmp_path):
-    assert found(tmp_path / "none") == {
-        ("none", "missing directory"): (1, str(tmp_path / "none"))
-    }
+    assert found(tmp_path / "none") == {("none", "missing directory"): (1, str(tmp_path / "none"))}
 
 
 def test_an_id_with_spaces_shows_as_a_file_that_does_not_exist(tmp_path):

@@ -60,7 +60,7 @@ def test_a_broken_write_leaves_no_marker(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "token_list", lambda model: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pieces.train_pieces(LINES, 24, "unigram", tmp_path)
-    assert not (tmp_path / ".done").exists() and not (tmp_path / "tokens.txt").exists()
+    assert not (tmp_path / ".learned").exists() and not (tmp_path / "tokens.txt").exists()
     monkeypatch.undo()
     assert pieces.train_pieces(LINES, 24, "unigram", tmp_path)
     assert (tmp_path / "tokens.txt").exists()
