@@ -42,7 +42,7 @@ FOLLOWED = re.compile(
     r"|\b\d+epoch results: "
 )
 PRELUDE = re.compile(r"^.*?\(\w+:\d+\) [A-Z]+: ")  # "[host] date (module:line) INFO: "
-MEASURE = re.compile(r"(\w*(?:loss|acc|wer|cer|ppl|nll)\w*)=([-+.\deE]+)")
+MEASURE = re.compile(r"(\[train\]|\[valid\])|\b(\w*(?:loss|acc|wer|cer|ppl|nll))=([-+.\deE]+)")
 
 
 class UserError(Exception):
@@ -308,8 +308,10 @@ def shorten(line: str) -> str:
     text = PRELUDE.sub("", line)
     if "epoch results:" in text or "batch: " in text:
         head = text.split(": ", 1)[0]
-        measures = [f"{name} {float(value):.4g}" for name, value in MEASURE.findall(text)]
-        return f"{head}: {', '.join(measures)}"
+        measures = [
+            part or f"{name} {float(value):.4g}" for part, name, value in MEASURE.findall(text)
+        ]
+        return f"{head}: {' '.join(measures)}"
     return text
 
 

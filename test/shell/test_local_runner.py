@@ -116,9 +116,9 @@ def test_progress_reaches_the_screen(tmp_path):
 
 def test_epoch_summary_is_shortened(tmp_path):
     line = "[vm] 2026-11-21 01:02:03,4 (trainer:362) INFO: 3epoch results: [train] iter_time=0.1, "
-    line += "loss=1.23456, optim0_lr0=0.001, time=1 minute, [valid] loss=2.5, wer=12.3, total=5"
+    line += "loss=1.23456, loss_scale=1.0, optim0_lr0=0.001, time=1 minute, [valid] loss=2.5, wer=12.3, total=5"
     done = run(tmp_path / "log", "sh", "-c", f"echo '{line}'; sleep 0.3")
-    assert done.stderr == "3epoch results: loss 1.235, loss 2.5, wer 12.3\n"
+    assert done.stderr == "3epoch results: [train] loss 1.235 [valid] loss 2.5 wer 12.3\n"
 
 
 def gone(pid: int) -> bool:
