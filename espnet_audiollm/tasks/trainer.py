@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,7 +70,7 @@ class AudioTrainer(Trainer):
             session.resume()
         is_main = not distributed_option.distributed or distributed_option.dist_rank == 0
         writers = tensorboard_writers(options) if is_main else (None, None)
-        dp_model = wrap_distributed(model, options, distributed_option)
+        dp_model = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
         reporter = session.reporter
         first = reporter.get_epoch() + 1
         for epoch in range(first, options.max_epoch + 1):
@@ -80,7 +78,7 @@ class AudioTrainer(Trainer):
                 break
             set_all_random_seed(options.seed + epoch)
             reporter.set_epoch(epoch)
-            with reporter.observe("train") as sub_reporter, cpu_autocast(options):
+            with reporter.observe("train") as sub_reporter:
                 nothing_learned = cls.train_one_epoch(
                     model=dp_model,
                     optimizers=optimizers,
@@ -92,7 +90,7 @@ class AudioTrainer(Trainer):
                     options=options,
                     distributed_option=distributed_option,
                 )
-            with reporter.observe("valid") as sub_reporter, cpu_autocast(options):
+            with reporter.observe("valid") as sub_reporter:
                 cls.validate_one_epoch(
                     model=dp_model,
                     iterator=valid_iter_factory.build_iter(epoch),
@@ -199,12 +197,25 @@ def build_scaler(options: TrainerOptions) -> torch.amp.GradScaler | None:
     return torch.cuda.amp.GradScaler(enabled=not torch.cuda.is_bf16_supported())
 
 
-@contextmanager
-def cpu_autocast(options: TrainerOptions) -> Iterator[None]:
-    """bfloat16 on the CPU when asked for and when the processor has the instructions."""
+class CPUAutocast(torch.nn.Module):
+    """bfloat16 on the CPU, for one forward pass at a time.
+
+    Without the cache of cast weights: it lives until the outermost autocast is left, which may be
+    after an update of the weights."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, **batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+            return self.module(**batch)
+
+
+def wrap_autocast(model: torch.nn.Module, options: TrainerOptions) -> torch.nn.Module:
+    """`CPUAutocast` when it is asked for and the processor has the instructions."""
     fast = options.use_amp and options.ngpu == 0 and torch.cpu._is_avx512_bf16_supported()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
-        yield
+    return CPUAutocast(model) if fast else model
 
 
 def wrap_distributed(model, options: TrainerOptions, distributed_option):

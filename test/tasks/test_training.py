@@ -235,3 +235,16 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 def test_wrong_options_are_named(data, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         CTCTask.main(cmd=ctc_options(data, tmp_path, max_epoch=1, **change))
+
+
+def test_bfloat16_sees_every_update():
+    """Autocast caches what it casts; the cache must not outlive a step."""
+    from espnet_audiollm.tasks.trainer import CPUAutocast
+
+    line = torch.nn.Linear(1, 1, bias=False)
+    model = CPUAutocast(line)
+    with torch.cuda.amp.autocast(enabled=False):  # as ESPnet's loop does around each step
+        for value in (1.0, 2.0):
+            with torch.no_grad():
+                line.weight.fill_(value)
+            assert model(input=torch.ones(1, 1)).item() == value
