@@ -49,6 +49,8 @@ def test_what_is_whole_is_kept_and_what_is_not_is_made_again(tmp_path):
     (data / "text").write_text("half")
     assert synthesize(data, "valid", 2).returncode == 0
     assert (data / "text").read_text() == text
+    assert synthesize(data, "valid", 3).returncode == 0  # not what was made
+    assert len((data / "text").read_text().splitlines()) == 3
 
 
 def test_an_empty_split_is_refused(tmp_path):

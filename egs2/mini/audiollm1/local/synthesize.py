@@ -2,12 +2,13 @@
 """Say a split of the small world: wav files and a Kaldi data directory.
 
 Everything follows from --seed: what is said, by which voice, how fast and how high. The directory
-is made aside and renamed when it is whole; one that exists is left alone.
+is made aside and renamed when it is whole; one that was made with the same options is left alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -74,13 +75,15 @@ def write_table(path: Path, rows: list[tuple[str, str]]) -> None:
     path.write_text("".join(f"{key} {value}\n" for key, value in rows), encoding="utf-8")
 
 
-def write_split(rows: list[tuple[str, Item, Voice]], output: Path, nj: int, what: str) -> float:
+def write_split(
+    rows: list[tuple[str, Item, Voice]], output: Path, nj: int, settings: dict
+) -> float:
     """Make the data directory; the answer is the audio's length in seconds."""
     aside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "audio").mkdir(parents=True)
     jobs = [SpeechJob(item.prompt, v, str(aside / "audio" / f"{utt}.wav")) for utt, item, v in rows]
-    spoken = progress(synthesize(jobs, nj), total=len(jobs), what=what)
+    spoken = progress(synthesize(jobs, nj), total=len(jobs), what=f"speaking {settings['split']}")
     num_samples = sum(count for _, count in spoken)
     place = output.resolve() / "audio"  # where the audio will be once the directory is renamed
     write_table(aside / "wav.scp", [(utt, f"{place}/{utt}.wav") for utt, _, _ in rows])
@@ -89,14 +92,15 @@ def write_split(rows: list[tuple[str, Item, Voice]], output: Path, nj: int, what
     write_table(aside / "answers", [(utt, " | ".join(item.answers)) for utt, item, _ in rows])
     write_table(aside / "category", [(utt, item.category) for utt, item, _ in rows])
     shutil.rmtree(output, ignore_errors=True)  # not whole: see main
-    (aside / ".done").write_text("")
+    (aside / ".done").write_text(json.dumps(settings), encoding="utf-8")
     os.replace(aside, output)
     return num_samples / SAMPLE_RATE
 
 
-def is_whole(data: Path) -> bool:
-    """Was the directory finished, and does its audio still lie where wav.scp says?"""
-    if not (data / ".done").exists():
+def is_whole(data: Path, settings: dict) -> bool:
+    """Was this very split finished, and does its audio still lie where wav.scp says?"""
+    done = data / ".done"
+    if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(settings):
         return False
     with open(data / "wav.scp", encoding="utf-8") as table:
         return Path(table.readline().split(maxsplit=1)[1].rstrip("\n")).exists()
@@ -107,11 +111,12 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.num < 1:
         raise ValueError(f"--num is {args.num}: at least one utterance is needed")
-    if is_whole(args.output):
+    settings = {"split": args.split, "num": args.num, "seed": args.seed}
+    if is_whole(args.output, settings):
         print(f"{args.output}: made already, skipped", file=sys.stderr)
         return 0
     rows = plan(args.split, args.num, args.seed)
-    seconds = write_split(rows, args.output, args.nj, f"speaking {args.split}")
+    seconds = write_split(rows, args.output, args.nj, settings)
     print(
         f"{args.output}: {len(rows)} utterances, {seconds / 3600:.2f} hours, "
         f"mean {seconds / len(rows):.2f} s",

@@ -48,14 +48,14 @@ CHAT_TEMPLATE = (
 TWO_TURNS = 0.3  # share of the conversations with a second turn
 UNRELATED = 0.25  # share of the second turns that do not need the first
 SHARES = {  # % of the conversations: what is hard to learn comes more often than it is spoken
-    "fact": 11,
-    "opposite": 7,
-    "arithmetic": 27,
-    "digits": 27,
-    "translate": 9,
-    "repeat": 5,
-    "spell": 4,
-    "statement": 10,
+    "fact": 13,
+    "opposite": 8,
+    "arithmetic": 18,
+    "digits": 22,
+    "translate": 12,
+    "repeat": 6,
+    "spell": 6,
+    "statement": 15,
 }
 IGNORE = -100  # label of a token that is not an answer's
 
@@ -65,10 +65,10 @@ class Settings:
     """The model and its training; found by trial on 2 CPU cores."""
 
     layers: int = 4
-    width: int = 256
-    heads: int = 4
-    conversations: int = 75_000
-    batch_tokens: int = 2_000
+    width: int = 192
+    heads: int = 3
+    conversations: int = 45_000
+    batch_tokens: int = 1_400
     peak_rate: float = 2e-3
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 0.05
@@ -237,28 +237,25 @@ def rate_at(step: int, total: int, settings: Settings) -> float:
 def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
     """One pass over `rows`: every conversation is seen once."""
     import torch
+    from muon import Muon
 
     plan = batches(rows, settings.batch_tokens, random.Random(seed))
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.95),
-        fused=True,
-    )
+    matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    taken = {id(p) for p in matrices}
+    muon = Muon(matrices, weight_decay=settings.weight_decay)
+    others = [p for p in model.parameters() if id(p) not in taken]  # embedding and norms
+    adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     model.train()
     average = None
     for step, batch in enumerate(progress(plan, len(plan), "training the LLM", "step")):
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, len(plan), settings)
+        rate = rate_at(step, len(plan), settings)
         loss = answer_nats(model, *pad(batch, tokenizer.pad_token_id)).mean()
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        muon.step(rate)
+        adam.param_groups[0]["lr"] = rate
+        adam.step()
+        adam.zero_grad(set_to_none=True)
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if step % 200 == 199 or step + 1 == len(plan):
             print(f"step {step + 1}: loss {average:.4f} nats a token", file=sys.stderr, flush=True)

@@ -98,8 +98,7 @@ NOUNS = {  # Spanish, feminine?
     "bicycle": ("bicicleta", True),
 }
 NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 ).split()
 DIGITS = NUMBERS[:10]
 PEOPLE = {  # as the user says it: as the answer says it
@@ -276,15 +275,14 @@ def sum_response(a: int, operation: str, b: int) -> tuple[str, int]:
 
 
 def arithmetic(rng: random.Random) -> Item:
-    return counting(rng) if rng.random() < 0.25 else addition(rng)
+    return neighbor_number(rng) if rng.random() < 0.2 else addition(rng)
 
 
 def addition(rng: random.Random) -> Item:
     operation = rng.choice(("plus", "minus"))
-    a, b = rng.randrange(0, 13), rng.randrange(0, 9)
+    a, b = rng.randrange(0, 11), rng.randrange(0, 6)
     if operation == "minus":
         a = max(a, b)
-    a_word, b_word = NUMBERS[a], NUMBERS[b]
     response, result = sum_response(a, operation, b)
     phrasing = rng.choice(
         (
@@ -295,28 +293,30 @@ def addition(rng: random.Random) -> Item:
             "add {b} to {a}" if operation == "plus" else "take {b} from {a}",
         )
     )
+    prompt = phrasing.format(a=NUMBERS[a], b=NUMBERS[b], op=operation)
     return Item(
-        prompt=phrasing.format(a=a_word, b=b_word, op=operation),
+        prompt=prompt,
         response=response,
         category="arithmetic",
         answers=(f"is {NUMBERS[result]}",),
-        keys=(f"{a} {operation} {b}",),
+        keys=(prompt,),
         about=("arithmetic", str(result)),
     )
 
 
-def counting(rng: random.Random) -> Item:
-    first = rng.randrange(0, 11)
-    last = first + rng.randrange(2, 6)
-    numbers = " ".join(NUMBERS[first : last + 1])
-    prompt = f"count from {NUMBERS[first]} to {NUMBERS[last]}"
+def neighbor_number(rng: random.Random) -> Item:
+    side, step = rng.choice((("after", 1), ("before", -1)))
+    number = rng.randrange(1, 15)
+    phrasing = rng.choice(
+        ("what number comes {} {}", "which number is just {} {}", "tell me the number {} {}")
+    )
+    prompt = phrasing.format(side, NUMBERS[number])
     return Item(
         prompt=prompt,
-        response=f"{numbers} .",
+        response=f"{NUMBERS[number + step]} comes {side} {NUMBERS[number]} .",
         category="arithmetic",
-        answers=(numbers,),
+        answers=(f"{NUMBERS[number + step]} comes",),
         keys=(prompt,),
-        about=("repeat", numbers),
     )
 
 
@@ -329,17 +329,9 @@ DIGIT_TASKS: dict[str, tuple[tuple[str, ...], Callable[[list[str]], str]]] = {
         ("say {} backwards", "reverse the digits {}", "what is {} backwards"),
         lambda digits: " ".join(reversed(digits)),
     ),
-    "sort": (
-        ("sort the digits {}", "put {} in order"),
-        lambda digits: " ".join(sorted(digits, key=NUMBERS.index)),
-    ),
     "last": (
         ("what is the last digit of {}", "which digit is the last of {}"),
         lambda digits: f"the last digit of {' '.join(digits)} is {digits[-1]}",
-    ),
-    "largest": (
-        ("what is the largest digit of {}", "which digit is the largest of {}"),
-        lambda digits: f"the largest of {' '.join(digits)} is {max(digits, key=NUMBERS.index)}",
     ),
 }
 
@@ -547,14 +539,13 @@ def _follow_opposite(rng: random.Random, word: str) -> Item:
 
 def _follow_arithmetic(rng: random.Random, result: str) -> Item:
     a = int(result)
-    operations = [op for op, fits in (("plus", a <= 12), ("minus", 0 < a <= 12)) if fits]
-    if not operations:
-        return _follow("what was the result", f"the result was {NUMBERS[a]} .", NUMBERS[a], result)
-    operation = rng.choice(operations)
-    b = rng.randrange(0, 9 if operation == "plus" else min(a, 8) + 1)
+    if a > 10:
+        return _follow("what was it", f"it was {NUMBERS[a]} .", NUMBERS[a], f"again {a}")
+    operation = rng.choice(("plus", "minus"))
+    b = rng.randrange(0, 6 if operation == "plus" else min(a, 5) + 1)
     response, after = sum_response(a, operation, b)
     prompt = rng.choice(("and {} {}", "now {} {}")).format(operation, NUMBERS[b])
-    return _follow(prompt, response, f"is {NUMBERS[after]}", f"{a} {operation} {b}")
+    return _follow(prompt, response, f"is {NUMBERS[after]}", f"{prompt} after {a}")
 
 
 def _follow_translate(rng: random.Random, before: str) -> Item:
