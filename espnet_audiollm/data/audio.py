@@ -62,27 +62,30 @@ def info(path: str | Path) -> AudioInfo:
 def read_mono_16k(path: str | Path) -> np.ndarray:
     """Decode a recording: float32 (N,) at 16 kHz, channels averaged, resampled when needed.
 
+    Raises AudioError as `read_mono` does."""
+    samples, found = read_mono(path)
+    return resample(samples, found.rate)
+
+
+def read_mono(path: str | Path) -> tuple[np.ndarray, AudioInfo]:
+    """Decode a recording at its own rate: float32 (N,), channels averaged; and what the file was.
+
     Raises AudioError as `info` does, for fewer samples than promised, and for NaN or infinity."""
-    return read_with_info(path)[0]
-
-
-def read_with_info(path: str | Path) -> tuple[np.ndarray, AudioInfo]:
-    """As `read_mono_16k`, and what the file itself was."""
     import soundfile
 
-    expected = info(path)
+    found = info(path)
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        samples, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{path}: truncated or damaged: decoding fails ({error})") from error
-    if len(samples) < expected.frames:
+    if len(samples) < found.frames:
         raise AudioError(
-            f"{path}: truncated: the header promises {expected.frames} samples, "
+            f"{path}: truncated: the header promises {found.frames} samples, "
             f"{len(samples)} are there"
         )
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: holds samples that are not numbers (NaN or infinity)")
-    return resample(samples.mean(axis=1), rate), expected
+    return samples.mean(axis=1), found
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:

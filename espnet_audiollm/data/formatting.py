@@ -172,7 +172,7 @@ def format_utterance(utt: Utterance, audio_dir: Path, limits: Limits) -> Formatt
         found = audio.info(utt.audio)
         if reason := _length_fault(found.duration, limits):
             return Formatted(utt, reason=reason, detail=f"{found.duration:.3f} s")
-        samples, _ = audio.read_with_info(utt.audio)
+        samples = audio.read_mono_16k(utt.audio)
     except audio.AudioError as error:
         return Formatted(utt, reason=BAD, detail=" ".join(str(error).split()))
     if found.usable_in_place:

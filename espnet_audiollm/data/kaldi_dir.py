@@ -41,9 +41,12 @@ class Problem:
 
 
 class Findings:
-    """Faults counted by file and kind, with the first example of each."""
+    """Faults counted by file and kind, with the first example of each.
 
-    def __init__(self):
+    `next_step` is what to do about kinds that are not a data directory's (a corpus's, say)."""
+
+    def __init__(self, next_step: str = ""):
+        self._next_step = next_step
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
 
     def add(self, file: str | Path, kind: str, example: str) -> None:
@@ -52,7 +55,7 @@ class Findings:
 
     def problems(self) -> list[Problem]:
         return [
-            Problem(file, kind, count, first, _NEXT_STEP[kind])
+            Problem(file, kind, count, first, _NEXT_STEP.get(kind, self._next_step))
             for (file, kind), (count, first) in self._found.items()
         ]
 

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Strings of real spoken digits, and a small Llama that knows which digits they are and their sum.
+set -euo pipefail
+
+fsdd=""             # Directory that holds recordings/ (empty: FSDD of db.sh, or download).
+downloads=downloads # Where the download goes.
+num_train=2000      # Strings to train on.
+num_valid=100       # Strings to choose checkpoints by.
+num_test=200        # Strings of each test set.
+new_speaker=george  # Heard in test_new alone.
+seed=1              # Which strings, and of which recordings.
+llm=exp/llm         # Where the LLM goes.
+llm_opts=""         # More options for its training.
+
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
+# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+. ./db.sh
+# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+. ./path.sh
+
+python local/prepare.py --corpus "${fsdd:-${FSDD}}" --downloads "${downloads}" \
+    --num_train "${num_train}" --num_valid "${num_valid}" --num_test "${num_test}" \
+    --new_speaker "${new_speaker}" --seed "${seed}" data
+# shellcheck disable=SC2086
+python local/train_digits_llm.py --seed "${seed}" ${llm_opts} "${llm}"

@@ -1,0 +1,107 @@
+"""Corpora from the network: resumed where they broke off, checked, and unpacked whole or not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from ..types import Seconds
+
+BLOCK = 1 << 20  # bytes
+TIMEOUT: Seconds = 60.0  # without a byte: given up
+REPORT: Seconds = 10.0  # between two lines of progress
+
+
+def download(url: str, path: str | Path, md5: str | None = None) -> None:
+    """Fetch `url` to `path`, going on from path.part; nothing to do when `path` is there.
+
+    Raises ValueError without a network, and for a checksum that differs (the file is removed, as
+    going on from it could not mend it)."""
+    path = Path(path)
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _fetch(url, part)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise ValueError(
+            f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); run again to go on "
+            f"from {part}, or copy the corpus here and name its directory (see db.sh)"
+        ) from error
+    if md5 and (found := _md5(part)) != md5:
+        part.unlink()
+        raise ValueError(f"{url}: the checksum is {found}, not {md5}: removed; run again")
+    os.replace(part, path)
+
+
+def unpack(archive: str | Path, directory: str | Path, inside: str) -> None:
+    """Unpack the directory `inside` of a tar archive as `directory`, whole or not at all.
+
+    Members that point outside (absolute paths, "..", links, devices) are refused."""
+    directory = Path(directory)
+    aside = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(aside, filter="data")
+        if not (aside / inside).is_dir():
+            raise ValueError(f"{archive} holds no {inside}: it is not the corpus expected")
+        os.replace(aside / inside, directory)
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{archive}: damaged ({error}); remove it and run again") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _fetch(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to fetch: it broke off before the check
+            return
+        raise
+    with response:
+        if response.status != 206:  # a server that cannot go on begins anew
+            have = 0
+        length = int(response.headers.get("Content-Length", 0))
+        total = have + length
+        start = last = time.monotonic()
+        done = have
+        with open(part, "ab" if have else "wb") as out:
+            while block := response.read(BLOCK):
+                out.write(block)
+                done += len(block)
+                if (now := time.monotonic()) - last > REPORT:
+                    last = now
+                    _report(url, done, total, (done - have) / (now - start))
+    if length and done < total:
+        raise ConnectionError(f"broke off after {done} of {total} bytes")
+
+
+def _report(url: str, done: int, total: int, rate: float) -> None:
+    """`rate`: bytes a second."""
+    left = f", {(total - done) / rate:.0f} s left" if rate and total else ""
+    print(
+        f"{url}: {done / 1e6:.0f}/{total / 1e6:.0f} MB ({rate / 1e6:.1f} MB/s{left})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
