@@ -7,6 +7,6 @@ cd "$(dirname "$(readlink -f "$0")")"
     --vocab_size 400 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "4epoch.pth 8epoch.pth valid.loss.ave.pth" \
+    --ctc_checkpoints "5epoch.pth 9epoch.pth valid.loss.ave.pth" \
     --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
     "$@"
