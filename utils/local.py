@@ -41,6 +41,7 @@ FOLLOWED = re.compile(
     r"|\b\d+epoch:train:\d+-\d+batch: "
     r"|\b\d+epoch results: "
 )
+RECORD = re.compile(r"# (host|command|threads|start|end|exit): ")
 PRELUDE = re.compile(r"^.*?\(\w+:\d+\) [A-Z]+: ")  # "[host] date (module:line) INFO: "
 MEASURE = re.compile(r"(\[train\]|\[valid\])|\b(\w*(?:loss|acc|wer|cer|ppl|nll))=([-+.\deE]+)")
 
@@ -191,7 +192,7 @@ class Runner:
         with open(job.log, "w", encoding="utf-8") as log:
             print(f"# host: {socket.gethostname()}", file=log)
             print(f"# command: {shlex.join(job.command)}", file=log)
-            print(f"# threads: {self.threads}; GPUs: {','.join(job.gpus) or 'none'}", file=log)
+            print(f"# threads: {self.threads}, GPUs: {','.join(job.gpus) or 'none'}", file=log)
             print(f"# start: {time.strftime('%Y-%m-%d %H:%M:%S %z')}", file=log, flush=True)
             job.read = log.tell()
             try:
@@ -316,9 +317,9 @@ def shorten(line: str) -> str:
 
 
 def tail(path: str) -> list[str]:
-    """The last lines of a log, our own closing record left out; decoding never fails."""
+    """The last lines of a log, our own record left out; bytes that are not UTF-8 do no harm."""
     with open(path, encoding="utf-8", errors="replace") as log:
-        lines = [line for line in log if not line.startswith(("# end: ", "# exit: "))]
+        lines = [line for line in log if not RECORD.match(line)]
     return lines[-TAIL:]
 
 

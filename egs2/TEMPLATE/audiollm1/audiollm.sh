@@ -187,7 +187,7 @@ fi
 if runs 5; then
     log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
     # shellcheck disable=SC2086
-    once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" \
+    once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
         "${ctc_stats}"/{train,valid}/{speech,text}_shape -- \
         ${cuda_cmd} --gpu "${ngpu}" "${ctc_exp}/train.log" \
         python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
@@ -247,6 +247,7 @@ if runs 9; then
         fi
         # shellcheck disable=SC2086
         once "${exp}/.done" "${config}" "${ctc_exp}/${init_checkpoint}" \
+            "${train}/responses/response_ids" "${valid}/responses/response_ids" \
             "${align_stats}"/{train,valid}/{speech,response}_shape -- \
             ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
             python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \

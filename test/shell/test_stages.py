@@ -1,0 +1,181 @@
+"""What audiollm.sh runs, skips and refuses. The Python mains are replaced by one that notes its
+words in `calls` and leaves the files that the next stages look for."""
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+set -euo pipefail
+module="${2##*.}"
+echo "${module} ${*:3}" >> calls
+[ "${module}" != "${FAIL:-}" ] || { echo "${module}: error: the moon is full" >&2; exit 1; }
+option() { # option NAME WORD...: the word after NAME
+    local name="$1"
+    while shift && [ $# -gt 0 ]; do [ "$1" != "${name}" ] || { echo "$2"; return; }; done
+}
+out="$(option --output "$@")$(option --output_dir "$@")"
+case "${module}" in
+    format_data) mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples" ;;
+    tokenize_text) mkdir -p "${out}" && echo x | tee "${out}/tokens.txt" > "${out}/bpe.model" ;;
+    ctc_train | aggregate_stats_dirs)
+        mkdir -p "${out}"/{train,valid}
+        for file in {train,valid}/{speech,text}_shape 2epoch.pth valid.loss.ave.pth; do
+            echo x > "${out}/${file}"
+        done ;;
+    ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
+    generate_responses) mkdir -p "${out}" && echo "a 3 4 2" > "${out}/response_ids" ;;
+    audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
+esac
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe directory in a checkout whose environment is the fake one."""
+    template = tmp_path / "egs2/TEMPLATE/audiollm1"
+    template.mkdir(parents=True)
+    for name in ("audiollm.sh", "cmd.sh", "path.sh", "db.sh", "setup.sh"):
+        shutil.copy(ROOT / "egs2/TEMPLATE/audiollm1" / name, template)
+    (tmp_path / "utils").mkdir()
+    for name in ("parse_options.sh", "local.py"):
+        shutil.copy(ROOT / "utils" / name, tmp_path / "utils")
+    (tmp_path / "tools/bin").mkdir(parents=True)
+    (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
+    executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
+    path = tmp_path / "egs2/fake/audiollm1"
+    subprocess.run([template / "setup.sh", path], check=True, capture_output=True)
+    executable(path / "local/data.sh", "#!/bin/sh\necho data.sh \"$@\" >> calls\n")
+    for split in ("train", "valid", "test"):
+        (path / "data" / split).mkdir(parents=True)
+        (path / "data" / split / "wav.scp").write_text("a a.wav\n")
+        (path / "data" / split / "text").write_text("a hello\n")
+    for name in ("ctc", "align_small", "align_other"):
+        (path / f"conf/train_{name}.yaml").write_text("encoder: conformer\n")
+    return path
+
+
+def executable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def run(recipe, *words, **environment):
+    """Run audiollm.sh; the result, with the mains that were called."""
+    (recipe / "calls").unlink(missing_ok=True)
+    words = ["--llm", "my llm", "--align_configs", "conf/train_align_small.yaml", *words]
+    done = subprocess.run(
+        ["./audiollm.sh", *words],
+        cwd=recipe,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        check=False,
+    )
+    calls = recipe / "calls"
+    done.calls = calls.read_text().splitlines() if calls.exists() else []
+    done.mains = [call.split()[0] for call in done.calls]
+    return done
+
+
+def test_every_stage_runs_and_a_second_run_trains_nothing(recipe):
+    first = run(recipe)
+    assert first.returncode == 0, first.stderr
+    assert sorted(set(first.mains)) == sorted(
+        "data.sh validate_data format_data tokenize_text ctc_train aggregate_stats_dirs ctc_decode "
+        "generate_responses audiollm_train respond score".split()
+    )
+    second = run(recipe)
+    assert second.returncode == 0, second.stderr
+    # These look for themselves whether their work is whole.
+    assert set(second.mains) == {"data.sh", "format_data", "generate_responses", "score"}
+
+
+def test_words_arrive_whole(recipe):
+    done = run(recipe, "--stop_stage", "7", "--chat_template", "a b.jinja")
+    call = next(call for call in done.calls if call.startswith("generate_responses"))
+    assert call == (
+        "generate_responses --llm my llm --chat_template a b.jinja "
+        "--data dump/train --output dump/train/responses"
+    )
+
+
+def test_changed_configuration_is_noticed(recipe):
+    assert run(recipe).returncode == 0
+    (recipe / "conf/train_align_small.yaml").write_text("encoder: whisper\n")
+    done = run(recipe, "--stage", "4", "--stop_stage", "9")
+    assert done.mains == ["generate_responses"] * 3 + ["audiollm_train"]
+
+
+def test_changed_data_is_noticed(recipe):
+    assert run(recipe).returncode == 0
+    (recipe / "data/train/text").write_text("a goodbye\n")
+    done = run(recipe, "--stop_stage", "5")
+    assert done.mains.count("tokenize_text") == 1
+    assert done.mains.count("ctc_train") >= 2  # statistics and training
+
+
+def test_number_of_jobs_changes_nothing(recipe):
+    assert run(recipe).returncode == 0
+    done = run(recipe, "--stage", "3", "--stop_stage", "6", "--nj", "7")
+    assert done.mains == []
+
+
+def test_stages_can_be_chosen_and_skipped(recipe):
+    assert run(recipe).returncode == 0
+    assert run(recipe, "--stage", "11").mains == ["score"]
+    done = run(recipe, "--stage", "7", "--stop_stage", "11", "--skip_stages", "7 8 9 10")
+    assert done.mains == ["score"]
+    assert run(recipe, "--stage", "12", "--stop_stage", "12").mains == ["pack"]
+
+
+def test_failure_shows_cause_and_next_step(recipe):
+    done = run(recipe, FAIL="ctc_train")
+    assert done.returncode == 1
+    assert "ctc_train: error: the moon is full" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("go on with --stage 4")
+    assert not list(recipe.glob("exp/ctc_*/.done"))
+    assert run(recipe, "--stage", "4", "--stop_stage", "5").mains.count("ctc_train") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--stage", "9"], "is missing or empty; run the stages before 9 first"),
+        (["--stage", "8"], "dump/train/responses/response_ids is missing or empty; run stage 7"),
+        (["--llm", ""], "stage 7 needs --llm"),
+        (["--ngpus", "1"], "unknown option --ngpus; the nearest is --ngpu"),
+        (["--cmd_backend", "cloud"], "unknown cmd_backend 'cloud'"),
+        (["9"], "'9' is no option"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_runs(recipe, words, message):
+    done = run(recipe, *words)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.calls == []
+
+
+def test_cascades_and_alignments_become_systems(recipe):
+    done = run(
+        recipe,
+        "--ctc_checkpoints", "2epoch.pth valid.loss.ave.pth",
+        "--align_configs", "conf/train_align_small.yaml conf/train_align_other.yaml",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ctc = "exp/ctc_unigram1500"
+    assert done.calls[-1].split(" -- ")[1].split() == [
+        "exp/text/respond_test/reference",
+        "exp/text/respond_test/no_prompt",
+        f"{ctc}/respond_test/cascade_2epoch",
+        f"{ctc}/respond_test/cascade_valid.loss.ave",
+        "exp/audiollm_small/respond_test/valid.loss.ave",
+        "exp/audiollm_other/respond_test/valid.loss.ave",
+    ]
+    training = next(call for call in done.calls if "--resume true" in call)
+    assert "--keep_epochs 2" in training
