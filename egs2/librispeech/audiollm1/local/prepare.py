@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
@@ -62,33 +61,33 @@ def utterances(corpus: Path, part: str, case: str, faults: kaldi_dir.Findings) -
     for chapter in sorted((corpus / part).glob("*/*")):
         if not chapter.is_dir():
             continue
-        audio = {path.stem: path for path in chapter.glob("*.flac")}
+        transcripts = _transcripts(chapter, faults)
+        if transcripts is None:
+            continue
         speaker = chapter.parent.name
-        for id_, text in _transcripts(chapter, speaker, faults):
-            path = audio.pop(id_, None)
-            if path is None:
-                faults.add(corpus / part, "transcripts without their FLAC file", id_)
-                continue
-            cased = text.lower() if case == "lower" else text.upper()
-            found.append(Utterance(id_, str(path), speaker, text=cased))
-        for id_ in sorted(audio):
+        audio = {path.stem: path for path in chapter.glob("*.flac")}
+        for id_ in sorted(transcripts.keys() - audio.keys()):
+            faults.add(corpus / part, "transcripts without their FLAC file", id_)
+        for id_ in sorted(audio.keys() - transcripts.keys()):
             faults.add(corpus / part, "FLAC files without a transcript", id_)
+        for id_ in sorted(audio.keys() & transcripts.keys()):
+            text = transcripts[id_].lower() if case == "lower" else transcripts[id_].upper()
+            found.append(Utterance(id_, str(audio[id_]), speaker, text=text))
     if not found:
         faults.add(corpus / part, "parts without a single utterance", part)
     return found
 
 
-def _transcripts(
-    chapter: Path, speaker: str, faults: kaldi_dir.Findings
-) -> Iterator[tuple[str, str]]:
-    path = chapter / f"{speaker}-{chapter.name}.trans.txt"
-    if not path.is_file():
-        faults.add(chapter.parents[1], "chapters without .trans.txt", str(path))
-        return
+def _transcripts(chapter: Path, faults: kaldi_dir.Findings) -> dict[str, str] | None:
+    """{id: transcript} of a chapter; None, with the reason in `faults`, when it cannot be read."""
+    path = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
     try:
-        yield from kaldi_dir.read_table(path)
+        return kaldi_dir.read_dict(path)
+    except FileNotFoundError:
+        faults.add(chapter.parents[1], "chapters without .trans.txt", str(path))
     except ValueError as error:
         faults.add(chapter.parents[1], "transcript files with faults", str(error).split(";")[0])
+    return None
 
 
 def read_splits(

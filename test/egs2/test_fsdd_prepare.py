@@ -1,0 +1,176 @@
+"""Strings of spoken digits: their world, and their making from recordings, small and real."""
+
+import importlib.util
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_audiollm.data import kaldi_dir
+
+SPLITS = ("train", "valid", "test_known", "test_new")
+SPEAKERS = ("ann", "bob", "cy")
+
+
+@pytest.fixture(scope="module")
+def world(root):
+    path = root / "egs2/fsdd/audiollm1/local/world.py"
+    spec = importlib.util.spec_from_file_location("fsdd_world", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fsdd_world"] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A recording's level tells its digit, its length its speaker and index: see `heard`."""
+    place = tmp_path / "fsdd" / "recordings"
+    place.mkdir(parents=True)
+    for digit in range(10):
+        for s, speaker in enumerate(SPEAKERS):
+            for index in range(10):
+                samples = np.full(100 * (s + 1) + index, (digit + 1) / 20)
+                soundfile.write(place / f"{digit}_{speaker}_{index}.wav", samples, 8000)
+    return tmp_path / "fsdd"
+
+
+def heard(path):
+    """[(digit, speaker, index)] of a string made of such recordings, and its pauses in samples."""
+    samples, rate = soundfile.read(path)
+    assert rate == 8000
+    levels = np.round(samples * 20).astype(int) - 1
+    edges = np.flatnonzero(np.diff(levels)) + 1
+    runs = [(int(run[0]), len(run)) for run in np.split(levels, edges)]
+    digits = [(d, SPEAKERS[n // 100 - 1], n % 100) for d, n in runs if d >= 0]
+    return digits, [n for d, n in runs if d < 0]
+
+
+@pytest.fixture
+def prepare(root, tmp_path):
+    script = root / "egs2/fsdd/audiollm1/local/prepare.py"
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+SMALL = ("--num_train", 40, "--num_valid", 10, "--num_test", 20, "--new_speaker", "bob")
+
+
+def test_answers(world):
+    item = world.digit_string([3, 1, 4])
+    assert item.prompt == "three one four"
+    assert item.response == "the digits are 3 1 4 and their sum is 8 ."
+    assert item.answers == ("are 3 1 4 and their sum is 8",)
+    assert item.category == "3_digits"
+
+
+def test_held_out_strings_are_never_sampled_for_training(world):
+    rng = random.Random(0)
+    train = {world.sample(rng, True).prompt for _ in range(500)}
+    test = {world.sample(rng, False).prompt for _ in range(500)}
+    assert not train & test
+    every = [world.digit_string([a, b, c]) for a in range(10) for b in range(10) for c in range(10)]
+    assert 0.15 < sum(not world.is_train(item) for item in every) / 1000 < 0.25
+
+
+def test_follow_ups(world):
+    rng = random.Random(0)
+    said = {}
+    for _ in range(30):
+        item = world.follow_up(rng, world.digit_string([7, 0, 2]))
+        said[item.prompt] = item.response
+    assert said == {
+        "how many digits was that": "that was 3 digits .",
+        "and what was the first": "the first was 7 .",
+        "and what was the last": "the last was 2 .",
+    }
+    assert world.follow_up(rng, item) is None
+
+
+def test_strings(prepare, corpus, tmp_path, world):
+    done = prepare("--corpus", corpus, *SMALL, "data")
+    assert done.returncode == 0, done.stderr
+    indices = {"train": {8, 9}, "valid": {5, 6, 7}, "test_known": set(range(5))}
+    sizes = dict(zip(SPLITS, (40, 10, 20, 20), strict=True))
+    for split in SPLITS:
+        utts = kaldi_dir.load_utterances(tmp_path / "data" / split)
+        answers = kaldi_dir.read_dict(tmp_path / "data" / split / "answers")
+        category = kaldi_dir.read_dict(tmp_path / "data" / split / "category")
+        assert len(utts) == sizes[split] == len(answers)
+        assert {u.speaker for u in utts} == ({"bob"} if split == "test_new" else {"ann", "cy"})
+        for utt in utts:
+            assert utt.audio == f"data/{split}/audio/{utt.id}.wav"  # from the recipe's directory
+            digits, pauses = heard(tmp_path / utt.audio)
+            item = world.digit_string([digit for digit, _, _ in digits])
+            assert utt.text == item.prompt
+            assert answers[utt.id] == item.answers[0] and category[utt.id] == item.category
+            assert {speaker for _, speaker, _ in digits} == {utt.speaker}
+            assert {index for _, _, index in digits} <= indices.get(split, set(range(10)))
+            assert len(pauses) == len(digits) - 1
+            assert all(0.05 * 8000 <= pause <= 0.25 * 8000 for pause in pauses)
+            assert world.is_train(item) == (split in ("train", "valid"))
+
+
+def files(directory):
+    return {p.relative_to(directory): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+def test_the_seed_decides_and_a_second_run_does_nothing(prepare, corpus, tmp_path):
+    prepare("--corpus", corpus, *SMALL, "data")
+    first = files(tmp_path / "data")
+    assert "made already" in prepare("--corpus", corpus, *SMALL, "data").stderr
+    (tmp_path / "data/.fsdd").unlink()  # as after a kill: made again, the same
+    (tmp_path / "data/train/audio/leftover.wav").touch()
+    assert "made already" not in prepare("--corpus", corpus, *SMALL, "data").stderr
+    assert files(tmp_path / "data") == first
+    prepare("--corpus", corpus, *SMALL, "--seed", 2, "data")
+    assert files(tmp_path / "data") != first
+
+
+def fails(done, *words):
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_bad_corpora(prepare, corpus, tmp_path):
+    fails(prepare("--corpus", tmp_path / "no", "data"), "no such directory")
+    (tmp_path / "no").mkdir()
+    fails(prepare("--corpus", tmp_path / "no", "data"), "no recording like")
+    fails(prepare("--corpus", corpus, "data"), "--new_speaker george", "ann, bob, cy")
+    fails(prepare("--corpus", corpus, *SMALL, "--num_valid", 0, "data"), "at least one string")
+    for path in (corpus / "recordings").glob("7_cy_[5-9].wav"):
+        path.unlink()
+    fails(prepare("--corpus", corpus, *SMALL, "data"), "2 kinds", "(first: 7 by cy for train)")
+    assert not (tmp_path / "data").exists()
+
+
+def test_bad_recordings(prepare, corpus, tmp_path):
+    place = corpus / "recordings"
+    (place / "1_ann_8.wav").write_bytes((place / "1_ann_8.wav").read_bytes()[:100])
+    (place / "2_ann_8.wav").write_bytes(b"")
+    fails(prepare("--corpus", corpus, *SMALL, "data"), "2 of 300", "truncated", "empty")
+    soundfile.write(place / "1_ann_8.wav", np.zeros(100), 8000)
+    soundfile.write(place / "2_ann_8.wav", np.zeros(100), 16_000)
+    fails(prepare("--corpus", corpus, *SMALL, "data"), "2 different rates", "2_ann_8.wav")
+    assert not (tmp_path / "data/.fsdd").exists()
+
+
+def test_the_real_recordings(prepare, shared, tmp_path):
+    done = prepare("--corpus", shared / "data/fsdd", "--num_train", 50, tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    for split in SPLITS:
+        assert kaldi_dir.validate(tmp_path / "data" / split, require_text=True) == []
+    assert {u.speaker for u in kaldi_dir.load_utterances(tmp_path / "data/test_new")} == {"george"}

@@ -1,0 +1,156 @@
+"""LibriSpeech's data preparation, on a small corpus in the true layout and on the real one."""
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_audiollm.data import kaldi_dir
+
+
+def make_part(corpus, part, speakers=("19", "7"), chapters=("198", "5"), per_chapter=2):
+    for speaker in speakers:
+        for chapter in chapters:
+            place = corpus / part / speaker / chapter
+            place.mkdir(parents=True)
+            lines = []
+            for number in range(per_chapter):
+                id_ = f"{speaker}-{chapter}-{number:04d}"
+                soundfile.write(place / f"{id_}.flac", np.zeros(1600), 16_000)
+                lines.append(f"{id_} THAT'S NUMBER {number}\n")
+            (place / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
+    return corpus / part
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    for part in ("train-clean-100", "dev-clean", "test-clean"):
+        make_part(tmp_path / "Libri Speech", part)
+    return tmp_path / "Libri Speech"  # a path with a space
+
+
+@pytest.fixture
+def prepare(root, tmp_path):
+    script = root / "egs2/librispeech/audiollm1/local/prepare.py"
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+def fails(done, *words):
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_layout(prepare, corpus, tmp_path):
+    done = prepare(
+        "--corpus", corpus, "data/train=train-clean-100,dev-clean", "data/test=test-clean"
+    )
+    # The same ids stand in two parts here: they are refused, and nothing is taken for whole.
+    fails(done, "comes twice")
+    assert not (tmp_path / "data/train/wav.scp").exists()
+    done = prepare("--corpus", corpus, "data/train=train-clean-100", "data/test=test-clean")
+    assert done.returncode == 0, done.stderr
+    assert "data/train: 8 utterances of 2 speakers" in done.stdout
+    assert kaldi_dir.validate(tmp_path / "data/train", require_text=True) == []
+    utts = kaldi_dir.load_utterances(tmp_path / "data/train")
+    assert [u.id for u in utts][:2] == ["19-198-0000", "19-198-0001"]
+    assert (utts[1].text, utts[1].speaker) == ("that's number 1", "19")
+    assert utts[1].audio == str(corpus / "train-clean-100/19/198/19-198-0001.flac")
+
+
+def test_upper_case(prepare, corpus, tmp_path):
+    assert prepare("--corpus", corpus, "--case", "upper", "d=dev-clean").returncode == 0
+    assert kaldi_dir.read_dict(tmp_path / "d/text")["7-5-0000"] == "THAT'S NUMBER 0"
+
+
+def test_all_faults_in_one_report(prepare, corpus, tmp_path):
+    (corpus / "dev-clean/7/5/7-5-0001.flac").unlink()
+    (corpus / "dev-clean/7/198/7-198.trans.txt").unlink()
+    trans = corpus / "dev-clean/19/5/19-5.trans.txt"
+    trans.write_text(trans.read_text().splitlines()[0] + "\n")
+    (corpus / "test-clean/7/5/7-5.trans.txt").write_bytes(b"7-5-0000 \xff\n")
+    (corpus / "empty").mkdir()
+    done = prepare(
+        "--corpus",
+        corpus,
+        "d=dev-clean",
+        "t=test-clean",
+        "x=nothing",
+        "e=empty",
+        "g=train-clean-100",
+    )
+    fails(
+        done,
+        "1 transcripts without their FLAC file (first: 7-5-0001)",
+        "1 chapters without .trans.txt (first: ",
+        "1 FLAC files without a transcript (first: 19-5-0001)",
+        "1 transcript files with faults (first: ",
+        "not UTF-8",
+        "1 parts missing (first: nothing)",
+        "1 parts without a single utterance (first: empty)",
+    )
+    assert not any((tmp_path / name).exists() for name in "dtxeg")
+
+
+def test_missing_corpus(prepare, tmp_path):
+    fails(prepare("--corpus", tmp_path / "no", "d=dev-clean"), "there is no such directory")
+    (tmp_path / "no").mkdir()
+    fails(prepare("--corpus", tmp_path / "no", "d=dev-clean"), "1 parts missing (first: dev-clean)")
+    fails(prepare("--corpus", tmp_path / "no", "d"), "does not read DIR=PART")
+    fails(prepare("d=dev-cleen"), "dev-cleen is no part of LibriSpeech")
+
+
+def test_download_is_checked(root, tmp_path, corpus):
+    """From a file:// address in place of openslr.org: right checksum, then a wrong one."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(corpus / "dev-clean", "LibriSpeech/dev-clean")
+    (tmp_path / "dev-clean.tar.gz").write_bytes(packed.getvalue())
+    md5 = hashlib.md5(packed.getvalue()).hexdigest()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
+        "prepare.URL = 'file://' + sys.argv[2] + '/{}.tar.gz'\n"
+        "prepare.MD5 = {'dev-clean': sys.argv[3]}\n"
+        "prepare.main(['data/valid=dev-clean'])"
+    )
+    local = root / "egs2/librispeech/audiollm1/local"
+
+    def call(checksum):
+        return subprocess.run(
+            [sys.executable, "-c", code, str(local), str(tmp_path), checksum],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+        )
+
+    fails(call("0" * 32), f"the checksum is {md5}, not 000")
+    assert not list((tmp_path / "downloads").iterdir())
+    done = call(md5)
+    assert done.returncode == 0, done.stderr
+    scp = kaldi_dir.read_dict(tmp_path / "data/valid/wav.scp")
+    assert scp["7-5-0000"] == "downloads/LibriSpeech/dev-clean/7/5/7-5-0000.flac"
+
+
+def test_the_real_corpus(prepare, shared, tmp_path):
+    place = shared / "data/LibriSpeech"
+    done = prepare("--corpus", place, "train=train-clean-100", "valid=dev-clean", "test=test-clean")
+    assert done.returncode == 0, done.stderr
+    for split, number in (("train", 161), ("valid", 20), ("test", 20)):
+        assert kaldi_dir.validate(tmp_path / split, require_text=True) == []
+        assert len(kaldi_dir.load_utterances(tmp_path / split)) == number
