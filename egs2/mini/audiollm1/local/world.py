@@ -540,7 +540,7 @@ def _follow_opposite(rng: random.Random, word: str) -> Item:
 def _follow_arithmetic(rng: random.Random, result: str) -> Item:
     a = int(result)
     if a > 10:
-        return _follow("what was it", f"it was {NUMBERS[a]} .", NUMBERS[a], f"again {a}")
+        return _follow("what was it", f"it was {NUMBERS[a]} .", NUMBERS[a], "what was it")
     operation = rng.choice(("plus", "minus"))
     b = rng.randrange(0, 6 if operation == "plus" else min(a, 5) + 1)
     response, after = sum_response(a, operation, b)
