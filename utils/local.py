@@ -7,8 +7,9 @@
 With JOB=1:N the command runs N times; "JOB" in the log's name and in every word of the command
 becomes 1 ... N. The command is executed as the words it is given as: no shell reads it, so ids
 and paths with spaces, quotes or dollar signs arrive as they are. A log holds host, command,
-start, output, end and exit code. When a job fails, the end of its own log is shown: the cause is
-on the screen. While jobs run, the progress lines of their logs are shown. --mem and --time are
+start, output, end and exit code; a log that is there already is added to, so that of a training
+that was killed and went on is whole. When a job fails, the end of its own log is shown: the cause
+is on the screen. While jobs run, the progress lines of their logs are shown. --mem and --time are
 for clusters and mean nothing here. Ctrl-C ends the jobs and all that they started.
 """
 
@@ -81,6 +82,7 @@ class Job:
     gpus: list[str] = field(default_factory=list)  # as CUDA_VISIBLE_DEVICES names them
     process: subprocess.Popen | None = None
     started: Seconds = 0.0
+    begin: int = 0  # where in the log, in bytes, the output of this run begins
     read: int = 0  # bytes of the log whose progress lines were shown
 
 
@@ -189,12 +191,12 @@ class Runner:
             PYTHONUNBUFFERED="1",
         )
         job.started = time.time()
-        with open(job.log, "w", encoding="utf-8") as log:
+        with open(job.log, "a", encoding="utf-8") as log:
             print(f"# host: {socket.gethostname()}", file=log)
             print(f"# command: {shlex.join(job.command)}", file=log)
             print(f"# threads: {self.threads}, GPUs: {','.join(job.gpus) or 'none'}", file=log)
             print(f"# start: {time.strftime('%Y-%m-%d %H:%M:%S %z')}", file=log, flush=True)
-            job.read = log.tell()
+            job.begin = job.read = log.tell()
             try:
                 job.process = subprocess.Popen(
                     job.command,
@@ -245,7 +247,7 @@ class Runner:
     def report(self) -> None:
         """The end of the first failed job's log, and which others failed."""
         job, status = min(self.failed, key=lambda failure: failure[0].number)
-        print("".join(tail(job.log)), end="", file=sys.stderr)
+        print("".join(tail(job.log, job.begin)), end="", file=sys.stderr)
         which = f"job {job.number} of {self.total}" if self.total > 1 else "the command"
         print(
             f"{os.path.basename(sys.argv[0])}: {which} failed with exit status {status}; "
@@ -316,11 +318,12 @@ def shorten(line: str) -> str:
     return text
 
 
-def tail(path: str) -> list[str]:
-    """The last lines of a log, our own record left out; bytes that are not UTF-8 do no harm."""
-    with open(path, encoding="utf-8", errors="replace") as log:
-        lines = [line for line in log if not RECORD.match(line)]
-    return lines[-TAIL:]
+def tail(path: str, begin: int) -> list[str]:
+    """The last lines of a log from byte `begin` on, our own record left out."""
+    with open(path, "rb") as log:
+        log.seek(begin)
+        lines = log.read().decode("utf-8", "replace").splitlines(keepends=True)
+    return [line for line in lines if not RECORD.match(line)][-TAIL:]
 
 
 def die_with_parent() -> None:

@@ -62,6 +62,13 @@ def test_several_failures_are_counted(tmp_path):
     assert "2 of 3 jobs failed (also 3)" in done.stderr
 
 
+def test_log_of_a_run_that_goes_on_is_kept(tmp_path):
+    assert run(tmp_path / "log", "sh", "-c", "echo first epoch; exit 1").returncode == 1
+    done = run(tmp_path / "log", "sh", "-c", "echo second epoch; exit 1")
+    assert done.stderr.startswith("second epoch\n") and "first" not in done.stderr
+    assert "first epoch\n" in (tmp_path / "log").read_text()
+
+
 def test_command_that_is_not_there(tmp_path):
     done = run(tmp_path / "log", "no-such-command")
     assert done.returncode == 1

@@ -210,7 +210,7 @@ if runs 6; then
                 python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
                 --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
                 --device "${device}"
-            log "  $(grep ': WER ' "${out}/decode.log" || echo "${out}: no transcripts to compare with")"
+            log "  $(tail -n 3 "${out}/decode.log" | grep ': WER ' || echo "${out}: no reference")"
         done
     done
 fi
