@@ -9,6 +9,7 @@ only what produces them is trained.
 from __future__ import annotations
 
 import torch
+from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from ..data.prompt import AUDIO_SLOT
@@ -64,7 +65,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             "perplexity": loss.detach().exp(),
             "audio_positions": loss.new_tensor(sum(map(len, audios)) / len(audios)),
         }
-        return loss, stats, loss.new_tensor(len(nats_X))
+        return force_gatherable((loss, stats, loss.new_tensor(len(nats_X))), loss.device)
 
     def hear(self, speech, speech_lengths) -> list[torch.Tensor]:
         """(B, N) samples and (B,) lengths to one (P, D) for each utterance, without padding."""

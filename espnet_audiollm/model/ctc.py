@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import nn
 
@@ -44,7 +45,7 @@ class CTCESPnetModel(AbsESPnetModel):
         if not self.training:
             best_BT = log_posterior_BTV.argmax(-1)
             stats["piece_error"] = piece_error(best_BT, frames_B, text, text_lengths)
-        return loss, stats, loss.new_tensor(len(speech))
+        return force_gatherable((loss, stats, loss.new_tensor(len(speech))), loss.device)
 
     def log_posteriors(self, speech, speech_lengths):
         """(B, T, V) natural logarithms and (B,) frames."""

@@ -152,7 +152,10 @@ def weight_files(llm: str) -> str | None:
     directory = Path(llm)
     if not directory.is_dir():
         config = cached_file(
-            llm, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False,
+            llm,
+            "config.json",
+            local_files_only=True,
+            _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
         if config is None:

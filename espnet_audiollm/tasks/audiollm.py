@@ -19,6 +19,7 @@ from .choices import (
     add_speech_encoder_arguments,
     build_part,
     build_speech_encoder,
+    prepare_statistics,
 )
 from .trainer import AudioTrainer
 
@@ -49,6 +50,11 @@ class AudioLLMTask(AbsTask):
         # `--adapter` is taken: ESPnet means LoRA by it.
         add_choice(group, "audio_adapter", ADAPTERS, "stack")
         add_speech_encoder_arguments(parser)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        prepare_statistics(args)
+        super().main_worker(args)
 
     @classmethod
     def build_collate_fn(cls, args, train: bool) -> Callable:

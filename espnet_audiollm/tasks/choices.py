@@ -88,6 +88,22 @@ def add_speech_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     add_choice(group, "specaug", SPECAUGS, None)
     add_choice(group, "normalize", NORMALIZERS, "utterance_mvn")
     add_choice(group, "encoder", ENCODERS, "conformer")
+    group.add_argument(
+        "--model_conf", action=NestedDictAction, default=None, help="Set by the task itself"
+    )
+
+
+def prepare_statistics(args: argparse.Namespace) -> None:
+    """What `--collect_stats` has to build: nothing, when lengths alone are wanted.
+
+    Only `global_mvn` reads statistics of the features. They are collected before it: the model is
+    built without it, since its file is what is being made."""
+    if not args.collect_stats:
+        return
+    if args.normalize == "global_mvn":
+        args.normalize = None
+    else:
+        args.model_conf = {"extract_feats_in_collect_stats": False}
 
 
 def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:

@@ -12,7 +12,11 @@ from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..model.ctc import CTCESPnetModel
-from .choices import add_speech_encoder_arguments, build_speech_encoder
+from .choices import (
+    add_speech_encoder_arguments,
+    build_speech_encoder,
+    prepare_statistics,
+)
 from .loading import read_token_list
 from .trainer import AudioTrainer
 
@@ -54,6 +58,11 @@ class CTCTask(AbsTask):
         group.add_argument("--bpemodel", type=str_or_none, help="bpe.model of stage 3")
         group.add_argument("--use_preprocessor", type=str2bool, default=True)
         add_speech_encoder_arguments(parser)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        prepare_statistics(args)
+        super().main_worker(args)
 
     @classmethod
     def build_collate_fn(cls, args, train: bool) -> Callable:

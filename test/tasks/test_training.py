@@ -4,125 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-import yaml
+from tiny_tasks import ctc_options, task_options
 
 from espnet_audiollm.model.llm import wrap
 from espnet_audiollm.tasks import checkpoints
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
 from espnet_audiollm.tasks.ctc import CTCTask
 from espnet_audiollm.tasks.loading import load_weights, read_config
-
-ENCODER = {
-    "encoder_conf": dict(
-        output_size=16,
-        attention_heads=2,
-        linear_units=16,
-        num_blocks=1,
-        cnn_module_kernel=3,
-        subsampling_channels=2,
-    ),
-    "batch_type": "sorted",
-    "batch_size": 4,
-    "optim": "adam",
-    "optim_conf": {"lr": 0.01},
-    "best_model_criterion": [["valid", "loss", "min"]],
-    "keep_nbest_models": 2,
-    "num_workers": 0,
-    "num_att_plot": 0,
-    "use_matplotlib": False,
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """Eight noises with transcripts, piece lists, responses."""
-    from espnet_audiollm.text.pieces import train_pieces
-
-    root = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    ids = [f"u{i}" for i in range(8)]
-    texts = ["one two three", "two", "three one", "one one two", "two three"] * 2
-    for i, id_ in enumerate(ids):
-        soundfile.write(root / f"{id_}.wav", random.normal(0, 0.1, 9_000 + 700 * i), 16_000)
-    tables = {
-        "wav.scp": [str(root / f"{id_}.wav") for id_ in ids],
-        "text": texts[:8],
-        "response_ids": [f"{5 + i} {6 + i} 2" for i in range(8)],
-        "shape": [str(9_000 + 700 * i) for i in range(8)],
-    }
-    for name, values in tables.items():
-        lines = (f"{id_} {value}\n" for id_, value in zip(ids, values, strict=True))
-        (root / name).write_text("".join(lines))
-    train_pieces(texts, 14, "bpe", root / "bpe")
-    return root
-
-
-def options(data: Path, output: Path, target: str, **more) -> list[str]:
-    config = output / "given.yaml"
-    output.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump({**ENCODER, **more}))
-    cmd = ["--config", str(config), "--output_dir", str(output)]
-    for split in ("train", "valid"):
-        flag = f"--{split}_data_path_and_name_and_type"
-        cmd += [flag, f"{data}/wav.scp,speech,sound", flag, f"{data}/{target}"]
-        cmd += [f"--{split}_shape_file", f"{data}/shape"]
-    return cmd
-
-
-def ctc_options(data: Path, output: Path, **more) -> list[str]:
-    pieces = ["--token_list", f"{data}/bpe/tokens.txt", "--bpemodel", f"{data}/bpe/bpe.model"]
-    return options(data, output, "text,text,text", **more) + pieces
-
-
-@pytest.fixture(scope="module")
-def ctc_exp(data, tmp_path_factory) -> Path:
-    exp = tmp_path_factory.mktemp("ctc")
-    CTCTask.main(cmd=ctc_options(data, exp, max_epoch=3, keep_epochs=[1], accum_grad=2))
-    return exp
-
-
-@pytest.fixture(scope="module")
-def llm_dir(tmp_path_factory) -> Path:
-    """A random Llama with a word-level tokenizer and a chat template, as a directory."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    directory = tmp_path_factory.mktemp("llm")
-    words = ["<unk>", "<s>", "</s>", "ask", "answer", *(f"w{i}" for i in range(15))]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
-    fast.chat_template = (
-        "{% for m in messages %}{% if m.role == 'user' %}<s> ask {{ m.content }} answer"
-        "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
-    )
-    fast.save_pretrained(directory)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=20,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def align_exp(data, ctc_exp, llm_dir, tmp_path_factory) -> Path:
-    exp = tmp_path_factory.mktemp("align")
-    init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
-    cmd = options(data, exp, "response_ids,response,text_int", max_epoch=2)
-    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
-    return exp
 
 
 def test_ctc_leaves_what_was_asked_for(ctc_exp):
@@ -166,7 +55,7 @@ def test_alignment_checkpoint_names_the_llm_and_does_not_hold_it(align_exp, llm_
 def test_alignment_starts_from_the_ctc_encoder(data, ctc_exp, llm_dir, tmp_path):
     init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
     frozen = dict(max_epoch=1, freeze_param=["speech_encoder"])
-    cmd = options(data, tmp_path, "response_ids,response,text_int", **frozen)
+    cmd = task_options(data, tmp_path, "response_ids,response,text_int", **frozen)
     AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
     before, after = (
         checkpoints.load(path) for path in (ctc_exp / "valid.loss.ave.pth", tmp_path / "1epoch.pth")
@@ -248,3 +137,27 @@ def test_bfloat16_sees_every_update():
             with torch.no_grad():
                 line.weight.fill_(value)
             assert model(input=torch.ones(1, 1)).item() == value
+
+
+def test_statistics_without_a_model(data, tmp_path):
+    """Lengths for the batches; the LLM is not even looked for."""
+    cmd = task_options(data, tmp_path, "response_ids,response,text_int")
+    AudioLLMTask.main(cmd=[*cmd, "--llm", "nowhere", "--collect_stats", "true"])
+    lengths = (tmp_path / "train" / "speech_shape").read_text().split()
+    assert lengths == [word for i in range(8) for word in (f"u{i}", str(9_000 + 700 * i))]
+    assert (tmp_path / "valid" / "response_shape").read_text().startswith("u0 3\n")
+
+
+def test_statistics_of_features_for_global_mvn(data, tmp_path):
+    """Stage 4, then a model that normalises by what it left."""
+    stats = tmp_path / "stats" / "train" / "feats_stats.npz"
+    conf = dict(normalize="global_mvn", normalize_conf={"stats_file": str(stats)})
+    collected = ctc_options(data, tmp_path / "stats", **conf)
+    CTCTask.main(cmd=[*collected, "--collect_stats", "true"])
+    sums = np.load(stats)
+    frames = sum((9_000 + 700 * i - 400) // 160 + 1 for i in range(8))
+    assert sums["count"] == frames and sums["sum"].shape == (80,)
+    CTCTask.main(cmd=ctc_options(data, tmp_path / "exp", max_epoch=1, **conf))
+    state = checkpoints.load(tmp_path / "exp" / "1epoch.pth")
+    mean = state["speech_encoder.normalize.mean"]
+    torch.testing.assert_close(mean, torch.from_numpy(sums["sum"] / frames).to(mean))

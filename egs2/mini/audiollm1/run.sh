@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 ./audiollm.sh \
-    --vocab_size 400 \
+    --bpe_type bpe --vocab_size 400 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
     --ctc_checkpoints "5epoch.pth 9epoch.pth valid.loss.ave.pth" \
