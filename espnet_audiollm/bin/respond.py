@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     check_options(args)
     from ..data.kaldi_dir import load_utterances
-    from ..data.responses import read_responses
+    from ..data.responses import check_origin, read_responses
 
     utterances = load_utterances(args.data)
     references = read_responses(args.references)
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
         texts, model = prompt_texts(args, utterances), None
         llm = llms.load(args.llm, args.chat_template, args.dtype, args.device)
-    check_llm(args, llm)
+    check_origin(args.references, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
     write_answers(args, llm, model, utterances, texts, references)
     if model is not None:
         write_embeddings(args, model, utterances[: args.num_embeddings])
@@ -85,23 +85,6 @@ def check_references(args, utterances, references) -> None:
             f"{args.references}: {len(missing)} of {len(utterances)} utterances have no response "
             f"(first: {missing[0]}); rerun stage 7"
         )
-
-
-def check_llm(args, llm) -> None:
-    """The references must come from this very LLM, or their perplexity means nothing."""
-    from ..data.responses import read_about
-
-    about = read_about(args.references)
-    for what, ours in (
-        ("fingerprint", llm.fingerprint),
-        ("chat_template_hash", llm.chat_template_hash),
-    ):
-        theirs = about[what]
-        if theirs != ours:
-            raise ValueError(
-                f"{args.references} was made with another LLM or chat template than --llm "
-                f"{args.llm} ({what} {theirs[:12]}, not {ours[:12]}): rerun stage 7 with this one"
-            )
 
 
 def load_audiollm(args):

@@ -279,6 +279,26 @@ def check_settings(directory: str | Path, settings: Settings) -> None:
         )
 
 
+def check_origin(
+    directory: str | Path, fingerprint: str, chat_template_hash: str, system_prompt: str | None
+) -> None:
+    """Refuse (ValueError) a store whose answers are not those of this LLM to this form of prompt.
+
+    Training on them, or measuring their perplexity, would mean nothing."""
+    about = read_about(directory)
+    ours = {
+        "fingerprint": fingerprint,
+        "chat_template_hash": chat_template_hash,
+        "system_prompt": system_prompt,
+    }
+    changed = [_CHANGED[name] for name, value in ours.items() if about.get(name) != value]
+    if changed:
+        raise ValueError(
+            f"the responses in {directory} were made with {', '.join(changed)}: "
+            "give the same --llm, --chat_template and --system_prompt, or rerun stage 7"
+        )
+
+
 def read_about(directory: str | Path) -> dict:
     """store.json as it is: the settings and the notes.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
+from ..data.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
 from ..types import Audio
@@ -83,6 +85,7 @@ class AudioLLMTask(AbsTask):
         if llm is None:
             device = "cuda" if args.ngpu > 0 else "cpu"
             llm = llms.load(args.llm, args.chat_template, args.llm_dtype, device)
+        check_stores(args, llm)
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
             "audio_adapter",
@@ -93,3 +96,12 @@ class AudioLLMTask(AbsTask):
         )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
         return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt, args.packed)
+
+
+def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:
+    """The responses to learn must be this LLM's own; files outside a store are taken on trust."""
+    for split in ("train", "valid"):
+        for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or ():
+            store = Path(path).parent
+            if name == "response" and (store / "store.json").exists():
+                check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)

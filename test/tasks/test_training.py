@@ -1,5 +1,6 @@
 """The two ESPnet tasks on a handful of noises: what training leaves, resumes from, and refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,15 @@ def test_statistics_of_features_for_global_mvn(data, tmp_path):
     state = checkpoints.load(tmp_path / "exp" / "1epoch.pth")
     mean = state["speech_encoder.normalize.mean"]
     torch.testing.assert_close(mean, torch.from_numpy(sums["sum"] / frames).to(mean))
+
+
+def test_responses_of_another_llm_are_refused(data, llm_dir, tmp_path):
+    store = tmp_path / "responses"
+    store.mkdir()
+    (store / "response_ids").write_text((data / "response_ids").read_text())
+    about = {"fingerprint": "f", "chat_template_hash": "c", "system_prompt": None}
+    (store / "store.json").write_text(json.dumps(about))
+    cmd = task_options(data, tmp_path / "exp", "response_ids,response,text_int", max_epoch=1)
+    cmd = [word.replace(f"{data}/response_ids", f"{store}/response_ids") for word in cmd]
+    with pytest.raises(ValueError, match="made with another LLM, another chat template"):
+        AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir)])
