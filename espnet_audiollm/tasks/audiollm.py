@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
@@ -15,21 +12,19 @@ from ..data.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
 from ..types import Audio
+from .base import SpeechTask
 from .choices import (
     ADAPTERS,
     add_choice,
     add_speech_encoder_arguments,
     build_part,
     build_speech_encoder,
-    prepare_statistics,
 )
-from .trainer import AudioTrainer
 
 
-class AudioLLMTask(AbsTask):
-    num_optimizers = 1
-    class_choices_list = []
-    trainer = AudioTrainer
+class AudioLLMTask(SpeechTask):
+    target = "response"
+    target_padding = 0
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -52,27 +47,6 @@ class AudioLLMTask(AbsTask):
         # `--adapter` is taken: ESPnet means LoRA by it.
         add_choice(group, "audio_adapter", ADAPTERS, "stack")
         add_speech_encoder_arguments(parser)
-
-    @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        prepare_statistics(args)
-        super().main_worker(args)
-
-    @classmethod
-    def build_collate_fn(cls, args, train: bool) -> Callable:
-        return CommonCollateFn(float_pad_value=0.0, int_pad_value=0)
-
-    @classmethod
-    def build_preprocess_fn(cls, args, train: bool) -> None:
-        return None
-
-    @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ("speech",) if inference else ("speech", "response")
-
-    @classmethod
-    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ()
 
     @classmethod
     def build_model(

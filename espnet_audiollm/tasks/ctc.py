@@ -7,18 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..model.ctc import CTCESPnetModel
+from .base import SpeechTask
 from .choices import (
     add_speech_encoder_arguments,
     build_speech_encoder,
-    prepare_statistics,
 )
 from .loading import read_token_list
-from .trainer import AudioTrainer
 
 
 class PieceIds:
@@ -44,10 +41,9 @@ class PieceIds:
         return {**self.__dict__, "processor": None}
 
 
-class CTCTask(AbsTask):
-    num_optimizers = 1
-    class_choices_list = []
-    trainer = AudioTrainer
+class CTCTask(SpeechTask):
+    target = "text"
+    target_padding = -1
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -60,25 +56,8 @@ class CTCTask(AbsTask):
         add_speech_encoder_arguments(parser)
 
     @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        prepare_statistics(args)
-        super().main_worker(args)
-
-    @classmethod
-    def build_collate_fn(cls, args, train: bool) -> Callable:
-        return CommonCollateFn(float_pad_value=0.0, int_pad_value=-1)
-
-    @classmethod
     def build_preprocess_fn(cls, args, train: bool) -> Callable | None:
         return PieceIds(args.bpemodel, _token_list(args))
-
-    @classmethod
-    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ("speech",) if inference else ("speech", "text")
-
-    @classmethod
-    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ()
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> CTCESPnetModel:
