@@ -10,7 +10,8 @@ num_test=200        # Strings of each test set.
 new_speaker=george  # Heard in test_new alone.
 seed=1              # Which strings, and of which recordings.
 llm=exp/llm         # Where the LLM goes.
-llm_opts=""         # More options for its training.
+llm_conversations=30000 # Texts that the LLM learns from.
+llm_eval=300            # Strings never learned that it is asked about.
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
@@ -22,5 +23,5 @@ llm_opts=""         # More options for its training.
 python local/prepare.py --corpus "${fsdd:-${FSDD}}" --downloads "${downloads}" \
     --num_train "${num_train}" --num_valid "${num_valid}" --num_test "${num_test}" \
     --new_speaker "${new_speaker}" --seed "${seed}" data
-# shellcheck disable=SC2086
-python local/train_digits_llm.py --seed "${seed}" ${llm_opts} "${llm}"
+python local/train_digits_llm.py --seed "${seed}" --conversations "${llm_conversations}" \
+    --num_eval "${llm_eval}" "${llm}"
