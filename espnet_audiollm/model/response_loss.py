@@ -27,7 +27,12 @@ def embed_prompt(
         prompt: token ids, AUDIO_SLOT wherever an audio stands.
         audios: one (P, D) for each slot, in order.
 
-    Raises ValueError when slots and audios differ in number."""
+    Raises ValueError when slots and audios differ in number, and for a prompt of nothing."""
+    if not prompt:
+        raise ValueError(
+            "the prompt has no token at all: the chat template must give at least one for an empty "
+            "turn (a bos_token, say)"
+        )
     slots = [i for i, token in enumerate(prompt) if token == AUDIO_SLOT]
     if len(slots) != len(audios):
         raise ValueError(f"the prompt has {len(slots)} audio slots, but {len(audios)} audios came")

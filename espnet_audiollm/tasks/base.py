@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
+from . import checkpoints
 from .choices import prepare_statistics
 from .trainer import AudioTrainer
 
@@ -24,6 +26,8 @@ class SpeechTask(AbsTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         prepare_statistics(args)
+        for init in args.init_param:  # ESPnet unpickles these files: first see that they are safe
+            checkpoints.load(Path(init.split(":")[0]))
         super().main_worker(args)
 
     @classmethod

@@ -121,3 +121,8 @@ def test_the_transcripts_own_embeddings_give_the_text_logits():
     whole = torch.tensor([prefix + text + suffix + RESPONSES[0].tolist()])
     by_text = llama(whole).logits[0, len(prefix + text + suffix) - 1 : -1]
     torch.testing.assert_close(by_audio, by_text, rtol=1e-12, atol=1e-12)
+
+
+def test_a_prompt_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no token at all"):
+        embed_prompt(tiny_llama(), [])

@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_named(ctc_exp, tmp_path):
         checkpoints.load(tmp_path / "cut.pth")
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
+def test_code_in_a_checkpoint_is_not_run(data, tmp_path):
     class Evil:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
@@ -112,6 +112,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     torch.save({"model": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match="cannot be read"):
         checkpoints.load(tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="cannot be read"):
+        cmd = ctc_options(data, tmp_path / "exp", max_epoch=1)
+        CTCTask.main(cmd=[*cmd, "--init_param", str(tmp_path / "evil.pth")])
     assert not (tmp_path / "ran").exists()
 
 
