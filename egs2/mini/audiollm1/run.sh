@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 ./audiollm.sh \
-    --bpe_type bpe --vocab_size 400 \
+    --bpe_type bpe --vocab_size 300 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "5epoch.pth 9epoch.pth valid.loss.ave.pth" \
+    --ctc_checkpoints "3epoch.pth 6epoch.pth valid.loss.ave.pth" \
     --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
     "$@"

@@ -3,7 +3,7 @@
 # Runs in the recipe directory; skips what is whole already.
 set -euo pipefail
 
-num_train=4000   # Utterances to train on (about 2 hours).
+num_train=6000   # Utterances to train on (about 3 hours).
 num_valid=150    # Voices and combinations as in training.
 num_test=450     # Voices and combinations that training never has.
 seed=1           # What is said and by whom follows from it.
