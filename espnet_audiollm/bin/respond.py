@@ -7,7 +7,6 @@ prompt. audiollm: the audio itself (--exp, --checkpoint).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -50,25 +49,23 @@ def main(argv: list[str] | None = None) -> int:
     check_options(args)
     from ..data.kaldi_dir import load_utterances
     from ..data.responses import check_origin, read_responses
+    from ..infer import system_dir
 
     utterances = load_utterances(args.data)
     references = read_responses(args.references)
     check_references(args, utterances, references)
+    texts = prompt_texts(args, utterances)
     output = Path(args.output)
-    (output / "system.json").unlink(missing_ok=True)  # written last: its presence means whole
-    if args.system == "audiollm":
-        texts, model = {}, load_audiollm(args)
-        llm = model.llm
-    else:
-        from ..model import llm as llms
-
-        texts, model = prompt_texts(args, utterances), None
-        llm = llms.load(args.llm, args.chat_template, args.dtype, args.device)
+    system_dir.begin(output)
+    model, llm = load_models(args)
     check_origin(args.references, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
-    write_answers(args, llm, model, utterances, texts, references)
+    system_dir.write_answers(output, ask(args, llm, model, utterances, texts, references))
+    if args.system == "cascade":
+        system_dir.write_transcripts(output, texts)
     if model is not None:
-        write_embeddings(args, model, utterances[: args.num_embeddings])
-    write_about(args, utterances, texts)
+        few = utterances[: args.num_embeddings]
+        system_dir.write_embeddings(output, model, few, args.system_prompt, args.device)
+    system_dir.finish(output, about(args, utterances, texts))
     return 0
 
 
@@ -87,21 +84,30 @@ def check_references(args, utterances, references) -> None:
         )
 
 
-def load_audiollm(args):
+def load_models(args):
+    """The AudioLLM (or None) and the LLM. The AudioLLM was trained with a system prompt of its own,
+    which takes the place of --system_prompt."""
     from ..model import llm as llms
+
+    if args.system != "audiollm":
+        return None, llms.load(args.llm, args.chat_template, args.dtype, args.device)
     from ..tasks.audiollm import AudioLLMTask
     from ..tasks.loading import load_weights, read_config
 
     config = read_config(args.exp)
     template = args.chat_template or config.chat_template
     llm = llms.load(args.llm, template, args.dtype, args.device)
+    config.train_data_path_and_name_and_type = config.valid_data_path_and_name_and_type = None
     model = AudioLLMTask.build_model(config, llm).to(args.device)
     load_weights(model, Path(args.exp) / args.checkpoint, args.device)
     args.system_prompt = config.system_prompt
-    return model
+    return model, llm
 
 
 def prompt_texts(args, utterances) -> dict[str, str]:
+    """What each system reads as {id: text}; nothing for AudioLLM, which hears."""
+    if args.system == "audiollm":
+        return {}
     if args.system == "no_prompt":
         return {utt.id: "" for utt in utterances}
     if args.system == "reference":
@@ -118,10 +124,8 @@ def prompt_texts(args, utterances) -> dict[str, str]:
     return hyps
 
 
-def write_answers(args, llm, model, utterances, texts, references) -> None:
-    from ..atomic import atomic_write
-    from ..data.kaldi_dir import write_table
-    from ..data.responses import to_json
+def ask(args, llm, model, utterances, texts, references) -> list:
+    """The answers of the system to all utterances."""
     from ..infer.respond import answers, audio_prompts, text_prompts
     from ..progress import progress
 
@@ -137,56 +141,20 @@ def write_answers(args, llm, model, utterances, texts, references) -> None:
         args.max_tokens_factor,
         args.beam,
     )
-    done = [
-        answer
-        for batch in progress(batches, len(utterances), f"respond ({args.system})", size=len)
-        for answer in batch
-    ]
-    output = Path(args.output)
-    done.sort(key=lambda answer: answer.response.id)
-    with atomic_write(output / "responses.jsonl") as out:
-        out.writelines(to_json(answer.response) + "\n" for answer in done)
-    rows = ((a.response.id, f"{a.reference_nats:.6f} {a.reference_tokens}") for a in done)
-    write_table(output / "nats", rows)
-    if args.system == "cascade":
-        write_table(output / "hyp", texts.items())
+    shown = progress(batches, len(utterances), f"respond ({args.system})", size=len)
+    return [answer for batch in shown for answer in batch]
 
 
-def write_embeddings(args, model, utterances) -> None:
-    import numpy as np
-
-    from ..atomic import atomic_write
-    from ..infer.respond import audio_and_text_embeddings
-
-    arrays = {}
-    for utt in utterances:
-        audio_PD, text_TD, tokens = audio_and_text_embeddings(
-            model, utt, args.system_prompt, args.device
-        )
-        arrays[f"{utt.id}/audio"] = audio_PD.float().cpu().numpy()
-        arrays[f"{utt.id}/text"] = text_TD.float().cpu().numpy()
-        arrays[f"{utt.id}/tokens"] = np.array(tokens)
-    with atomic_write(Path(args.output) / "embeddings.npz", "wb") as out:
-        np.savez(out, **arrays)
-
-
-def write_about(args, utterances, texts) -> None:
-    from ..atomic import atomic_write
+def about(args, utterances, texts):
+    from ..infer.system_dir import About
     from ..score.wer import word_errors
 
     wer = None
     if args.system in ("reference", "cascade"):
         wer = word_errors({u.id: u.text for u in utterances}, texts).rate
     where = f" ({Path(args.exp or args.hyp).name})" if args.exp or args.hyp else ""
-    about = {
-        "name": args.system,
-        "label": args.label or f"{args.system}{where}",
-        "prompt_wer": wer,
-        "test_set": Path(args.data).resolve().name,
-        "beam": args.beam,
-    }
-    with atomic_write(Path(args.output) / "system.json") as out:
-        json.dump(about, out, indent=2)
+    label = args.label or f"{args.system}{where}"
+    return About(args.system, label, wer, Path(args.data).resolve().name, args.beam)
 
 
 if __name__ == "__main__":
