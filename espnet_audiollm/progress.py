@@ -38,9 +38,9 @@ def progress(
 def _report(what: str, unit: str, done: int, total: int, elapsed: Seconds) -> None:
     rate = done / elapsed if elapsed > 0 else 0.0
     left = (total - done) / rate if rate > 0 else 0.0
+    pace = f"{rate:.1f} {unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{unit}"
     print(
-        f"{what}: {done}/{total} {unit} ({rate:.1f} {unit}/s, {elapsed:.0f} s so far, "
-        f"{left:.0f} s left)",
+        f"{what}: {done}/{total} {unit} ({pace}, {elapsed:.0f} s so far, {left:.0f} s left)",
         file=sys.stderr,
         flush=True,
     )

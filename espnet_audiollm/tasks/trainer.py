@@ -21,6 +21,7 @@ from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
+from ..progress import progress
 from . import checkpoints
 
 UNSUPPORTED = ("sharded_ddp", "use_adapter", "use_wandb")
@@ -72,8 +73,10 @@ class AudioTrainer(Trainer):
         writers = tensorboard_writers(options) if is_main else (None, None)
         dp_model = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
         reporter = session.reporter
-        first = reporter.get_epoch() + 1
-        for epoch in range(first, options.max_epoch + 1):
+        epochs = range(reporter.get_epoch() + 1, options.max_epoch + 1)
+        if is_main:
+            epochs = progress(epochs, len(epochs), "training", "epoch", every=0)
+        for epoch in epochs:
             if stopped_early(reporter, options):
                 break
             set_all_random_seed(options.seed + epoch)
