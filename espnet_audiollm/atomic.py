@@ -26,5 +26,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             out.flush()
             os.fsync(out.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write() does not say where
+        raise
     finally:
         aside.unlink(missing_ok=True)

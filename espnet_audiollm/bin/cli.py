@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -23,7 +24,18 @@ def user_errors(main: Callable) -> Callable:
             name = main.__module__.rsplit(".", 1)[-1]
             if name == "__main__":
                 name = os.path.basename(sys.argv[0]).removesuffix(".py")
-            print(f"{name}: error: {error}", file=sys.stderr)
+            print(f"{name}: error: {explain(error)}", file=sys.stderr)
             sys.exit(1)
 
     return wrapped
+
+
+def explain(error: Exception) -> str:
+    """The error's own sentence, with the next step where the system's message has none."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{error.filename or 'a file'}: the disk is full or a size limit is reached "
+            f"({error.strerror}); nothing half-written is taken for whole: free some space and run "
+            "the same command again"
+        )
+    return str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import logging
 import os
 from collections.abc import Sequence
@@ -16,9 +17,12 @@ State = dict[str, object]
 
 
 def save(state: State, path: Path) -> None:
-    """Write aside, flush to disk, rename."""
+    """Write aside, flush to disk, rename. Encoded in memory first: torch's zip writer would hide
+    the reason why a file cannot be written."""
+    encoded = io.BytesIO()
+    torch.save(state, encoded)
     with atomic_write(path, "wb") as out:
-        torch.save(state, out)
+        out.write(encoded.getbuffer())
 
 
 def load(path: Path, map_location: str = "cpu") -> State:

@@ -26,8 +26,14 @@ def read_config(directory: str | Path) -> argparse.Namespace:
 
 
 def load_weights(model: torch.nn.Module, path: str | Path, device: str = "cpu") -> None:
-    """Every key must be there and fit; ValueError otherwise: how many, the first, the next step."""
-    state = checkpoints.load(Path(path), map_location=device)
+    """Load a checkpoint's weights; every key must be there and fit (ValueError otherwise)."""
+    load_state(model, checkpoints.load(Path(path), map_location=device), path)
+
+
+def load_state(model: torch.nn.Module, state: dict, path: str | Path) -> None:
+    """Load weights that came from `path`.
+
+    ValueError when one is missing, unknown or of another shape: how many, the first, what to do."""
     ours = {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     theirs = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     missing, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
@@ -41,6 +47,6 @@ def load_weights(model: torch.nn.Module, path: str | Path, device: str = "cpu") 
         raise ValueError(
             f"{path} belongs to another configuration: {len(missing)} weights are missing, "
             f"{len(unknown)} unknown, {len(misfits)} of another shape (first: {first}); "
-            "use the config.yaml beside the checkpoint"
+            "use the configuration it was trained with, or another directory"
         )
     model.load_state_dict(state)

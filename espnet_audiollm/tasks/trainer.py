@@ -23,6 +23,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 
 from ..progress import progress
 from . import checkpoints
+from .loading import load_state
 
 UNSUPPORTED = ("sharded_ddp", "use_adapter", "use_wandb")
 
@@ -145,7 +146,7 @@ class _Session:
             return
         device = "cuda" if self.options.ngpu > 0 else "cpu"
         states = checkpoints.load(path, map_location=device)
-        self.model.load_state_dict(states["model"])
+        load_state(self.model, states["model"], path)
         self.reporter.load_state_dict(states["reporter"])
         for optimizer, state in zip(self.optimizers, states["optimizers"], strict=True):
             optimizer.load_state_dict(state)

@@ -153,9 +153,12 @@ if runs 1; then
     log "Stage 1: prepare data/{${splits// /,}}"
     # shellcheck disable=SC2086
     local/data.sh ${local_data_opts} || die "stage 1: local/data.sh failed, see above"
-    read -ra directories <<<"data/${splits// / data/}"
-    once data/.valid "${directories[@]/%//wav.scp}" -- \
-        python -m espnet_audiollm.bin.validate_data "${directories[@]}"
+    learned=("data/${train_set}" "data/${valid_set}")
+    read -ra tested <<<"data/${test_sets// / data/}"
+    once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
+        python -m espnet_audiollm.bin.validate_data "${learned[@]}" --require_text true
+    once data/.valid_test "${tested[@]/%//wav.scp}" -- \
+        python -m espnet_audiollm.bin.validate_data "${tested[@]}"
 fi
 
 if runs 2; then
