@@ -106,7 +106,7 @@ def audio_and_text_embeddings(
     (audio_PD,) = model.hear(*read_batch([utterance], device))
     ids = transcript_ids(model.llm, utterance.text or "", system_prompt)
     text_TD = embed_prompt(model.llm.model, ids)
-    return audio_PD, text_TD, model.llm.tokenizer.convert_ids_to_tokens(ids)
+    return audio_PD, text_TD, [model.llm.tokenizer.decode([token]).strip() for token in ids]
 
 
 def transcript_ids(llm: LLM, text: str, system_prompt: str | None) -> list[int]:
