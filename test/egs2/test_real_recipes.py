@@ -87,6 +87,6 @@ def test_librispeech(recipe, shared, tmp_path):
 def test_fsdd(recipe, shared):
     place = recipe("fsdd")
     few = "--num_train 16 --num_valid 4 --num_test 4 --llm_conversations 300 --llm_eval 10"
-    run(place, "--fsdd", shared / "data/fsdd", "--local_data_opts", few)
+    run(place, "--fsdd", shared / "data/fsdd", "--local_data_opts", few, "--vocab_size", 24)
     check_results(place, "fsdd", "test_known", 4)
     assert "test_new" in (place / "exp/RESULTS.md").read_text()

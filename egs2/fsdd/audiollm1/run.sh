@@ -9,6 +9,6 @@ set -euo pipefail
     --vocab_size 32 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "4epoch.pth 8epoch.pth valid.loss.ave.pth" \
+    --ctc_checkpoints "6epoch.pth 8epoch.pth valid.loss.ave.pth" \
     --align_configs conf/train_align.yaml \
     "${arguments[@]}"
