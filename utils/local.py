@@ -280,15 +280,22 @@ class Runner:
 
 
 class Screen:
-    """Progress lines: one that is written over on a terminal, one now and then in a file."""
+    """Progress lines: one that is written over on a terminal, one now and then in a file.
+
+    What a training says of its pace, once an epoch, is repeated behind the lines that follow."""
 
     def __init__(self, out: IO[str]):
         self.out = out
         self.terminal = out.isatty()
         self.last: Seconds = -EVERY
         self.dirty = False
+        self.pace = ""
 
     def show(self, line: str) -> None:
+        if line.startswith("training: "):
+            self.pace = f" | {line}"
+        else:
+            line += self.pace
         if self.terminal:
             width = os.get_terminal_size(self.out.fileno()).columns
             print(f"\r\033[K{line[: width - 1]}", end="", file=self.out, flush=True)

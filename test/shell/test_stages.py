@@ -101,7 +101,7 @@ def test_words_arrive_whole(recipe):
     call = next(call for call in done.calls if call.startswith("generate_responses"))
     assert call == (
         "generate_responses --llm my llm --chat_template a b.jinja "
-        "--data dump/train --output dump/train/responses"
+        "--data dump/train --output dump/train/responses --device cpu"
     )
 
 

@@ -223,8 +223,8 @@ if runs 7; then
     for split in ${splits}; do
         ${cuda_cmd} --gpu "${ngpu}" "${dumpdir}/${split}/responses/generate.log" \
             python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" \
-            --data "${dumpdir}/${split}" --output "${dumpdir}/${split}/responses" ||
-            die "stage 7 failed, see above; the same command goes on from there"
+            --data "${dumpdir}/${split}" --output "${dumpdir}/${split}/responses" \
+            --device "${device}" || die "stage 7 failed, see above; the same command goes on from there"
     done
 fi
 
