@@ -1,0 +1,228 @@
+"""What a training process tells the launcher that watches it (utils/launch.py), and is told by it.
+
+They talk through small files in a directory that the launcher makes, AUDIOLLM_RUN_DIR:
+
+    rank<R>         "pid phase step longest", written at every batch: the beat
+    rank<R>.error   {"kind": "user"|"passing"|"bug", "text": ...}: why the process ended
+    rank<R>.stacks  what every thread is doing, after SIGUSR2
+    rank<R>.done    the process ended as it should
+    saved, stopped  a checkpoint is whole; training saved and ended because it was asked to
+    stop            the launcher asks for that
+
+Without that variable nothing is written, and training is as it would be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from ..types import Seconds
+
+ASKING = (signal.SIGUSR1, signal.SIGTERM)  # "save and stop": Slurm's before the time is up, and at
+# a pre-emption
+WATCHED = ("train", "valid")  # phases in which a batch follows a batch
+RUN_AGAIN = 75  # exit status: saved and stopped, to be continued
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+PASSING = (  # in messages of RuntimeError: another process, the network or a GPU is gone
+    "gloo",
+    "NCCL",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "DataLoader worker",
+    "uncorrectable",
+    "unspecified launch failure",
+)
+
+
+def _directory() -> Path | None:
+    name = os.environ.get("AUDIOLLM_RUN_DIR")
+    return Path(name) if name else None
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+class _Pulse:
+    """The file whose changes say that this process is alive."""
+
+    def __init__(self):
+        self.file: int | None = None  # its descriptor
+        self.phase, self.last = "", 0.0
+        self.longest: dict[str, Seconds] = {}  # of each phase, the longest time between two beats
+
+    def write(self, directory: Path, phase: str, step: int) -> None:
+        if self.file is None:
+            self.file = os.open(directory / f"rank{_rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
+        now = time.monotonic()
+        if phase == self.phase:
+            self.longest[phase] = max(self.longest.get(phase, 0.0), now - self.last)
+        self.phase, self.last = phase, now
+        line = f"{os.getpid()} {phase} {step} {self.longest.get(phase, 0.0):.3f}"
+        os.pwrite(self.file, line.ljust(80).encode() + b"\n", 0)  # at once: never seen half-written
+
+
+_pulse = _Pulse()
+
+
+def beat(phase: str, step: int) -> None:
+    """Say that this rank is alive, and at what. To be called by every rank.
+
+    After every batch with one of WATCHED as the phase: from the second batch on, silence for the
+    launcher's --stall_limit is a hang. Before anything slow that follows (saving, waiting for the
+    rank that saves, averaging, building an iterator) with another word: then --slow_limit counts.
+    """
+    directory = _directory()
+    if directory:
+        _pulse.write(directory, phase, step)
+
+
+def saved() -> None:
+    """A checkpoint is whole. To be called by every rank, once the writing rank has renamed it."""
+    _mark("saved")
+
+
+def stopped() -> None:
+    """Training saved and ends early because it was asked to. To be called by every rank."""
+    _requests.obeyed = True
+    _mark("stopped")
+
+
+def _mark(name: str) -> None:
+    directory = _directory()
+    if directory:
+        (directory / name).touch()
+
+
+class StopRequest:
+    """Whether training was asked to save and stop: by a signal, or by the launcher's file."""
+
+    def __init__(self):
+        self.signalled = self.obeyed = False
+
+    def ask(self, *_) -> None:
+        self.signalled = True
+
+    def asked(self) -> bool:
+        """This process was asked."""
+        directory = _directory()
+        return self.signalled or (directory is not None and (directory / "stop").exists())
+
+    def agreed(self, distributed: bool, device: str | torch.device = "cpu") -> bool:
+        """Any rank was asked: the same answer for all of them. To be called by every rank."""
+        if not distributed:
+            return self.asked()
+        flag = torch.tensor(float(self.asked()), device=device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+_requests = StopRequest()
+_ours = False  # this process is a training and nothing else: its signals are ours
+
+
+def install() -> StopRequest:
+    """The requests to stop; from now on SIGUSR1 and SIGTERM are among them.
+
+    They are left as they are in a process that is not inside `report_errors` (a test, a notebook),
+    and in child processes. The launcher starts its workers with both blocked, so what comes before
+    this call is not lost."""
+    if _ours:
+        for number in ASKING:
+            signal.signal(number, _requests.ask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+    return _requests
+
+
+@contextlib.contextmanager
+def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
+    """Around the whole work of a training process: end as the launcher expects.
+
+    What went wrong is left for the launcher, which shows it once, and the process ends at once:
+    destructors of a broken process group may wait for ranks that are gone. Training that stopped on
+    request ends with status RUN_AGAIN when there is no launcher to tell. Without a launcher errors
+    pass through.
+
+    Args:
+        explain: the sentence of an error that the user can mend."""
+    global _ours
+    _ours = True
+    directory = _directory()
+    if directory:
+        _be_watched(directory)
+    try:
+        yield
+    except BaseException as error:
+        if directory is None or (isinstance(error, SystemExit) and not error.code):
+            raise
+        _leave_word(directory, error, explain)
+        _flush()
+        os._exit(1)
+    if directory:
+        (directory / f"rank{_rank()}.done").touch()
+    elif _requests.obeyed:
+        sys.exit(RUN_AGAIN)
+
+
+def _be_watched(directory: Path) -> None:
+    beat("start", 0)
+    stacks = open(directory / f"rank{_rank()}.stacks", "w")  # open as long as the process lives
+    faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
+    by_main: list[bool] = []
+
+    def before() -> None:
+        by_main[:] = [threading.current_thread() is threading.main_thread()]
+
+    def in_child() -> None:
+        """Loaders of data die with their trainer, and with it only."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+        if by_main[0]:  # the kernel means the end of the thread that forked
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    os.register_at_fork(before=before, after_in_child=in_child)
+
+
+def _leave_word(directory: Path, error: BaseException, explain: Callable) -> None:
+    kind, text = classify(error, explain)
+    aside = directory / f".rank{_rank()}.error"
+    aside.write_text(json.dumps({"kind": kind, "text": text, "time": time.time()}))
+    os.replace(aside, directory / f"rank{_rank()}.error")
+
+
+def classify(error: BaseException, explain: Callable[[Exception], str] = str) -> tuple[str, str]:
+    """Who can do something about it, and what to show.
+
+    user: a sentence. passing: may be gone at the next start (a lost rank, network or GPU).
+    bug: everything else; both with the traceback."""
+    story = "".join(traceback.format_exception(error)).rstrip()
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        where = "the GPU's" if isinstance(error, torch.cuda.OutOfMemoryError) else "this node's"
+        return "user", (
+            f"{story}\n{where} memory is full: lower --batch_bins and raise --accum_grad by as much"
+        )
+    if isinstance(error, ConnectionError | TimeoutError | torch.distributed.DistError):
+        return "passing", story
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in PASSING):
+        return "passing", story
+    if isinstance(error, ValueError | OSError) and not os.environ.get("AUDIOLLM_DEBUG"):
+        return "user", explain(error)
+    return "bug", story
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
