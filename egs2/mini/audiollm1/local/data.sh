@@ -9,6 +9,8 @@ num_test=450     # Voices and combinations that training never has.
 seed=1           # What is said and by whom follows from it.
 nj=2             # Processes that speak.
 llm=exp/llm      # Where the LLM goes.
+llm_conversations=45000 # Texts that the LLM learns from.
+llm_eval=500            # Held-out questions that it is asked.
 
 here=$(dirname "$0")
 # shellcheck source=/dev/null
@@ -18,4 +20,5 @@ export PYTHONPATH="${PWD}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
 python3 "${here}/synthesize.py" --split train --num "${num_train}" --seed "${seed}" --nj "${nj}" data/train
 python3 "${here}/synthesize.py" --split valid --num "${num_valid}" --seed "${seed}" --nj "${nj}" data/valid
 python3 "${here}/synthesize.py" --split test --num "${num_test}" --seed "${seed}" --nj "${nj}" data/test
-python3 "${here}/train_llm.py" --seed "${seed}" "${llm}"
+python3 "${here}/train_llm.py" --seed "${seed}" --conversations "${llm_conversations}" \
+    --num_eval "${llm_eval}" "${llm}"
