@@ -21,6 +21,8 @@ from ..types import Audio, Conversation, Turn
 
 AUDIO_SLOT = -1  # no token has this id
 
+DATE = "26 Jul 2024"  # Llama-3's own default; its later templates would tell the LLM today's date
+
 _PROBES = ("a", "0", ".", "\n")  # contents beside which the surrounding text is tokenised
 
 
@@ -107,7 +109,10 @@ def _render(messages: list[dict], tokenizer, add_generation_prompt: bool) -> str
 
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            messages,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            date_string=DATE,
         )
     except jinja2.exceptions.TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)

@@ -187,3 +187,14 @@ def test_a_reply_the_template_rewrites():
     tokenizer.chat_template = "{{ messages | length }}"
     with pytest.raises(ValueError, match="own prompt followed by the reply"):
         reply_ids(user_prompt("a"), "b", tokenizer)
+
+
+def test_no_template_tells_the_date_of_the_day():
+    # As the templates of Llama-3.2 do it: responses would differ from one day to the next.
+    tokenizer = chat_llms.chatml_trained()
+    tokenizer.chat_template = (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+        "{% endif %}{{ 'Today is ' + date_string + '. ' + messages[0]['content'] }}"
+    )
+    ids = encode((Turn("user", "hello"),), tokenizer)
+    assert tokenizer.decode(ids) == "Today is 26 Jul 2024. hello"
