@@ -36,12 +36,17 @@ class SuccessCount:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """Wilson's 95 % interval, %: stays within 0 and 100, unlike the normal one."""
-        n, p = self.total, self.successes / self.total
-        centre = p + Z95**2 / (2 * n)
-        half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
-        scale = 100.0 / (1 + Z95**2 / n)
-        return max(0.0, scale * (centre - half)), min(100.0, scale * (centre + half))
+        """Wilson's 95 % interval, %."""
+        return wilson95(self.successes, self.total)
+
+
+def wilson95(successes: float, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate, %: stays within 0 and 100, unlike the normal one."""
+    n, p = total, successes / total
+    centre = p + Z95**2 / (2 * n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
+    scale = 100.0 / (1 + Z95**2 / n)
+    return max(0.0, scale * (centre - half)), min(100.0, scale * (centre + half))
 
 
 def parse_answers(line: str) -> tuple[str, ...]:

@@ -1,0 +1,271 @@
+"""Human evaluation (the paper's Tables 3 and 4): a page for raters, and scores of what they say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from .cli import user_errors
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="human_eval", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
+    _add_page(
+        commands.add_parser(
+            "page",
+            help="draw utterances and write rate.html (for raters) and key.json (not for them)",
+            description="Draw utterances by the cascade's word error rate, and write two files "
+            "under --output: rate.html, one page with everything in it for raters, and key.json, "
+            "which says whose answers they are and stays here.",
+        )
+    )
+    _add_score(
+        commands.add_parser(
+            "score",
+            help="read the key and the raters' files; write human_eval.md and human_eval.json",
+            description="Read the key and the files that raters exported; print the success rates "
+            "and write human_eval.md and human_eval.json under --output.",
+        )
+    )
+    return parser
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("systems", nargs="+", metavar="SYSTEM_DIR", help="two or more of stage 10")
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="dump/<test set>: wav.scp, text, any answers"
+    )
+    parser.add_argument(
+        "--references", metavar="DIR", help="its response store (default: DATA/responses)"
+    )
+    parser.add_argument(
+        "--cascade",
+        metavar="SYSTEM_DIR",
+        help="the cascade whose word error rate makes the levels; need not be rated itself "
+        "(default: the only one of the systems)",
+    )
+    parser.add_argument("--items", type=int, default=50, help="of each level (default: 50)")
+    parser.add_argument(
+        "--bounds",
+        type=float,
+        nargs="+",
+        default=[10.0, 20.0],
+        metavar="WER",
+        help="between levels, %% (default: 10 20: three levels)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draw and the order of answers")
+    parser.add_argument(
+        "--audio",
+        choices=("mp3", "wav"),
+        default="mp3",
+        help="in the page: small, or exact (default: %(default)s)",
+    )
+    parser.add_argument("--title", help="of the page")
+    parser.add_argument("--brief", metavar="FILE", help="plain text for raters, in place of ours")
+    parser.add_argument("--output", required=True, metavar="DIR")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ratings", nargs="+", metavar="RATINGS_JSON", help="one for each rater")
+    parser.add_argument("--key", required=True, metavar="FILE", help="key.json of the page")
+    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--output", required=True, metavar="DIR")
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    command = shlex.join(["python", "-m", "espnet_audiollm.bin.human_eval", *given])
+    return _page(args, command) if args.what == "page" else _score(args, command)
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def _page(args: argparse.Namespace, command: str) -> int:
+    from ..score.human import page, study
+
+    if args.items < 1:
+        raise ValueError(f"--items {args.items}: give 1 or more")
+    levels = study.levels(args.bounds)
+    brief = Path(args.brief).read_text(encoding="utf-8") if args.brief else page.BRIEF
+    data = Path(args.data)
+    references, systems, cascades = _read_systems(args, data)
+    texts = _table(data, "text", references.ids)
+    words = _words(cascades, texts)
+    of_levels = words[cascades[0].label]
+    chosen, available = study.draw(of_levels, levels, args.items, args.seed)
+    shown, items = _items(args, data, references, systems, texts, words, chosen)
+    made = study.Study(
+        page.page_id(shown),
+        data.name,
+        args.seed,
+        cascades[0].label,
+        tuple(system.label for system in systems),
+        levels,
+        available,
+        tuple(items),
+    )
+    output = Path(args.output)
+    _check_other_key(output / "key.json", made.page)
+    _write(output / "key.json", _json({**made.as_dict(), "made": _made(command)}))
+    _write(output / "rate.html", page.page(shown, args.title or page.TITLE, brief))
+    _tell(made, output, args.items)
+    return 0
+
+
+def _read_systems(args: argparse.Namespace, data: Path) -> tuple:
+    """(references, systems to rate, cascades with the one that makes the levels first)"""
+    from ..score.human.study import MOST_SYSTEMS
+    from ..score.systems import check_system, read_references, read_system
+
+    if not data.is_dir():
+        raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
+    references = read_references(args.references or data / "responses")
+    systems = [read_system(directory, [data.name]) for directory in args.systems]
+    labels = [system.label for system in systems]
+    if not 2 <= len(systems) <= MOST_SYSTEMS or len(set(labels)) < len(labels):
+        raise ValueError(
+            f"give two to {MOST_SYSTEMS} systems with different labels; these are "
+            f"{len(systems)}: {', '.join(labels)}"
+        )
+    for system in systems:
+        check_system(system, references)
+        if system.responses is None:
+            raise ValueError(f"{system.directory}: there is no responses.jsonl; rerun stage 10")
+    return references, systems, _cascades(args.cascade, systems, data)
+
+
+def _cascades(given: str | None, systems: list, data: Path) -> list:
+    from ..score.systems import read_system
+
+    cascades = [system for system in systems if system.hyp is not None]
+    if given is not None:
+        first = read_system(given, [data.name])
+        if first.hyp is None:
+            raise ValueError(f"--cascade {given}: there is no hyp, so it is no cascade")
+        return [first, *(system for system in cascades if system.label != first.label)]
+    if len(cascades) != 1:
+        raise ValueError(
+            f"{len(cascades)} of {len(systems)} systems are cascades; say with --cascade whose "
+            "word error rate makes the levels"
+        )
+    return cascades
+
+
+def _table(data: Path, name: str, ids: tuple[str, ...]) -> dict[str, str]:
+    from ..data.kaldi_dir import read_dict
+    from ..score.tables import check_same_ids
+
+    if not (data / name).is_file():
+        raise ValueError(f"{data}: there is no {name}; run stages 1 and 2 first")
+    table = read_dict(data / name)
+    check_same_ids(ids, table, str(data / name), "prepare and format this test set again")
+    return table
+
+
+def _words(cascades: list, texts: dict[str, str]) -> dict[str, dict]:
+    """{label: {id: word errors}}"""
+    from ..score.tables import check_same_ids
+    from ..score.wer import word_errors
+
+    for system in cascades:
+        check_same_ids(texts, system.hyp, f"{system.directory}/hyp", "rerun stage 10")
+    return {
+        system.label: {id: word_errors({id: texts[id]}, {id: system.hyp[id]}) for id in texts}
+        for system in cascades
+    }
+
+
+def _items(args, data: Path, references, systems: list, texts, words, chosen) -> tuple[list, list]:
+    """What raters see of each item, and what the key says of it, in the order of the page."""
+    from ..data.audio import read_mono_16k
+    from ..data.kaldi_dir import read_dict
+    from ..score.human.page import Shown, audio_uri
+    from ..score.human.study import Item, blind
+
+    recordings = _table(data, "wav.scp", references.ids)
+    accepted = read_dict(data / "answers") if (data / "answers").is_file() else {}
+    shown, items = [], []
+    for id, level in chosen:
+        answers = blind(id, {system.label: system.responses[id] for system in systems}, args.seed)
+        aliases = [alias.strip() for alias in accepted.get(id, "").split("|")]
+        shown.append(
+            Shown(
+                audio_uri(read_mono_16k(recordings[id]), args.audio),
+                texts[id],
+                references.responses[id],
+                tuple(alias for alias in aliases if alias),
+                tuple(answer for answer, _ in answers),
+            )
+        )
+        of_item = {label: errors[id] for label, errors in words.items()}
+        items.append(Item(id, level, of_item, tuple(labels for _, labels in answers)))
+    return shown, items
+
+
+def _check_other_key(path: Path, page: str) -> None:
+    from ..score.human.ratings import read_study
+
+    if path.exists() and read_study(path).page != page:
+        raise ValueError(
+            f"{path} is the key of another page, whose ratings would be lost with it; give another "
+            "--output, or delete it"
+        )
+
+
+def _tell(study, output: Path, wanted: int) -> None:
+    counts = [sum(item.level == i for item in study.items) for i in range(len(study.levels))]
+    print(f"page {study.page}: {len(study.items)} items of {study.test_set}")
+    for level, count, available in zip(study.levels, counts, study.available, strict=True):
+        fewer = f"; {wanted} were wanted" if count < wanted else ""
+        print(f"  {study.cascade}, {level}: {count} of {available} utterances{fewer}")
+    size = (output / "rate.html").stat().st_size / 1e6
+    print(f"written: {output}/rate.html ({size:.1f} MB): send this to raters")
+    print(f"written: {output}/key.json: keep it; it says which answers are whose")
+
+
+# --- the score ------------------------------------------------------------------------------------
+
+
+def _score(args: argparse.Namespace, command: str) -> int:
+    from ..score.human import report
+    from ..score.human.ratings import read_raters, read_study
+
+    study = read_study(args.key)
+    raters = read_raters(args.ratings, study)
+    found = report.evaluate(study, raters, args.resamples, args.seed)
+    made, output = _made(command), Path(args.output)
+    _write(output / "human_eval.json", _json(report.as_dict(found, made)))
+    _write(output / "human_eval.md", report.markdown(found, made))
+    print(report.screen(found))
+    print(f"\nwritten: {output}/human_eval.md, human_eval.json")
+    return 0
+
+
+def _made(command: str) -> dict[str, str]:
+    from ..score.report import origin
+
+    made = origin(command, "", "")
+    return {name: getattr(made, name) for name in ("command", "versions", "commit", "date")}
+
+
+def _json(item: dict) -> str:
+    return json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    from ..atomic import atomic_write
+
+    with atomic_write(path) as out:
+        out.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
