@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -100,6 +100,16 @@ def load_llm(
     dtype: "auto" is float32 on the CPU; elsewhere bfloat16 for what is stored in 16 bits.
 
     Errors (ValueError): no such directory, not a causal LM, weights missing or not at hand."""
+    return read_llm(llm, dtype, device, attn_implementation).to(device)
+
+
+def read_llm(
+    llm: str,
+    dtype: str = "auto",
+    device: str = "cpu",
+    attn_implementation: str = "sdpa",
+) -> PreTrainedModel:
+    """`load_llm` as far as the host's memory: in the type that suits `device`, not yet on it."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -124,7 +134,19 @@ def load_llm(
             f"the LLM {llm} lacks {len(missing)} of its weights (first: {missing[0]}): "
             "its files are damaged or of another architecture; fetch it again"
         )
-    return model.to(device).eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
+
+
+def empty_llm(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal LM of `config` without weights (meta device): they come from another process, or
+    only its size is wanted."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=config._attn_implementation
+        )
+    return model.eval().requires_grad_(False)
 
 
 def fingerprint(model: torch.nn.Module) -> str:

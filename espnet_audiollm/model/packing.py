@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
 PACKED = "audiollm_packed"  # no mask function is registered under this name: no mask is made
@@ -83,19 +83,20 @@ AttentionInterface.register(PACKED, packed_attention)
 
 
 @contextmanager
-def _packed(model: PreTrainedModel) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.config._attn_implementation = PACKED
+def attention(config: PreTrainedConfig, name: str) -> Iterator[None]:
+    """The LLM of `config` uses the attention registered under `name`, for as long as this lasts."""
+    before = config._attn_implementation
+    config._attn_implementation = name
     try:
         yield
     finally:
-        model.config._attn_implementation = before
+        config._attn_implementation = before
 
 
 def packed_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> torch.Tensor:
     """Last hidden states of `embeds`, each (length, D), laid end to end: (T, D)."""
     layout = Layout.of([len(e) for e in embeds], embeds[0].device)
-    with _packed(model):
+    with attention(model.config, PACKED):
         out = model.base_model(
             inputs_embeds=torch.cat(embeds).unsqueeze(0),
             position_ids=layout.positions_T.unsqueeze(0),

@@ -11,6 +11,8 @@ from ..data.prompt import encode, user_prompt
 from ..data.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
+from ..model.recompute import recompute_layers
+from ..model.sharding import SHARDINGS, load_shared
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
@@ -42,6 +44,19 @@ class AudioLLMTask(SpeechTask):
         )
         group.add_argument("--llm_dtype", default="auto", choices=llms.DTYPES)
         group.add_argument(
+            "--llm_sharding",
+            default="none",
+            choices=SHARDINGS,
+            help="Share its layers out among the processes of a node, or among all (FSDP)",
+        )
+        group.add_argument(
+            "--llm_activation_checkpointing",
+            type=str2bool,
+            default=False,
+            help="Compute its activations again in the backward pass: less memory, more time "
+            "(the conformer's: --encoder_conf activation_checkpointing=true)",
+        )
+        group.add_argument(
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
         # `--adapter` is taken: ESPnet means LoRA by it.
@@ -52,13 +67,17 @@ class AudioLLMTask(SpeechTask):
     def build_model(
         cls, args: argparse.Namespace, llm: llms.LLM | None = None
     ) -> AudioLLMESPnetModel:
-        """The model; `llm` is loaded from --llm unless it is handed over."""
+        """The model; `llm` is loaded from --llm, for training, unless it is handed over."""
         name = args.audio_adapter
         if name not in ADAPTERS:
             raise ValueError(f"--audio_adapter {name}: choose one of {', '.join(ADAPTERS)}")
         if llm is None:
             device = "cuda" if args.ngpu > 0 else "cpu"
-            llm = llms.load(args.llm, args.chat_template, args.llm_dtype, device)
+            llm = load_shared(
+                args.llm, args.chat_template, args.llm_dtype, device, args.llm_sharding
+            )
+            if args.llm_activation_checkpointing:
+                recompute_layers(llm.model)
         check_stores(args, llm)
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
