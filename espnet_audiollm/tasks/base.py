@@ -9,7 +9,7 @@ from pathlib import Path
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
-from . import checkpoints
+from . import checkpoints, iterators
 from .choices import prepare_statistics
 from .trainer import AudioTrainer
 
@@ -37,6 +37,17 @@ class SpeechTask(AbsTask):
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
         return None
+
+    @classmethod
+    def build_iter_options(cls, args: argparse.Namespace, distributed_option, mode: str):
+        iterators.check_options(args)
+        return super().build_iter_options(args, distributed_option, mode)
+
+    @classmethod
+    def build_sequence_iter_factory(
+        cls, args: argparse.Namespace, iter_options, mode: str
+    ) -> iterators.BatchIterFactory:
+        return iterators.build(cls, args, iter_options, mode)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

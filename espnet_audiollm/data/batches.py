@@ -1,0 +1,244 @@
+"""Which utterances form a batch: ESPnet's rules, over arrays instead of ids.
+
+A plan is the list of all batches of a data set, in a file: 4 bytes an utterance, 8 a batch. It is
+the same for every rank and epoch; ranks read the batches they come to and hold nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import struct
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from .index import cached, scan, state_of
+
+BATCH_TYPES = ("numel", "length", "sorted", "unsorted")
+APART = 32 << 20  # bytes of shape files from which a plan is made in a process of its own
+AT_ONCE = 1 << 20  # utterances whose costs are Python's integers at the same time
+HEADER = struct.Struct("<24s4Q32s32s")
+MAGIC = b"espnet_audiollm batches\n"
+BOUND, ROW = np.dtype("<u8"), np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """ESPnet's options of the same names."""
+
+    batch_type: str
+    batch_bins: int  # numel, length: the size at which a batch is closed, padding counted
+    batch_size: int  # sorted, unsorted: utterances
+    sort_in_batch: str = "descending"
+    sort_batch: str = "descending"
+    drop_last: bool = False
+    min_batch_size: int = 1
+
+
+class Plan:
+    """All batches of a data set: `plan.batch(number)` is an array of rows.
+
+    The batches are those of ESPnet's samplers over the same shape files, in their order."""
+
+    def __init__(self, shape_files: Sequence[str | Path], rules: Rules, keep: Path):
+        """keep: the plan's file is `keep` with the state of all it depends on at its end."""
+        _check(shape_files, rules)
+        state = hashlib.sha256(repr(astuple(rules)).encode())
+        for path in shape_files:
+            state.update(state_of(path).encode())
+        self._file = cached(
+            keep.with_name(f"{keep.name}.{state.hexdigest()[:16]}"),
+            f"{keep.name}.*",
+            lambda out: _make(shape_files, rules, out),
+        )
+        header = HEADER.unpack(self._pread(HEADER.size, 0))
+        magic, self.num_utterances, self._len, self.smallest, self.largest, ids, digest = header
+        if magic != MAGIC:
+            raise ValueError(f"{self._file.name} is damaged: delete it and run again")
+        self.ids, self.digest = ids.hex(), digest.hex()
+
+    def __len__(self) -> int:
+        return self._len
+
+    def batch(self, number: int) -> np.ndarray:
+        """(utterances of the batch,) rows of the shape files."""
+        assert 0 <= number < self._len
+        bounds = self._pread(2 * BOUND.itemsize, HEADER.size + BOUND.itemsize * number)
+        begin, end = map(int, np.frombuffer(bounds, BOUND))
+        rows = HEADER.size + BOUND.itemsize * (self._len + 1) + ROW.itemsize * begin
+        return np.frombuffer(self._pread(ROW.itemsize * (end - begin), rows), ROW)
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        data = os.pread(self._file.fileno(), size, offset)
+        if len(data) != size:
+            raise ValueError(f"{self._file.name} is damaged: delete it and run again")
+        return data
+
+
+def _check(shape_files: Sequence[str | Path], rules: Rules) -> None:
+    if rules.batch_type not in BATCH_TYPES:
+        raise ValueError(
+            f"--batch_type {rules.batch_type} is not supported; choose one of "
+            f"{', '.join(BATCH_TYPES)}"
+        )
+    for option in ("sort_in_batch", "sort_batch"):
+        if getattr(rules, option) not in ("ascending", "descending"):
+            raise ValueError(f"--{option} {getattr(rules, option)}: choose ascending or descending")
+    by_size = rules.batch_type in ("numel", "length")
+    option = "batch_bins" if by_size else "batch_size"
+    if getattr(rules, option) <= 0:
+        raise ValueError(f"--{option} {getattr(rules, option)}: a batch cannot be empty")
+    if not shape_files:
+        raise ValueError("no shape files: give --train_shape_file and --valid_shape_file")
+    for path in shape_files:
+        if not Path(path).is_file():
+            raise ValueError(f"{path} does not exist: run the stage that makes the statistics")
+
+
+def _make(shape_files: Sequence[str | Path], rules: Rules, out: IO[bytes]) -> None:
+    """In this process, or in one that takes its memory with it when it ends."""
+    if sum(os.path.getsize(path) for path in shape_files) < APART:
+        out.write(plan(shape_files, rules))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as apart:
+        target = f"/proc/{os.getpid()}/fd/{out.fileno()}"
+        apart.submit(_plan_into, shape_files, rules, target).result()
+
+
+def _plan_into(shape_files: Sequence[str | Path], rules: Rules, target: str) -> None:
+    with open(target, "r+b") as out:
+        out.write(plan(shape_files, rules))
+
+
+# --- the rules ----------------------------------------------------------------------------------
+
+
+def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
+    """The contents of a plan's file."""
+    shapes = [read_shapes(path) for path in shape_files]
+    for path, shape in zip(shape_files[1:], shapes[1:], strict=True):
+        if shape.ids != shapes[0].ids:
+            raise ValueError(
+                f"{shape_files[0]} and {path} do not hold the same ids "
+                f"({len(shapes[0].lengths)} and {len(shape.lengths)}): make the statistics again"
+            )
+    by_size = rules.batch_type in ("numel", "length")
+    rows, sizes = (_by_size if by_size else _by_number)(shapes, rules)
+    rows = rows.astype(ROW)
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(BOUND)
+    digest = hashlib.blake2b(bounds, digest_size=32)
+    digest.update(rows)
+    header = HEADER.pack(
+        MAGIC,
+        len(shapes[0].lengths),
+        len(sizes),
+        sizes.min(),
+        sizes.max(),
+        shapes[0].ids,
+        digest.digest(),
+    )
+    return b"".join((header, bounds, rows))
+
+
+@dataclass(frozen=True)
+class Shapes:
+    lengths: np.ndarray  # (N,) int32
+    width: int  # elements of a frame ("412,80": 80)
+    ids: bytes  # hash
+
+
+def read_shapes(path: str | Path) -> Shapes:
+    """A shape file, "id 16000" or "id 412,80"; every frame has one width."""
+    ids, lengths, width = hashlib.blake2b(digest_size=32), [], None
+    for lines in scan(path):
+        ids.update(lines.ids())
+        numbers = _numbers(path, lines)
+        lengths.append(numbers[:, 0].astype(np.int32))
+        widths = numbers[:, 1:].prod(axis=1)
+        width = int(widths[0]) if width is None else width
+        if (widths != width).any():
+            raise ValueError(
+                f"{path}: {lines.id(int(np.argmax(widths != width)))} has frames of "
+                f"another width than the others ({width})"
+            )
+    if not lengths:
+        raise ValueError(f"{path} is empty: run the stage that makes the statistics again")
+    return Shapes(np.concatenate(lengths), width, ids.digest())
+
+
+def _numbers(path: str | Path, lines) -> np.ndarray:
+    """(lines, numbers of a line) int64."""
+    try:
+        numbers = list(map(int, lines.values().replace(b",", b" ").split()))
+        found = np.array(numbers, np.int64).reshape(len(lines.begins), -1)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: after {lines.id(0)}: lines are not all an id and its length ({error}); "
+            "make the statistics again"
+        ) from error
+    if not found.shape[1]:
+        raise ValueError(f"{path}: {lines.id(0)} has no length; make the statistics again")
+    return found
+
+
+def _by_size(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """ESPnet's NumElementsBatchSampler and LengthBatchSampler: rows, and the batches' sizes."""
+    rows = np.argsort(shapes[0].lengths, kind="stable")
+    sizes, count = array("q"), 0
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        costs = sum(
+            shape.lengths[some].astype(np.int64)
+            * (shape.width if rules.batch_type == "numel" else 1)
+            for shape in shapes
+        )
+        for cost in costs.tolist():
+            count += 1
+            if count * cost > rules.batch_bins and count >= rules.min_batch_size:
+                sizes.append(count)
+                count = 0
+    if count and (not rules.drop_last or not sizes):
+        sizes.append(count)
+    if len(sizes) > 1 and sizes[-1] < rules.min_batch_size:
+        for i in range(sizes.pop()):
+            sizes[-(i % len(sizes)) - 1] += 1
+    sizes = np.frombuffer(sizes, np.int64)
+    rows = rows[: sizes.sum()]
+    if rules.sort_batch == "descending":
+        rows, sizes = rows[::-1], sizes[::-1]
+    if rules.sort_in_batch != rules.sort_batch:
+        rows = rows[_mirror(sizes)]
+    return rows, sizes
+
+
+def _mirror(sizes: np.ndarray) -> np.ndarray:
+    """Positions that turn each batch round: sizes (2, 3) give 1 0, 4 3 2."""
+    ends = np.cumsum(sizes)
+    return np.repeat(2 * ends - sizes - 1, sizes) - np.arange(ends[-1])
+
+
+def _by_number(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """ESPnet's SortedBatchSampler and UnsortedBatchSampler."""
+    lengths, size = shapes[0].lengths, rules.batch_size
+    rows = np.arange(len(lengths))
+    if rules.batch_type == "sorted":
+        sign = -1 if rules.sort_in_batch == "descending" else 1
+        rows = np.argsort(sign * lengths, kind="stable")
+    batches = max(len(rows) // size, 1)
+    bounds = np.arange(batches + 1) * len(rows) // batches
+    if rules.drop_last:
+        bounds = np.minimum(np.arange(batches + 1) * size, len(rows))
+        rows = rows[: bounds[-1]]
+    sizes = np.diff(bounds)
+    if rules.batch_type == "sorted" and rules.sort_in_batch != rules.sort_batch:
+        rows, sizes = rows[::-1], sizes[::-1]
+        rows = rows[_mirror(sizes)]
+    return rows, sizes
