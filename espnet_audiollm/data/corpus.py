@@ -1,0 +1,344 @@
+"""What the recipes' preparations share: read a corpus, say all that is amiss with it at once, and
+write its splits, sorted, all of them or none.
+
+Nothing here holds a corpus in memory: entries are sorted in runs on the disk, so that ten million
+utterances need no more than a few hundred thousand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import heapq
+import itertools
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..atomic import atomic_write
+from ..types import Utterance
+from .kaldi_dir import Findings, Problem, Row
+
+RUN = 200_000  # rows sorted in memory at once: about 100 MB
+
+NO_AUDIO = "transcripts without audio"
+NO_TEXT = "recordings without a transcript"
+TWICE = "ids that come twice"
+EMPTY = "transcripts without a word"
+
+
+def get_parser(description: str | None, holds: str) -> argparse.ArgumentParser:
+    """The options that all preparations have; `holds`: what the corpus's directory holds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", default="", help=f"directory of {holds}")
+    parser.add_argument("--downloads", type=Path, default="downloads", help="where downloads go")
+    parser.add_argument(
+        "--subset",
+        choices=("true", "false"),
+        default="false",
+        help="the corpus is a part of the published one: counts are not compared, and what lacks "
+        "audio or transcript is left out (default: %(default)s)",
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance, and its lines in further tables: {"answers": "Rome | Roma"}."""
+
+    utterance: Utterance
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Faults(Findings):
+    """All that is amiss with a corpus, and what is left out of it on purpose.
+
+    `subset`: the corpus is a part of the published one, which lacks recordings or transcripts."""
+
+    def __init__(self, next_step: str, subset: str = "false"):
+        super().__init__(next_step)
+        self.subset = subset == "true"
+        self._left_out = Findings()
+
+    def lacks(self, file: str | Path, kind: str, example: str) -> None:
+        """NO_AUDIO or NO_TEXT: a fault, but of a subset."""
+        (self.leave_out if self.subset else self.add)(file, kind, example)
+
+    def leave_out(self, file: str | Path, kind: str, example: str) -> None:
+        self._left_out.add(file, kind, example)
+
+    def left_out(self) -> list[str]:
+        """A line for each kind of what is left out."""
+        return [
+            f"{found.file}: left out {found.count} {found.kind} (first: {found.first})"
+            for found in self._left_out.problems()
+        ]
+
+    def problems(self) -> list[Problem]:
+        hint = "; where a part of the corpus is meant, say --subset true"
+        return [
+            replace(found, next_step=found.next_step + hint * (found.kind in (NO_AUDIO, NO_TEXT)))
+            for found in super().problems()
+        ]
+
+    def refuse(self) -> None:
+        """One ValueError for all faults found so far."""
+        if problems := self.problems():
+            raise ValueError("\n  ".join(map(str, problems)))
+
+
+# --- reading a corpus ---------------------------------------------------------------------------
+
+
+def directory_of(option: str, given: str, where: str = "") -> Path:
+    """The directory of a corpus, made absolute; `option` is how the user names it, `where` is
+    where it can be had, for a corpus that is not downloaded here."""
+    if not given:
+        raise ValueError(f"give the corpus's directory with --{option} DIR (or in db.sh): {where}")
+    if not Path(given).is_dir():
+        raise ValueError(f"--{option} {given}: there is no such directory")
+    return Path(os.path.abspath(given))
+
+
+def existing(root: Path, *names: str) -> Path:
+    """The first of root/NAME that is a file; a ValueError names them all."""
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise ValueError(
+        f"{root} holds no {' or '.join(names)}: give the directory of the unpacked corpus"
+    )
+
+
+def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
+    """(number, line) of a text file, of a .gz too: without its end ("\\n" or "\\r\\n"), without a
+    byte order mark, blank lines passed over; a line that is not UTF-8 is a fault."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        try:
+            for number, raw in enumerate(file, 1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                try:
+                    line = raw.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError:
+                    faults.add(path, "lines that are not UTF-8", f"line {number}")
+                    continue
+                if line.strip():
+                    yield number, line
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged ({error}); copy or download it again") from error
+
+
+def read_columns(
+    path: Path, columns: Iterable[str], faults: Findings, separator: str = "\t"
+) -> Iterator[dict[str, str]]:
+    """The rows of a table with a header line, as {column: value} of the `columns`. Quotation marks
+    are letters like others. Raises ValueError where the header lacks a column."""
+    lines = read_lines(path, faults)
+    header = next(lines, (0, ""))[1].split(separator)
+    if lacking := [name for name in columns if name not in header]:
+        raise ValueError(f"{path}: the first line names no column {', '.join(lacking)}")
+    places = {name: header.index(name) for name in columns}
+    for number, line in lines:
+        fields = line.split(separator)
+        if len(fields) <= max(places.values()) or len(fields) > len(header):
+            faults.add(path, f"lines that have not {len(header)} fields", f"line {number}")
+            continue
+        yield {name: fields[place] for name, place in places.items()}
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces, as a table holds it."""
+    return " ".join(text.split())
+
+
+def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
+    """Whether the recording is there and holds a byte; what is amiss goes to the faults."""
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        faults.lacks(file, NO_AUDIO, f"{id_}: {path}")
+        return False
+    if size == 0:
+        faults.add(file, "recordings of 0 bytes", str(path))
+    return size > 0
+
+
+def join(
+    texts: Iterable[Row], audio: Iterable[Row], file: Path, faults: Faults
+) -> Iterator[tuple[str, str, str]]:
+    """(id, text, path) of the ids that both have; both come in order of their ids. An id that
+    comes twice, and one that the other lacks, goes to the faults, under `file`."""
+    texts, audio = _unique(texts, file, faults), _unique(audio, file, faults)
+    text, path = next(texts, None), next(audio, None)
+    while text is not None or path is not None:
+        if path is None or (text is not None and text[0] < path[0]):
+            faults.lacks(file, NO_AUDIO, text[0])
+            text = next(texts, None)
+        elif text is None or path[0] < text[0]:
+            faults.lacks(file, NO_TEXT, path[1])
+            path = next(audio, None)
+        else:
+            yield text[0], text[1], path[1]
+            text, path = next(texts, None), next(audio, None)
+
+
+def _unique(rows: Iterable[tuple], file: str | Path, faults: Findings) -> Iterator[tuple]:
+    previous = None
+    for row in rows:
+        if row[0] == previous:
+            faults.add(file, TWICE, row[0])
+            continue
+        previous = row[0]
+        yield row
+
+
+# --- sorting ------------------------------------------------------------------------------------
+
+
+def sort_rows(rows: Iterable[tuple[str, ...]], aside: Path) -> Iterator[tuple[str, ...]]:
+    """Rows in order of their first field (an id: no white space in it), all of the same length.
+
+    More than RUN of them go through files in the directory `aside`, which the caller removes."""
+    rows, runs = iter(rows), []
+    while chunk := sorted(_as_line(row) for row in itertools.islice(rows, RUN)):
+        if len(chunk) < RUN and not runs:
+            yield from (tuple(line.split("\t")) for line in chunk)
+            return
+        runs.append(aside / f"run.{len(runs)}")
+        with open(runs[-1], "w", encoding="utf-8", newline="\n") as out:
+            out.writelines(f"{line}\n" for line in chunk)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(run, encoding="utf-8", newline="\n")) for run in runs]
+        for line in heapq.merge(*files):
+            yield tuple(line.rstrip("\n").split("\t"))
+
+
+def _as_line(row: tuple[str, ...]) -> str:
+    """Tabs sort before every letter of an id, so lines sort as their ids do."""
+    line = "\t".join(row)
+    if not row[0] or row[0].split() != [row[0]]:
+        raise ValueError(f"{row[0]!r} cannot be an id: ids are not empty, without white space")
+    if line.count("\t") >= len(row) or "\n" in line or "\r" in line:
+        raise ValueError(f"{row[0]}: a tab or a line break in {line!r}: rename the file")
+    return line
+
+
+@contextmanager
+def sorting_place(directory: str | Path) -> Iterator[Path]:
+    """A directory for `sort_rows` beside `directory`, on the same disk; removed at the end, or
+    where a killed run has left it."""
+    directory = Path(directory)
+    aside = directory.with_name(f".{directory.name}.sorting")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+# --- writing the splits -------------------------------------------------------------------------
+
+
+def write_splits(
+    splits: Mapping[str, Iterable[Entry]],
+    faults: Faults,
+    published: Mapping[str, int] | None = None,
+) -> None:
+    """Write {data directory: entries}, once all of them are read without a fault.
+
+    `published`: {data directory: number of utterances}, what the corpus should hold; not compared
+    for a subset. Raises one ValueError for all that was found, and then writes nothing."""
+    with ExitStack() as stack:
+        sorted_ = {}
+        for directory, entries in splits.items():
+            aside = stack.enter_context(sorting_place(directory))
+            sorted_[directory] = _Sorted(directory, entries, aside, faults)
+        faults.refuse()
+        for directory, split in sorted_.items():
+            if split.count == 0:
+                raise ValueError(f"{directory}: not a single utterance was found for it")
+        _compare(sorted_, {} if faults.subset else published or {})
+        for line in faults.left_out():
+            print(line)
+        for directory, split in sorted_.items():
+            split.write(Path(directory))
+            print(f"{directory}: {split.count} utterances of {len(split.speakers)} speakers")
+
+
+class _Sorted:
+    """The entries of a split in order, in a file, without those whose id comes twice."""
+
+    def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
+        self.count, self.speakers, self.extra = 0, set(), ()
+        self._path = aside / "sorted"
+        rows = _unique(sort_rows(self._rows(entries), aside), directory, faults)
+        with open(self._path, "w", encoding="utf-8", newline="\n") as out:
+            for row in rows:
+                out.write("\t".join(row) + "\n")
+                self.speakers.add(row[2])
+                self.count += 1
+
+    def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[str, ...]]:
+        for number, entry in enumerate(entries):
+            utt = entry.utterance
+            if number == 0:
+                self.extra = tuple(entry.extra)
+            assert tuple(entry.extra) == self.extra and utt.text is not None
+            yield utt.id, utt.audio, utt.speaker, utt.text, *entry.extra.values()
+
+    def write(self, directory: Path) -> None:
+        names = ("wav.scp", "utt2spk", "text", *self.extra)
+        (directory / "wav.scp").unlink(missing_ok=True)
+        with ExitStack() as stack:  # closed from the last to the first: wav.scp appears last
+            out = [stack.enter_context(atomic_write(directory / name)) for name in names]
+            for line in stack.enter_context(open(self._path, encoding="utf-8", newline="\n")):
+                id_, *values = line.rstrip("\n").split("\t")
+                for table, value in zip(out, values, strict=True):
+                    table.write(f"{id_} {value}\n" if value else f"{id_}\n")
+
+
+def _compare(sorted_: Mapping[str, _Sorted], published: Mapping[str, int]) -> None:
+    wrong = [
+        f"{directory} has {sorted_[directory].count} utterances, and {number} are published"
+        for directory, number in published.items()
+        if sorted_[directory].count != number
+    ]
+    if wrong:
+        raise ValueError(
+            f"{'; '.join(wrong)}: unpack the corpus again, or say --subset true where a part of "
+            f"it is meant"
+        )
+
+
+# --- what is whole already ----------------------------------------------------------------------
+
+
+def stamp(*files: Path) -> list:
+    """Path, size and time of change of files: an index that changes asks for a new preparation."""
+    return [
+        [str(file), (found := os.stat(file)).st_size, found.st_mtime_ns]
+        for file in map(Path, files)
+    ]
+
+
+def made_before(marker: Path, settings: dict) -> bool:
+    """Whether the marker, written last, says that the same settings came to their end; says so."""
+    if not marker.is_file() or json.loads(marker.read_text()) != json.loads(json.dumps(settings)):
+        return False
+    print(f"{marker}: made already, skipped (remove this file to do it again)", file=sys.stderr)
+    return True
+
+
+def mark_made(marker: Path, settings: dict) -> None:
+    with atomic_write(marker) as out:
+        out.write(json.dumps(settings) + "\n")

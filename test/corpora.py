@@ -1,0 +1,82 @@
+"""Small corpora in the layouts of the published ones, and what the tests of preparations share."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from espnet_audiollm.data import kaldi_dir
+
+
+def preparer(root: Path, recipe: str, place: Path):
+    """call(option, ...): run local/prepare.py of a recipe in the directory `place`."""
+    script = root / "egs2" / recipe / "audiollm1/local/prepare.py"
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=place,
+            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+def fails(done, *words):
+    """The run ended as the user's error, in sentences that hold all the words."""
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def utterances(directory: Path) -> dict:
+    """{id: utterance} of a data directory without a fault."""
+    assert kaldi_dir.validate(directory, require_text=True) == []
+    return {utt.id: utt for utt in kaldi_dir.load_utterances(directory)}
+
+
+def say(path: Path, seconds: float = 0.1, rate: int = 16_000, **how) -> Path:
+    """A recording of a soft tone, which every codec keeps; `how`: soundfile's format, ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    soundfile.write(path, tone, rate, **how)
+    return path
+
+
+def librispeech_part(corpus: Path, part: str, speakers=("19", "7"), chapters=("198", "5")) -> None:
+    """Two utterances of each chapter, beside their .trans.txt."""
+    for speaker in speakers:
+        for chapter in chapters:
+            place = corpus / part / speaker / chapter
+            lines = []
+            for number in range(2):
+                id_ = f"{speaker}-{chapter}-{number:04d}"
+                say(place / f"{id_}.flac")
+                lines.append(f"{id_} THAT'S NUMBER {number}\n")
+            (place / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
+
+
+def mls(corpus: Path, suffix: str = "opus") -> None:
+    """Multilingual LibriSpeech: speaker 100 sorts before 10 among the ids ("100_" < "10_")."""
+    how = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
+    books = {"train": [("10", "7"), ("100", "7"), ("10", "70")], "dev": [("3", "1")]}
+    for split, pairs in (books | {"test": [("4", "2")]}).items():
+        ids = [f"{speaker}_{book}_{n:06d}" for speaker, book in pairs for n in range(2)]
+        for id_ in ids:
+            speaker, book, _ = id_.split("_")
+            say(corpus / split / "audio" / speaker / book / f"{id_}.{suffix}", **how)
+        texts = "".join(f"{id_}\twell-known number {id_[-1]}\n" for id_ in ids)
+        (corpus / split / "transcripts.txt").write_text(texts)
+        where = "http://www.archive.org/download/book/chapter_64kb.mp3"
+        segments = "".join(f"{id_}\t{where}\t401.76\t419.76\n" for id_ in ids)
+        (corpus / split / "segments.txt").write_text(segments)
+    (corpus / "metainfo.txt").write_text(" SPEAKER   |   GENDER   | PARTITION  |\n")
+    lists = {f"1hr/{n}": [] for n in range(6)} | {"1hr/0": ["10_7_000001"], "9hr": ["10_70_000000"]}
+    for name, handles in lists.items():
+        place = corpus / "train/limited_supervision" / name
+        place.mkdir(parents=True)
+        (place / "handles.txt").write_text("".join(f"{id_}\n" for id_ in handles))
