@@ -39,15 +39,13 @@ def encode(turns: Conversation, tokenizer, add_generation_prompt: bool = True) -
     leaves out a turn's audio."""
     slot, cut = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
     special = _special_tokens(tokenizer)
-    contents = (
-        slot if isinstance(turn.content, Audio) else _cut(turn.content, special, cut)
+    marked = tuple(
+        Turn(
+            turn.role, slot if isinstance(turn.content, Audio) else _cut(turn.content, special, cut)
+        )
         for turn in turns
     )
-    messages = [
-        {"role": turn.role, "content": content}
-        for turn, content in zip(turns, contents, strict=True)
-    ]
-    rendered = _render(messages, tokenizer, add_generation_prompt)
+    rendered = render(marked, tokenizer, add_generation_prompt)
     slots = sum(isinstance(turn.content, Audio) for turn in turns)
     if rendered.count(slot) != slots:
         raise ValueError(
@@ -76,9 +74,7 @@ def content_ids(turns: Conversation, index: int, tokenizer) -> list[int]:
     return text[before:end]
 
 
-def reply_ids(
-    turns: Conversation, reply: str, tokenizer, eos_ids: Iterable[int] = ()
-) -> list[int]:
+def reply_ids(turns: Conversation, reply: str, tokenizer, eos_ids: Iterable[int] = ()) -> list[int]:
     """The tokens that the LLM would have to answer to `turns` to say `reply`, end of turn included.
 
     Taken from the template's form of an assistant turn, up to its first end-of-turn token.
@@ -96,17 +92,13 @@ def reply_ids(
     return whole[len(prompt) : stop + 1]
 
 
-def decode(ids: Iterable[int], tokenizer) -> str:
-    """The text of a response, special tokens left out, without space at its ends."""
-    text = tokenizer.decode(
-        list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return text.strip()
+def render(turns: Conversation, tokenizer, add_generation_prompt: bool = True) -> str:
+    """What the chat template makes of a conversation of text.
 
-
-def _render(messages: list[dict], tokenizer, add_generation_prompt: bool) -> str:
+    Errors (ValueError): the template refuses it."""
     import jinja2
 
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     try:
         return tokenizer.apply_chat_template(
             messages,
@@ -115,8 +107,14 @@ def _render(messages: list[dict], tokenizer, add_generation_prompt: bool) -> str
             date_string=DATE,
         )
     except jinja2.exceptions.TemplateError as error:
-        roles = ", ".join(message["role"] for message in messages)
+        roles = ", ".join(turn.role for turn in turns)
         raise ValueError(f"the chat template refuses the turns ({roles}): {error}") from error
+
+
+def decode(ids: Iterable[int], tokenizer) -> str:
+    """The text of a response, special tokens left out, without space at its ends."""
+    text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.strip()
 
 
 def _special_tokens(tokenizer) -> list[str]:

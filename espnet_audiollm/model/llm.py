@@ -1,7 +1,8 @@
 """The frozen LLM: the only place that loads a Hugging Face model or tokenizer.
 
-`--llm` is a local directory or a Hugging Face id. Nothing downloaded is executed: no
-`trust_remote_code`. The local cache is tried before the network, and HF_HUB_OFFLINE is honoured.
+`--llm` is a local directory, a Hugging Face id, or a conf/llm/*.yaml that names one. Nothing
+downloaded is executed: no `trust_remote_code`. The local cache is tried before the network, and
+HF_HUB_OFFLINE is honoured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from . import llm_config
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -86,6 +89,9 @@ def load_tokenizer(llm: str, chat_template: str | None = None) -> PreTrainedToke
             f"the LLM {llm} has no chat template: give one with --chat_template FILE "
             "(a jinja template), or take a chat-tuned LLM"
         )
+    known = llm_config.find(llm)
+    if known and not chat_template:
+        known.check_template(tokenizer)
     return tokenizer
 
 
@@ -119,6 +125,9 @@ def read_llm(
         raise ValueError(f"--device {device}: no GPU is visible here; use --device cpu")
     config = _from_pretrained(llm, "configuration", AutoConfig.from_pretrained)
     _check_causal(llm, config)
+    if known := llm_config.find(llm):
+        known.check_architecture(config)
+        dtype = known.dtype if dtype == "auto" and device != "cpu" else dtype
     logging.disable_progress_bar()
     model, report = _from_pretrained(
         llm,
@@ -171,6 +180,7 @@ def weight_files(llm: str) -> str | None:
     Equal strings spare a rerun the loading of the LLM; different ones prove nothing."""
     from transformers.utils import cached_file
 
+    llm = llm_config.resolve(llm)
     directory = Path(llm)
     if not directory.is_dir():
         config = cached_file(
@@ -249,6 +259,7 @@ def _check_causal(llm: str, config: Any) -> None:
 
 def _from_pretrained(llm: str, what: str, loader: Callable, **options: Any) -> Any:
     """Call a `from_pretrained`, the cache before the network; name what is wrong in one line."""
+    llm = llm_config.resolve(llm)
     if not Path(llm).is_dir():
         if llm.count("/") != 1 or llm.startswith(("/", ".", "~")):
             raise ValueError(f"the LLM directory {llm} does not exist: check --llm")

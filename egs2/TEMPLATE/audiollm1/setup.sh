@@ -19,4 +19,7 @@ for link in audiollm.sh path.sh cmd.sh db.sh; do
     ln -sfn "../../TEMPLATE/audiollm1/${link}" "${recipe}/${link}"
 done
 ln -sfn ../../../utils "${recipe}/utils"
+for link in llm slurm.yaml; do
+    ln -sfn "../../../TEMPLATE/audiollm1/conf/${link}" "${recipe}/conf/${link}"
+done
 echo "${recipe} is linked; now write local/data.sh, conf/*.yaml and run.sh (see egs2/mini/audiollm1)"
