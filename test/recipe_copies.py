@@ -1,4 +1,4 @@
-"""Copies of recipes that a test may run: their own data and exp, the rest of the checkout linked."""
+"""Copies of recipes that a test may run: own data and exp, the rest of the checkout linked."""
 
 import os
 import shutil
