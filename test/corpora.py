@@ -80,3 +80,58 @@ def mls(corpus: Path, suffix: str = "opus") -> None:
         place = corpus / "train/limited_supervision" / name
         place.mkdir(parents=True)
         (place / "handles.txt").write_text("".join(f"{id_}\n" for id_ in handles))
+
+
+SPHERE = """NIST_1A
+   1024
+database_id -s3 an4
+utterance_id -s{width} {id_}
+channel_count -i 1
+sample_count -i {count}
+sample_rate -i 16000
+sample_n_bytes -i 2
+sample_byte_format -s2 {order}
+sample_sig_bits -i 16
+end_head
+"""
+
+
+def write_sphere(path: Path, samples: np.ndarray, order: str = "01") -> Path:
+    """A NIST SPHERE file of int16 (N,), written by hand; `order`: "01" little-endian, "10" big."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    id_ = path.stem
+    header = SPHERE.format(id_=id_, width=len(id_), count=len(samples), order=order).encode()
+    data = samples.astype("<i2" if order == "01" else ">i2").tobytes()
+    path.write_bytes(header.ljust(1024) + data)
+    return path
+
+
+def an4_samples(number: int) -> np.ndarray:
+    """int16 (1600,): a ramp that no other byte order and no other file has."""
+    return (np.arange(1600) - 800 + 100 * number).astype(np.int16)
+
+
+AN4 = {  # part: {set/speaker/id: what is said}
+    "train": {
+        "an4_clstk/fash/an251-fash-b": "YES",
+        "an4_clstk/fash/cen4-fash-b": "P I T T S B U R G H",
+        "an4_clstk/mblw/cen7-mblw-b": "NOVEMBER EIGHTH  NINETEEN SIXTY",
+    },
+    "test": {"an4test_clstk/fcaw/an406-fcaw-b": "RUBOUT G M E F THREE NINE"},
+}
+
+
+def an4(corpus: Path, suffix: str = ".sph") -> None:
+    """CMU's AN4 as SPHERE files (.sph) or as bare big-endian samples (.raw)."""
+    (corpus / "etc").mkdir(parents=True)
+    for part, said in AN4.items():
+        for number, (file_id, _) in enumerate(said.items()):
+            path, samples = corpus / "wav" / f"{file_id}{suffix}", an4_samples(number)
+            write_sphere(path, samples)
+            if suffix == ".raw":
+                path.write_bytes(samples.astype(">i2").tobytes())
+        lines = [f"{words} ({Path(file_id).name})\n" for file_id, words in said.items()]
+        if part == "train":
+            lines = [f"<s> {line.replace(' (', ' </s> (')}" for line in lines]
+        (corpus / f"etc/an4_{part}.transcription").write_text("".join(lines))
+        (corpus / f"etc/an4_{part}.fileids").write_text("".join(f"{name}\n" for name in said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ class AudioInfo:
 def info(path: str | Path) -> AudioInfo:
     """Rate, channels and frames from the header.
 
-    Raises AudioError when the file is missing, empty, not audio, or a WAV shorter than its header
-    says (a FLAC cut short is found when it is decoded)."""
+    Raises AudioError when the file is missing, empty, not audio, or a WAV or NIST SPHERE file that
+    is shorter than its header says (a FLAC cut short is found when it is decoded)."""
     import soundfile
 
     _check_file(path)
@@ -54,6 +55,7 @@ def info(path: str | Path) -> AudioInfo:
     except (soundfile.LibsndfileError, UnicodeEncodeError) as error:
         raise AudioError(f"{path}: not audio that libsndfile can read") from error
     _check_wav_size(path)
+    _check_sphere_size(path, found.channels)
     if found.frames <= 0:
         raise AudioError(f"{path}: empty: a header and no samples")
     return AudioInfo(found.samplerate, found.channels, found.frames, found.format)
@@ -138,3 +140,18 @@ def _check_wav_size(path: str | Path) -> None:
                     )
                 return
             wav.seek(size + size % 2, os.SEEK_CUR)
+
+
+def _check_sphere_size(path: str | Path, channels: int) -> None:
+    """libsndfile reads a NIST SPHERE file that was cut short without a word, too."""
+    with open(path, "rb") as sphere:
+        if sphere.read(8) != b"NIST_1A\n":
+            return
+        length = int(sphere.read(8))  # bytes of the header, in digits
+        header = dict(re.findall(rb"^(\w+) -i (\d+)", sphere.read(length), re.MULTILINE))
+        held = os.fstat(sphere.fileno()).st_size - length
+    promised = int(header.get(b"sample_count", 0)) * int(header.get(b"sample_n_bytes", 0)) * channels
+    if held < promised:
+        raise AudioError(
+            f"{path}: truncated: the header promises {promised} bytes of samples, {held} are there"
+        )

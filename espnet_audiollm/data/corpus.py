@@ -252,12 +252,12 @@ def sorting_place(directory: str | Path) -> Iterator[Path]:
 def write_splits(
     splits: Mapping[str, Iterable[Entry]],
     faults: Faults,
-    published: Mapping[str, int] | None = None,
+    published: Mapping[tuple[str, ...], int] | None = None,
 ) -> None:
     """Write {data directory: entries}, once all of them are read without a fault.
 
-    `published`: {data directory: number of utterances}, what the corpus should hold; not compared
-    for a subset. Raises one ValueError for all that was found, and then writes nothing."""
+    `published`: {data directories: number of utterances}, what they should hold together; not
+    compared for a subset. Raises one ValueError for all that was found, and then writes nothing."""
     with ExitStack() as stack:
         sorted_ = {}
         for directory, entries in splits.items():
@@ -307,15 +307,15 @@ class _Sorted:
                     table.write(f"{id_} {value}\n" if value else f"{id_}\n")
 
 
-def _compare(sorted_: Mapping[str, _Sorted], published: Mapping[str, int]) -> None:
+def _compare(sorted_: Mapping[str, _Sorted], published: Mapping[tuple[str, ...], int]) -> None:
     wrong = [
-        f"{directory} has {sorted_[directory].count} utterances, and {number} are published"
-        for directory, number in published.items()
-        if sorted_[directory].count != number
+        f"utterances for {' and '.join(together)}: {found}, not {number} as published"
+        for together, number in published.items()
+        if (found := sum(sorted_[directory].count for directory in together)) != number
     ]
     if wrong:
         raise ValueError(
-            f"{'; '.join(wrong)}: unpack the corpus again, or say --subset true where a part of "
+            f"{'; '.join(wrong)}. Unpack the corpus again, or say --subset true where a part of "
             f"it is meant"
         )
 

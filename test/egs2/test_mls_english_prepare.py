@@ -42,7 +42,8 @@ def test_layout(prepare, tmp_path, suffix):
 
 
 def test_counts_are_the_published_ones(prepare, mls, tmp_path):
-    fails(prepare("--corpus", mls, "data"), "6 utterances, and 10808037 are published", "--subset")
+    sentence = "utterances for data/train: 6, not 10808037 as published; utterances for data/valid"
+    fails(prepare("--corpus", mls, "data"), sentence, "say --subset true")
     assert not (tmp_path / "data/train").exists()
 
 

@@ -149,9 +149,9 @@ def main(argv: list[str] | None = None) -> int:
         for split, place in places.items():
             (aside / split).mkdir()
             splits[place] = entries(root / split, only[split], aside / split, faults)
-        published = {places[split]: number for split, number in PUBLISHED.items()}
+        published = {(places[split],): number for split, number in PUBLISHED.items()}
         if only["train"] is not None:
-            published[places["train"]] = len(only["train"])
+            published[places["train"],] = len(only["train"])
         corpus.write_splits(splits, faults, published)
     for split, place in places.items():
         print(f"{place}: of {length[split]:.2f} hours in {root / split}/segments.txt")
