@@ -178,7 +178,7 @@ class ConformerEncoder(AbsEncoder):
                 f"output_size {output_size} is not a multiple of 2 x attention_heads "
                 f"({attention_heads})"
             )
-        self._output_size = output_size
+        self.input_size, self._output_size = input_size, output_size
         self.activation_checkpointing = activation_checkpointing
         self.subsample = ConvSubsampling(
             input_size, output_size, subsampling_channels or output_size, subsampling

@@ -1,0 +1,304 @@
+"""The alignment step on one GPU: what it does a second, what memory it takes, where the time goes.
+
+    python test/bench/bench_align.py                   # Llama-2-7B's shape, 18 and 36 layers
+    python test/bench/bench_align.py --profile         # and the kernels that take the time
+    python test/bench/bench_align.py --tiny            # a few seconds on a processor
+
+Random weights; the sizes of the paper's encoders; the model's own forward pass, backward pass, and
+Adam. Utterances are as long as LibriSpeech's (up to 20 s, 12 s on average), responses have 100 to
+200 tokens. The systems (packed or padded; all activations kept, or those of the encoder, of the LLM
+or of both computed again) take turns on the same batches; times are medians. MFU: see
+espnet_audiollm/model/flops.py; neither padding nor recomputing counts as work. Peak memory is the
+allocator's, of the worst batch. The optimiser runs after every batch here (the paper: every 8th).
+"""
+
+import argparse
+import gc
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+
+from espnet_audiollm.data.prompt import AUDIO_SLOT
+from espnet_audiollm.model.adapters import StackAdapter
+from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
+from espnet_audiollm.model.conformer import ConformerEncoder
+from espnet_audiollm.model.flops import PEAK_FLOPS, encoder_flops, llama2_7b, llm_step_flops
+from espnet_audiollm.model.frontend import Filterbank
+from espnet_audiollm.model.llm import LLM
+from espnet_audiollm.model.normalize import UtteranceMVN
+from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.speech_encoder import SpeechEncoder
+
+RATE = 16_000  # Hz
+PREFIX, SUFFIX = 10, 4  # tokens of the prompt around the audio, about those of Llama-2's template
+PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", "optimiser")
+RECOMPUTE = ("none", "encoder", "LLM", "both")
+
+
+@dataclass(frozen=True)
+class System:
+    layers: int  # of the conformer
+    packed: bool
+    recompute: str
+
+
+@dataclass
+class Measured:
+    seconds: list[float] = field(default_factory=list)  # a step
+    phases: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    peak: int = 0  # bytes
+    failed: bool = False  # out of memory
+
+
+@dataclass(frozen=True)
+class Batch:
+    tensors: dict[str, torch.Tensor]
+    durations: list[float]  # seconds
+    responses: list[int]  # tokens
+
+
+def get_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, nargs="+", default=[18, 36], help="of the encoder")
+    parser.add_argument("--recompute", nargs="+", default=list(RECOMPUTE), choices=RECOMPUTE)
+    parser.add_argument("--audio", type=float, default=40, help="seconds in a batch, at most")
+    parser.add_argument("--batches", type=int, default=8, help="measured steps of each system")
+    parser.add_argument("--warm_up", type=int, default=2, help="steps before them")
+    parser.add_argument("--peak", help=f"{', '.join(PEAK_FLOPS)}, or TFLOP/s (default: by name)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--profile", action="store_true", help="top kernels of the first system")
+    parser.add_argument("--tiny", action="store_true", help="small models, two batches")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+def peak_flops(given: str | None, device: str) -> float | None:
+    """Of `given`, or of the GPU at hand where its name is known."""
+    if given in PEAK_FLOPS:
+        return PEAK_FLOPS[given]
+    if given:
+        return float(given) * 1e12
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else ""
+    return next((flops for known, flops in PEAK_FLOPS.items() if known in name), None)
+
+
+def make_llm(args) -> LLM:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    config = llama2_7b()
+    if args.tiny:
+        sizes = dict(hidden_size=64, intermediate_size=172, num_hidden_layers=2, vocab_size=500)
+        config = LlamaConfig(
+            **sizes, num_attention_heads=4, num_key_value_heads=4, attn_implementation="sdpa"
+        )
+    dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
+    with torch.device(args.device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return LLM(model.eval().requires_grad_(False), None, "random", "", "", (2,))
+
+
+def make_model(layers: int, llm: LLM, args) -> AudioLLMESPnetModel:
+    sizes = dict(output_size=512, attention_heads=8, linear_units=2048, num_blocks=layers)
+    if args.tiny:
+        sizes = dict(output_size=32, attention_heads=2, linear_units=64, num_blocks=layers)
+    encoder = ConformerEncoder(80, **sizes)
+    adapter = StackAdapter(encoder.output_size(), llm.model.config.hidden_size)
+    prompt = [1] * PREFIX + [AUDIO_SLOT] + [1] * SUFFIX
+    speech_encoder = SpeechEncoder(Filterbank(), None, UtteranceMVN(), encoder)
+    return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt).to(args.device).train()
+
+
+def make_batch(args, vocab: int) -> Batch:
+    """Utterances until the batch would hold more than --audio seconds."""
+    durations = []
+    while True:
+        short = torch.rand(()) < 0.3
+        low, high = (1.5, 12) if short else (12, 17)
+        duration = min(float(torch.empty(()).uniform_(low, high)), 20.0)
+        if durations and sum(durations) + duration > args.audio:
+            break
+        durations.append(round(duration, 2))
+    responses = torch.randint(100, 201, (len(durations),)).tolist()
+    samples = torch.tensor([round(d * RATE) for d in durations])
+    speech = torch.randn(len(durations), int(samples.max())) * 0.1
+    tensors = {
+        "speech": speech,
+        "speech_lengths": samples,
+        "response": torch.randint(3, vocab, (len(durations), max(responses))),
+        "response_lengths": torch.tensor(responses),
+    }
+    return Batch({k: t.to(args.device) for k, t in tensors.items()}, durations, responses)
+
+
+class Clock:
+    """Times between marks: events in the GPU's stream, the processor's clock without one."""
+
+    def __init__(self, device: str):
+        self.on_gpu = device.startswith("cuda")
+        self.marks: list[tuple[str, object]] = []
+
+    def mark(self, name: str) -> None:
+        if self.on_gpu:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self.marks.append((name, event))
+        else:
+            self.marks.append((name, time.perf_counter()))
+
+    def phases(self) -> dict[str, float]:
+        """Seconds from the mark before, for each mark but the first."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        spans = {}
+        for (_, start), (name, end) in zip(self.marks, self.marks[1:], strict=False):
+            spans[name] = start.elapsed_time(end) / 1e3 if self.on_gpu else end - start
+        return spans
+
+
+def step(model: AudioLLMESPnetModel, optimizer, batch: Batch, device: str) -> dict[str, float]:
+    """One update; seconds of each phase."""
+    clock = Clock(device)
+
+    def heard(adapter, inputs, output):
+        clock.mark("encoder forward")
+        output[0].register_hook(lambda gradient: clock.mark("LLM backward"))
+
+    with model.adapter.register_forward_hook(heard):
+        clock.mark("start")
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=clock.on_gpu):
+            loss, _, _ = model(**batch.tensors)
+        clock.mark("LLM forward")
+        loss.backward()
+        clock.mark("encoder backward")
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    clock.mark("optimiser")
+    return clock.phases()
+
+
+def set_up(model: AudioLLMESPnetModel, system: System) -> None:
+    model.packed = system.packed
+    encoder = model.speech_encoder.encoder
+    encoder.activation_checkpointing = system.recompute in ("encoder", "both")
+    for layer in decoder_layers(model.llm.model):
+        layer.__dict__.pop("forward", None)  # as it was before recompute_layers
+    if system.recompute in ("LLM", "both"):
+        recompute_layers(model.llm.model)
+
+
+def measure(model, optimizer, systems: list[System], batches: list[Batch], args):
+    measured = {system: Measured() for system in systems}
+    for number, batch in enumerate(batches):
+        for system in systems:
+            result = measured[system]
+            if result.failed:
+                continue
+            set_up(model, system)
+            if args.device.startswith("cuda"):
+                torch.cuda.reset_peak_memory_stats()
+            try:
+                phases = step(model, optimizer, batch, args.device)
+            except torch.OutOfMemoryError:
+                result.failed = True
+                optimizer.zero_grad()
+                gc.collect()
+                torch.cuda.empty_cache()
+                continue
+            if args.device.startswith("cuda"):
+                result.peak = max(result.peak, torch.cuda.max_memory_allocated())
+            if number < args.warm_up:
+                continue
+            result.seconds.append(sum(phases.values()))
+            for phase, seconds in phases.items():
+                result.phases[phase].append(seconds)
+    return measured
+
+
+def positions(batch: Batch) -> list[int]:
+    """Of the LLM, for each utterance; the last response token is never read."""
+    frames = (1 + (round(d * RATE) - 400) // 160 for d in batch.durations)  # 25 ms every 10 ms
+    pairs = zip(frames, batch.responses, strict=True)
+    return [PREFIX + -(-f // 8) + SUFFIX + answer - 1 for f, answer in pairs]
+
+
+def step_flops(model: AudioLLMESPnetModel, layers: int, batch: Batch, args) -> int:
+    meta = make_model(layers, model.llm, argparse.Namespace(**{**vars(args), "device": "meta"}))
+    encoder = meta.speech_encoder.encoder
+    heard = 3 * sum(encoder_flops(encoder, duration) for duration in batch.durations)
+    lengths = positions(batch)
+    return heard + llm_step_flops(model.llm.model, lengths, sum(batch.responses))
+
+
+def report(measured, model, batches: list[Batch], args, peak: float | None) -> None:
+    audio = statistics.mean(sum(b.durations) for b in batches)
+    tokens = statistics.mean(sum(positions(b)) for b in batches)
+    layers = next(iter(measured)).layers
+    flops = statistics.mean(step_flops(model, layers, b, args) for b in batches)
+    for system, result in measured.items():
+        name = f"| {layers} | {'packed' if system.packed else 'padded'} | {system.recompute} |"
+        if result.failed:
+            print(f"{name} out of memory | | | | | | |")
+            continue
+        seconds = statistics.median(result.seconds)
+        shares = (statistics.median(result.phases[phase]) / seconds for phase in PHASES)
+        mfu = f"{100 * flops / seconds / peak:.1f} %" if peak else ""
+        memory = f"{result.peak / 2**30:.1f}" if result.peak else ""
+        print(
+            f"{name} {seconds * 1e3:.0f} | {audio / seconds:.0f} | {tokens / seconds:.0f} | {mfu} "
+            f"| {memory} | {flops / 1e12:.3g} | {' / '.join(f'{100 * s:.0f}' for s in shares)} |"
+        )
+
+
+def profile(model, optimizer, batch: Batch, device: str) -> None:
+    from torch.profiler import ProfilerActivity
+
+    activities = [ProfilerActivity.CPU]
+    if device.startswith("cuda"):
+        activities.append(ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        step(model, optimizer, batch, device)
+    by = "self_cuda_time_total" if device.startswith("cuda") else "self_cpu_time_total"
+    print(profiler.key_averages().table(sort_by=by, row_limit=20, max_name_column_width=60))
+
+
+def main(argv=None):
+    args = get_parser().parse_args(argv)
+    if args.tiny:
+        args.layers, args.batches, args.warm_up = [1, 2], 2, 1
+    torch.manual_seed(args.seed)
+    llm = make_llm(args)
+    vocab = llm.model.config.vocab_size
+    batches = [make_batch(args, vocab) for _ in range(args.warm_up + args.batches)]
+    peak = peak_flops(args.peak, args.device)
+    on = torch.cuda.get_device_name() if args.device.startswith("cuda") else "processor"
+    used = [sum(positions(b)) / (len(b.responses) * max(positions(b))) for b in batches]
+    print(f"{on}, torch {torch.__version__}, peak {peak / 1e12 if peak else '?'} TFLOP/s")
+    print(f"{args.batches} batches of at most {args.audio:g} s of audio, a median of each:")
+    print(f"padding is {100 * (1 - statistics.mean(used)):.0f} % of a padded batch in the LLM\n")
+    print(
+        "| layers | batch | recomputed | ms a step | audio s/s | LLM positions/s | MFU "
+        f"| peak GiB | TFLOP a step | share, %: {' / '.join(PHASES)} |"
+    )
+    print("|--:|---|---|--:|--:|--:|--:|--:|--:|---|")
+    for layers in args.layers:
+        model = make_model(layers, llm, args)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=1e-5, betas=(0.9, 0.98))
+        systems = [System(layers, packed, r) for r in args.recompute for packed in (True, False)]
+        measured = measure(model, optimizer, systems, batches, args)
+        report(measured, model, batches[args.warm_up :], args, peak)
+        if args.profile and layers == args.layers[0]:
+            set_up(model, systems[0])
+            profile(model, optimizer, batches[-1], args.device)
+        del model, optimizer, trained
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()

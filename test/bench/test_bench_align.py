@@ -1,0 +1,46 @@
+"""The alignment benchmark runs, and counts the positions that the model really makes."""
+
+import torch
+from bench.bench_align import (
+    PHASES,
+    RECOMPUTE,
+    get_parser,
+    main,
+    make_batch,
+    make_llm,
+    make_model,
+    positions,
+)
+
+
+def test_every_system_is_measured(capsys):
+    main(["--tiny", "--device", "cpu", "--peak", "1", "--profile"])
+    output = capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| ")]
+    names, cells = rows[0], rows[1:]
+    assert [row[:3] for row in cells] == [
+        [layers, batch, recomputed]
+        for layers in ("1", "2")
+        for recomputed in RECOMPUTE
+        for batch in ("packed", "padded")
+    ]
+    for row in cells:
+        found = dict(zip(names, row, strict=True))
+        assert float(found["audio s/s"]) > 0
+        assert 0 < float(found["MFU"].removesuffix(" %")) < 100
+        shares = [float(share) for share in row[-1].split(" / ")]
+        assert len(shares) == len(PHASES) and 90 < sum(shares) < 110  # each is a median
+    assert "Self CPU time total" in output
+
+
+def test_positions_are_the_models():
+    args = get_parser().parse_args(["--tiny", "--device", "cpu", "--audio", "60"])
+    torch.manual_seed(0)
+    llm = make_llm(args)
+    model = make_model(1, llm, args).eval()
+    batch = make_batch(args, 500)
+    assert len(batch.durations) > 3 and sum(batch.durations) <= 60
+    heard = model.hear(batch.tensors["speech"], batch.tensors["speech_lengths"])
+    rest = len(model.prompt) - 1
+    expected = [rest + len(a) + n - 1 for a, n in zip(heard, batch.responses, strict=True)]
+    assert positions(batch) == expected
