@@ -150,7 +150,8 @@ def _check_sphere_size(path: str | Path, channels: int) -> None:
         length = int(sphere.read(8))  # bytes of the header, in digits
         header = dict(re.findall(rb"^(\w+) -i (\d+)", sphere.read(length), re.MULTILINE))
         held = os.fstat(sphere.fileno()).st_size - length
-    promised = int(header.get(b"sample_count", 0)) * int(header.get(b"sample_n_bytes", 0)) * channels
+    count, size = (int(header.get(name, 0)) for name in (b"sample_count", b"sample_n_bytes"))
+    promised = count * size * channels
     if held < promised:
         raise AudioError(
             f"{path}: truncated: the header promises {promised} bytes of samples, {held} are there"

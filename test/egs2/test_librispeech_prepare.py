@@ -6,64 +6,34 @@ import subprocess
 import sys
 import tarfile
 
-import numpy as np
+import corpora
 import pytest
-import soundfile
+from corpora import fails
 
 from espnet_audiollm.data import kaldi_dir
 
-
-def make_part(corpus, part, speakers=("19", "7"), chapters=("198", "5"), per_chapter=2):
-    for speaker in speakers:
-        for chapter in chapters:
-            place = corpus / part / speaker / chapter
-            place.mkdir(parents=True)
-            lines = []
-            for number in range(per_chapter):
-                id_ = f"{speaker}-{chapter}-{number:04d}"
-                soundfile.write(place / f"{id_}.flac", np.zeros(1600), 16_000)
-                lines.append(f"{id_} THAT'S NUMBER {number}\n")
-            (place / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
-    return corpus / part
+SUBSET = ("--subset", "true")
 
 
 @pytest.fixture
 def corpus(tmp_path):
     for part in ("train-clean-100", "dev-clean", "test-clean"):
-        make_part(tmp_path / "Libri Speech", part)
+        corpora.librispeech_part(tmp_path / "Libri Speech", part)
     return tmp_path / "Libri Speech"  # a path with a space
 
 
 @pytest.fixture
 def prepare(root, tmp_path):
-    script = root / "egs2/librispeech/audiollm1/local/prepare.py"
-
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, str(script), *map(str, arguments)],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-        )
-
-    return call
-
-
-def fails(done, *words):
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
+    return corpora.preparer(root, "librispeech", tmp_path)
 
 
 def test_layout(prepare, corpus, tmp_path):
-    done = prepare(
-        "--corpus", corpus, "data/train=train-clean-100,dev-clean", "data/test=test-clean"
-    )
+    splits = ("data/train=train-clean-100,dev-clean", "data/test=test-clean")
     # The same ids stand in two parts here: they are refused, and nothing is taken for whole.
-    fails(done, "comes twice")
-    assert not (tmp_path / "data/train/wav.scp").exists()
-    done = prepare("--corpus", corpus, "data/train=train-clean-100", "data/test=test-clean")
+    fails(prepare("--corpus", corpus, *SUBSET, *splits), "8 ids that come twice")
+    assert not (tmp_path / "data/train").exists()
+    splits = ("data/train=train-clean-100", "data/test=test-clean")
+    done = prepare("--corpus", corpus, *SUBSET, *splits)
     assert done.returncode == 0, done.stderr
     assert "data/train: 8 utterances of 2 speakers" in done.stdout
     assert kaldi_dir.validate(tmp_path / "data/train", require_text=True) == []
@@ -74,7 +44,7 @@ def test_layout(prepare, corpus, tmp_path):
 
 
 def test_upper_case(prepare, corpus, tmp_path):
-    assert prepare("--corpus", corpus, "--case", "upper", "d=dev-clean").returncode == 0
+    assert prepare("--corpus", corpus, *SUBSET, "--case", "upper", "d=dev-clean").returncode == 0
     assert kaldi_dir.read_dict(tmp_path / "d/text")["7-5-0000"] == "THAT'S NUMBER 0"
 
 
@@ -96,15 +66,36 @@ def test_all_faults_in_one_report(prepare, corpus, tmp_path):
     )
     fails(
         done,
-        "1 transcripts without their FLAC file (first: 7-5-0001)",
+        "1 transcripts without audio (first: 7-5-0001)",
         "1 chapters without .trans.txt (first: ",
-        "1 FLAC files without a transcript (first: 19-5-0001)",
+        f"1 recordings without a transcript (first: {corpus}/dev-clean/19/5/19-5-0001.flac)",
         "1 transcript files with faults (first: ",
         "not UTF-8",
         "1 parts missing (first: nothing)",
         "1 parts without a single utterance (first: empty)",
     )
     assert not any((tmp_path / name).exists() for name in "dtxeg")
+
+
+def test_counts_are_the_published_ones(prepare, corpus, tmp_path):
+    splits = ("train=train-clean-100,test-clean", "valid=dev-clean")
+    fails(prepare("--corpus", corpus, *splits), "ids that come twice")
+    done = prepare("--corpus", corpus, "valid=dev-clean")
+    fails(done, "utterances for valid: 8, not 2703 as published", "--subset true")
+    assert not (tmp_path / "valid").exists()
+
+
+@pytest.mark.parametrize("hours, parts", [(100, 1), (460, 2), (960, 3)])
+def test_hours(root, tmp_path, hours, parts):
+    """Which parts data.sh asks for: all that are missing are named at once."""
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(
+        ["local/data.sh", "--librispeech", tmp_path / "empty", "--hours", str(hours)],
+        cwd=root / "egs2/librispeech/audiollm1",
+        capture_output=True,
+        text=True,
+    )
+    fails(done, f"{parts + 2} parts missing (first: train-clean-100)")
 
 
 def test_missing_corpus(prepare, tmp_path):
@@ -126,7 +117,7 @@ def test_download_is_checked(root, tmp_path, corpus):
         "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
         "prepare.URL = 'file://' + sys.argv[2] + '/{}.tar.gz'\n"
         "prepare.MD5 = {'dev-clean': sys.argv[3]}\n"
-        "prepare.main(['data/valid=dev-clean'])"
+        "prepare.main(['--subset', 'true', 'data/valid=dev-clean'])"
     )
     local = root / "egs2/librispeech/audiollm1/local"
 
@@ -149,7 +140,8 @@ def test_download_is_checked(root, tmp_path, corpus):
 
 def test_the_real_corpus(prepare, shared, tmp_path):
     place = shared / "data/LibriSpeech"
-    done = prepare("--corpus", place, "train=train-clean-100", "valid=dev-clean", "test=test-clean")
+    splits = ("train=train-clean-100", "valid=dev-clean", "test=test-clean")
+    done = prepare("--corpus", place, *SUBSET, *splits)
     assert done.returncode == 0, done.stderr
     for split, number in (("train", 161), ("valid", 20), ("test", 20)):
         assert kaldi_dir.validate(tmp_path / split, require_text=True) == []

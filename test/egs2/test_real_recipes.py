@@ -80,7 +80,7 @@ def test_librispeech(recipe, shared, tmp_path):
             (corpus / part / speaker.name).symlink_to(speaker)
     llm = shared / "models/stories260k"
     options = ("--librispeech", corpus, "--llm", llm, "--chat_template", "conf/plain.jinja")
-    run(place, *options, "--vocab_size", 40)
+    run(place, *options, "--local_data_opts", "--subset true", "--vocab_size", 40)
     check_results(place, "librispeech", "test", 2)
 
 

@@ -8,12 +8,13 @@ its lines name. All that is missing is reported at once, before anything is writ
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import corpus, kaldi_dir
 from espnet_audiollm.data.download import download, unpack
 from espnet_audiollm.types import Utterance
 
@@ -29,10 +30,19 @@ MD5 = {  # https://www.openslr.org/resources/12/md5sum.txt
 }
 
 
+PUBLISHED = {  # utterances
+    "dev-clean": 2_703,
+    "dev-other": 2_864,
+    "test-clean": 2_620,
+    "test-other": 2_939,
+    "train-clean-100": 28_539,
+    "train-clean-360": 104_014,
+    "train-other-500": 148_688,
+}
+
+
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", default="", help="directory of the parts ('': download them)")
-    parser.add_argument("--downloads", default="downloads", help="where downloads go")
+    parser = corpus.get_parser(__doc__, "the parts ('': download them)")
     parser.add_argument(
         "--case", choices=("lower", "upper"), default="lower", help="of transcripts"
     )
@@ -43,72 +53,47 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def fetch(part: str, downloads: Path) -> Path:
-    """The corpus directory under `downloads`, after downloading `part` to it."""
-    corpus = downloads / "LibriSpeech"
-    if not (corpus / part).is_dir():
+    """The corpus's directory under `downloads`, after downloading `part` to it."""
+    root = downloads / "LibriSpeech"
+    if not (root / part).is_dir():
         if part not in MD5:
             raise ValueError(f"{part} is no part of LibriSpeech: there are {', '.join(MD5)}")
         archive = downloads / f"{part}.tar.gz"
         download(URL.format(part), archive, MD5[part])
-        unpack(archive, corpus / part, f"LibriSpeech/{part}")
+        unpack(archive, root / part, f"LibriSpeech/{part}")
         archive.unlink()
-    return corpus
+    return root
 
 
-def utterances(corpus: Path, part: str, case: str, faults: kaldi_dir.Findings) -> list[Utterance]:
+def entries(root: Path, part: str, case: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
     """The utterances of a part; what is amiss goes to `faults`."""
-    found = []
-    for chapter in sorted((corpus / part).glob("*/*")):
+    found = False
+    for chapter in sorted((root / part).glob("*/*")):
         if not chapter.is_dir():
             continue
         transcripts = _transcripts(chapter, faults)
         if transcripts is None:
             continue
         speaker = chapter.parent.name
-        audio = {path.stem: path for path in chapter.glob("*.flac")}
-        for id_ in sorted(transcripts.keys() - audio.keys()):
-            faults.add(corpus / part, "transcripts without their FLAC file", id_)
-        for id_ in sorted(audio.keys() - transcripts.keys()):
-            faults.add(corpus / part, "FLAC files without a transcript", id_)
-        for id_ in sorted(audio.keys() & transcripts.keys()):
-            text = transcripts[id_].lower() if case == "lower" else transcripts[id_].upper()
-            found.append(Utterance(id_, str(audio[id_]), speaker, text=text))
+        audio = sorted((path.stem, str(path)) for path in chapter.glob("*.flac"))
+        for id_, text, path in corpus.join(transcripts, audio, root / part, faults):
+            found = True
+            text = text.lower() if case == "lower" else text.upper()
+            yield corpus.Entry(Utterance(id_, path, speaker, text=text))
     if not found:
-        faults.add(corpus / part, "parts without a single utterance", part)
-    return found
+        faults.add(root / part, "parts without a single utterance", part)
 
 
-def _transcripts(chapter: Path, faults: kaldi_dir.Findings) -> dict[str, str] | None:
-    """{id: transcript} of a chapter; None, with the reason in `faults`, when it cannot be read."""
+def _transcripts(chapter: Path, faults: corpus.Faults) -> list[kaldi_dir.Row] | None:
+    """(id, transcript) of a chapter; None, with the reason in `faults`, when it cannot be read."""
     path = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
     try:
-        return kaldi_dir.read_dict(path)
+        return list(kaldi_dir.read_table(path))
     except FileNotFoundError:
         faults.add(chapter.parents[1], "chapters without .trans.txt", str(path))
     except ValueError as error:
         faults.add(chapter.parents[1], "transcript files with faults", str(error).split(";")[0])
     return None
-
-
-def read_splits(
-    wanted: dict[str, list[str]], corpus: str, downloads: Path, case: str
-) -> dict[str, list[Utterance]]:
-    """{data directory: utterances}; one ValueError for all that is amiss with the corpus."""
-    if corpus and not Path(corpus).is_dir():
-        raise ValueError(f"--librispeech {corpus}: there is no such directory")
-    faults = kaldi_dir.Findings("unpack the archive of this part again")
-    splits: dict[str, list[Utterance]] = {}
-    for directory, parts in wanted.items():
-        splits[directory] = []
-        for part in parts:
-            root = Path(os.path.abspath(corpus)) if corpus else fetch(part, downloads)
-            if not (root / part).is_dir():
-                faults.add(root, "parts missing", part)
-                continue
-            splits[directory] += utterances(root, part, case, faults)
-    if problems := faults.problems():
-        raise ValueError("\n  ".join(map(str, problems)))
-    return splits
 
 
 @user_errors
@@ -120,10 +105,24 @@ def main(argv: list[str] | None = None) -> int:
         if not (directory and equals and parts):
             raise ValueError(f"{split} does not read DIR=PART[,PART], as in data/dev=dev-clean")
         wanted[directory] = parts.split(",")
-    splits = read_splits(wanted, args.corpus, Path(args.downloads), args.case)
-    for directory, found in splits.items():
-        kaldi_dir.write_data_dir(directory, found)
-        print(f"{directory}: {len(found)} utterances of {len({u.speaker for u in found})} speakers")
+    given = corpus.directory_of("librispeech", args.corpus) if args.corpus else None
+    faults = corpus.Faults("unpack the archive of this part again", args.subset)
+    splits = {}
+    for directory, parts in wanted.items():
+        found = []
+        for part in parts:
+            root = given or fetch(part, args.downloads)
+            if (root / part).is_dir():
+                found.append(entries(root, part, args.case, faults))
+            else:
+                faults.add(root, "parts missing", part)
+        splits[directory] = itertools.chain(*found)
+    published = {
+        (directory,): sum(PUBLISHED[part] for part in parts)
+        for directory, parts in wanted.items()
+        if set(parts) <= PUBLISHED.keys()
+    }
+    corpus.write_splits(splits, faults, published)
     return 0
 
 
