@@ -52,10 +52,10 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bounds",
         type=float,
-        nargs="+",
+        nargs="*",
         default=[10.0, 20.0],
         metavar="WER",
-        help="between levels, %% (default: 10 20: three levels)",
+        help="between levels, %% (default: 10 20, three levels; none: one level)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draw and the order of answers")
     parser.add_argument(

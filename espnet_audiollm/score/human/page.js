@@ -122,7 +122,6 @@ function showStart() {
   }, `Go on as ${kept.rater} (${countDone(kept)} of ${items.length})`));
   byId("known").replaceChildren(...known);
   byId("name").value = "";
-  byId("name").focus();
 }
 
 function begin(name) {
@@ -222,6 +221,7 @@ function draw() {
   byId("count").textContent = `${done} of ${items.length} rated`;
   byId("place").textContent = all ? "All rated" : `${state.item + 1} / ${items.length}`;
   byId("previous").disabled = state.item === 0;
+  byId("reminder").hidden = !state.keys;
   const next = byId("next");
   next.textContent = all ? "Export…" : "Next →";
   next.disabled = !all && state.item === items.length - 1 && progressOf(state.item) !== "done";
@@ -383,8 +383,15 @@ function listen() {
     change(state.item, { comment: event.target.value });
     draw();
   });
-  byId("use-keys").addEventListener("change", (event) => { state.keys = event.target.checked; save(); });
-  byId("autoplay").addEventListener("change", (event) => { state.autoplay = event.target.checked; save(); });
+  byId("use-keys").addEventListener("change", (event) => {
+    state.keys = event.target.checked;
+    save();
+    draw();
+  });
+  byId("autoplay").addEventListener("change", (event) => {
+    state.autoplay = event.target.checked;
+    save();
+  });
   byId("audio").addEventListener("play", () => change(state.item, { plays: ratingOf(state.item).plays + 1 }));
   byId("audio").addEventListener("timeupdate", () => { lastSign = Date.now(); });
   byId("audio").addEventListener("error", () => { byId("audio-trouble").hidden = false; });

@@ -26,8 +26,9 @@ NOTES = (
     "level is errors over reference words of its items. “all” weighs every item drawn the same, so "
     "it is no figure of the test set.",
     "Differences: a paired bootstrap over items ({resamples} resamples), and the p-value of the "
-    "exact sign-flip test over items, which with one rater is McNemar's exact test. No correction "
-    "for several comparisons.",
+    "exact sign-flip test over items, which with one rater is McNemar's exact test. Where systems "
+    "differ on few items the bootstrap is too narrow: go by the counts and p. No correction for "
+    "several comparisons.",
     "Agreement: Krippendorff's alpha for nominal ratings (nltk), over answers that two or more "
     "raters judged; 1 is perfect, 0 is chance. Where systems gave the same answer it was judged "
     "once, counts for each of them, and is one answer here.",
@@ -191,7 +192,7 @@ def screen(found: Outcome) -> str:
     total = found.agreement[-1][1]
     alpha = f"none: {total.reason}" if total.alpha is None else f"{total.alpha:.3f}"
     parts = [success_table(found).screen(), paired_table(found).screen()]
-    lines = [f"agreement of {len(found.raters)} raters, Krippendorff's alpha: {alpha}"]
+    lines = [f"raters: {len(found.raters)}; their agreement, Krippendorff's alpha: {alpha}"]
     return "\n\n".join([*parts, "\n".join([*lines, *missing_lines(found)])])
 
 
@@ -225,7 +226,7 @@ def _comment(study: Study, index: int, rater: str, comment: str) -> str:
 
 
 def _markdown(table: Table) -> str:
-    rows = tuple(tuple(plain(cell) for cell in row) for row in table.rows)
+    rows = tuple((plain(row[0]), *row[1:]) for row in table.rows)  # names; the rest is ours
     return Table(table.header, rows).markdown()
 
 
