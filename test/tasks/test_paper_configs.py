@@ -12,6 +12,7 @@ from espnet_audiollm.tasks.audiollm import AudioLLMTask
 from espnet_audiollm.tasks.choices import build_speech_encoder
 from espnet_audiollm.tasks.ctc import CTCTask
 
+NAMES = {"ctc": ("", "_16gpu"), "align": ("", "_64gpu")}  # one GPU; the paper's number
 CONF = Path(__file__).parents[2] / "egs2/TEMPLATE/audiollm1/conf"
 D, HIDDEN, KERNEL, BANDS = 512, 2048, 11, 80  # section 3.2
 
@@ -44,6 +45,7 @@ def test_parameters_of_the_encoder(layers, kind, task):
 
 
 @pytest.mark.parametrize("layers", [18, 36])
+@pytest.mark.parametrize("size", [0, 1], ids=["one_gpu", "paper"])
 @pytest.mark.parametrize(
     ("kind", "task", "warmup", "peak", "last", "total"),
     [
@@ -51,8 +53,8 @@ def test_parameters_of_the_encoder(layers, kind, task):
         ("align", AudioLLMTask, 5_000, 5e-4, 5e-6, 250_000),
     ],
 )
-def test_schedule(layers, kind, task, warmup, peak, last, total):
-    args = load(f"train_{kind}_conformer{layers}.yaml", task)
+def test_schedule(layers, size, kind, task, warmup, peak, last, total):
+    args = load(f"train_{kind}_conformer{layers}{NAMES[kind][size]}.yaml", task)
     assert (args.optim, args.optim_conf["betas"]) == ("adam", [0.9, 0.98])
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], **args.optim_conf)
     scheduler = scheduler_classes[args.scheduler](optimizer, **args.scheduler_conf)
@@ -71,10 +73,28 @@ def test_schedule(layers, kind, task, warmup, peak, last, total):
     assert updates == total
 
 
-def test_batches_are_the_papers():
-    ctc = yaml.safe_load((CONF / "train_ctc_conformer36.yaml").read_text())
-    assert ctc["batch_bins"] / 16_000 == 500  # seconds of audio to a GPU
+def read(name: str) -> dict:
+    return yaml.safe_load((CONF / f"train_{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("layers", [18, 36])
+def test_batches_are_the_papers(layers):
+    ctc = read(f"ctc_conformer{layers}_16gpu")
+    assert ctc["batch_bins"] == 16 * 500 * 16_000  # GPUs, seconds of audio, samples in one
     assert ctc["accum_grad"] == 4
-    align = yaml.safe_load((CONF / "train_align_conformer36.yaml").read_text())
-    assert align["batch_bins"] / 16_000 == 2 * 20  # two utterances of at most 20 s
+    align = read(f"align_conformer{layers}_64gpu")
+    assert align["batch_size"] == 64 * 2  # GPUs, utterances
     assert align["accum_grad"] == 8
+    assert "batch_bins" not in align
+
+
+@pytest.mark.parametrize("layers", [18, 36])
+@pytest.mark.parametrize("kind", ["ctc", "align"])
+def test_only_batches_differ_between_one_gpu_and_the_papers(layers, kind):
+    one, many = (read(f"{kind}_conformer{layers}{size}") for size in NAMES[kind])
+    differ = {key for key in one.keys() | many.keys() if one.get(key) != many.get(key)}
+    assert differ <= {"batch_type", "batch_bins", "batch_size"}
+    assert one["batch_bins"] / 16_000 == {"ctc": 500, "align": 2 * 20}[kind]  # seconds
+    other = read(f"{kind}_conformer{54 - layers}{NAMES[kind][1]}")
+    differ = {key for key in many.keys() | other.keys() if many.get(key) != other.get(key)}
+    assert differ == {"encoder_conf"}
