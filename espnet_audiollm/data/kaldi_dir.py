@@ -3,27 +3,37 @@
 A table is a text file of lines "id value", sorted by id in the C locale (the order of code points),
 UTF-8, "\\n" line ends. Reading is strict, because a table that is quietly repaired by one reader is
 read differently by the next; `fix` repairs, `validate` says everything that is wrong at once.
-Because tables are sorted, files are compared side by side line for line: nothing here but `fix`
-(and the search for duplicates in a file out of order) holds a file in memory.
+Because tables are sorted, files are compared side by side line for line, and a part of one is found
+without reading the rest; what is out of order is sorted in files. Nothing here but `read_dict`,
+`load_utterances` and `write_data_dir` holds a table in memory.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import IO
 
 from ..atomic import atomic_write
+from ..progress import progress
 from ..types import Utterance
 
 Row = tuple[str, str]  # id, value
+Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 
 REQUIRED = ("wav.scp", "utt2spk")
 OPTIONAL = ("text", "answers", "category", "utt2dur", "utt2num_samples")
 NEVER_EMPTY = frozenset({"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "category"})
 EMPTY_TEXT = "empty transcripts"
+LARGE = 64 << 20  # bytes of a table whose reading is reported on the screen
+RUN = 200_000  # rows sorted in memory at once
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class Findings:
         self._next_step = next_step
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
 
-    def add(self, file: str | Path, kind: str, example: str) -> None:
+    def add(self, file: str | Path, kind: str, example: str, times: int = 1) -> None:
         count, first = self._found.get((str(file), kind), (0, example))
-        self._found[str(file), kind] = (count + 1, first)
+        self._found[str(file), kind] = (count + times, first)
 
     def problems(self) -> list[Problem]:
         return [
@@ -87,16 +97,18 @@ _NEXT_STEP = {
 # --- tables -------------------------------------------------------------------------------------
 
 
-def read_table(path: str | Path) -> Iterator[Row]:
+def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
     """Yield (id, value) of a sorted table, strictly: the first fault is a ValueError that names
-    the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory."""
+    the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory.
+
+    span: read this part alone, which must begin and end with whole lines."""
     previous = None
-    for number, id_, value, faults in _scan(path):
+    for number, id_, value, faults in _scan(path, span):
         if faults:
-            raise ValueError(_strict(path, number, faults[0]))
+            raise ValueError(_strict(path, number, faults[0], span))
         if previous is not None and id_ <= previous:
             kind = "duplicate ids" if id_ == previous else "lines out of order"
-            raise ValueError(_strict(path, number, f"{kind} ({id_})"))
+            raise ValueError(_strict(path, number, f"{kind} ({id_})", span))
         previous = id_
         yield id_, value
 
@@ -150,16 +162,24 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 
 
-def _strict(path: str | Path, number: int, fault: str) -> str:
-    return f"{path}, line {number}: {fault}; validate_data {Path(path).parent} lists all faults"
+def _strict(path: str | Path, number: int, fault: str, span: Span | None = None) -> str:
+    where = f"line {number}" + (f" after byte {span[0]}" if span and span[0] else "")
+    return f"{path}, {where}: {fault}; validate_data {Path(path).parent} lists all faults"
 
 
-def _scan(path: str | Path) -> Iterator[tuple[int, str, str, list[str]]]:
+def _scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
     """Yield (line number, id, value, kinds of fault) of every line; the id of a line that has none
     is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
+    at, end = span or (0, None)
     with open(path, "rb") as lines:
+        lines.seek(at)
+        first = at == 0
         for number, raw in enumerate(lines, 1):
-            yield number, *_parse(raw, first=number == 1)
+            if end is not None:
+                if at >= end:
+                    return
+                at += len(raw)
+            yield number, *_parse(raw, first=first and number == 1)
 
 
 def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
@@ -184,6 +204,49 @@ def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
     return id_, value[0].strip() if value else "", faults
 
 
+# --- parts of tables ----------------------------------------------------------------------------
+
+
+def count_lines(path: str | Path, span: Span | None = None) -> int:
+    """Line ends, and a last line without one."""
+    at, end = span or (0, os.path.getsize(path))
+    count, block = 0, b"\n"
+    with open(path, "rb") as table:
+        table.seek(at)
+        while at < end and (block := table.read(min(1 << 20, end - at))):
+            count, at = count + block.count(b"\n"), at + len(block)
+    return count + (not block.endswith(b"\n"))
+
+
+def line_begin(table: IO[bytes], at: int) -> int:
+    """Where the first line begins that begins at byte `at` or later; the end if none does."""
+    if at <= 0:
+        return 0
+    table.seek(at - 1)
+    table.readline()
+    return table.tell()
+
+
+def lower_bound(table: IO[bytes], id_: str, end: int) -> int:
+    """Where the first line of a sorted table begins whose id is `id_` or later; `end` if none is.
+
+    Looks at a few dozen lines of however many."""
+    wanted, low, high = id_.encode(), 0, end
+    while low < high:  # lines that begin before `low` are too early, those from `high` on are not
+        middle = (low + high) // 2
+        begin = line_begin(table, middle)
+        if begin >= high:
+            high = middle
+            continue
+        table.seek(begin)
+        line = table.readline()
+        if (line.split(maxsplit=1) or [b""])[0] < wanted:
+            low = table.tell()
+        else:
+            high = middle if begin > middle else begin
+    return line_begin(table, low)
+
+
 # --- directories --------------------------------------------------------------------------------
 
 
@@ -192,14 +255,18 @@ def tables(directory: str | Path) -> list[str]:
     return [name for name in REQUIRED + OPTIONAL if (Path(directory) / name).is_file()]
 
 
-def iter_utterances(directory: str | Path) -> Iterator[Utterance]:
+def iter_utterances(
+    directory: str | Path, spans: Mapping[str, Span] | None = None
+) -> Iterator[Utterance]:
     """Yield the utterances of a directory in order, reading its files side by side.
+
+    spans: parts of its tables by name, to read these alone.
 
     Raises ValueError where the files do not hold the same ids."""
     directory = Path(directory)
     names = ["wav.scp", "utt2spk"]
     names += [name for name in ("text", "utt2dur") if (directory / name).is_file()]
-    readers = [read_table(_existing(directory / name)) for name in names]
+    readers = [read_table(_existing(directory / name), (spans or {}).get(name)) for name in names]
     for rows in itertools.zip_longest(*readers):
         if len({row and row[0] for row in rows}) != 1:
             raise ValueError(_differing(directory, names, rows))
@@ -219,6 +286,14 @@ def load_utterances(directory: str | Path) -> list[Utterance]:
     if not utterances:
         raise ValueError(f"{directory}/wav.scp is empty: run the stage that makes it again")
     return utterances
+
+
+def count_utterances(directory: str | Path) -> int:
+    """How many utterances a directory has, its files compared; at least one (else ValueError)."""
+    count = sum(1 for _ in iter_utterances(directory))
+    if not count:
+        raise ValueError(f"{directory}/wav.scp is empty: run the stage that makes it again")
+    return count
 
 
 def _existing(path: Path) -> Path:
@@ -272,8 +347,8 @@ def check(directory: str | Path, require_text: bool = False, allow: tuple[str, .
 
 def _validate_table(path: Path, findings: Findings) -> bool:
     """Add the faults of one table to the findings; returns whether it is in order."""
-    previous, rows, ordered = "", 0, True
-    for number, id_, value, faults in _scan(path):
+    previous, rows, disorder = "", 0, None
+    for number, id_, value, faults in _watched(path, "validate"):
         rows += 1
         for fault in faults:
             findings.add(path, fault, f"line {number}")
@@ -283,30 +358,37 @@ def _validate_table(path: Path, findings: Findings) -> bool:
             kind = EMPTY_TEXT if path.name == "text" else "lines without a value"
             findings.add(path, kind, id_)
         if id_ < previous:
-            ordered = False
+            disorder = disorder or number
             findings.add(path, "lines out of order", f"{id_} on line {number}")
-        elif id_ == previous and ordered:
+        elif id_ == previous and disorder is None:
             findings.add(path, "duplicate ids", id_)
         previous = id_
     if rows == 0:
         findings.add(path, "empty file", path.name)
-    if not ordered:
-        _find_scattered_duplicates(path, findings)
-    return ordered
+    if disorder is not None:
+        _find_scattered_duplicates(path, disorder, findings)
+    return disorder is None
 
 
-def _find_scattered_duplicates(path: Path, findings: Findings) -> None:
-    """Duplicates of a file out of order: its ids in memory, and none counted twice (those before
-    the first line out of order were found in passing)."""
-    seen, previous, ordered = set(), "", True
-    for _, id_, _, _ in _scan(path):
-        if not id_:
-            continue
-        ordered = ordered and id_ >= previous
-        if id_ in seen and not (ordered and id_ == previous):
-            findings.add(path, "duplicate ids", id_)
-        seen.add(id_)
-        previous = id_
+def _watched(path: Path, what: str) -> Iterator[tuple[int, str, str, list[str]]]:
+    """`_scan`, with a line on the screen now and then where it takes long."""
+    if path.stat().st_size < LARGE:
+        return _scan(path)
+    return progress(_scan(path), count_lines(path), f"{what} {path}", "lines")
+
+
+def _find_scattered_duplicates(path: Path, disorder: int, findings: Findings) -> None:
+    """Duplicates of a file out of order; those before line `disorder`, the first that is out of
+    order, were found in passing."""
+    numbered = ((id_, f"{number:012d}") for number, id_, _, _ in _scan(path) if id_)
+    times, first = 0, None
+    for id_, rows in itertools.groupby(sort_rows(numbered), key=itemgetter(0)):
+        for _, number in itertools.islice(rows, 1, None):
+            if int(number) >= disorder:
+                times += 1
+                first = min(first or (number, id_), (number, id_))
+    if first:
+        findings.add(path, "duplicate ids", first[1], times)
 
 
 def _compare_ids(
@@ -328,12 +410,13 @@ def _compare_ids(
 
 
 def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
-    ids = (id_ for _, id_, _, _ in _scan(path) if id_)
-    return (id_ for id_, _ in itertools.groupby(ids if ordered else sorted(ids)))
+    rows = ((id_, "") for _, id_, _, _ in _scan(path) if id_)
+    rows = rows if ordered else sort_rows(rows)
+    return (id_ for id_, _ in itertools.groupby(rows, key=itemgetter(0)))
 
 
 def _validate_audio_paths(scp: Path, findings: Findings) -> None:
-    for _, id_, value, faults in _scan(scp):
+    for _, id_, value, faults in _watched(scp, "look for the audio of"):
         if not (id_ and value) or "lines with a NUL byte" in faults:
             continue
         if value.endswith("|") or value.startswith("|"):
@@ -356,23 +439,33 @@ def fix(directory: str | Path) -> dict[str, int]:
     transcripts, and keep the utterances that all tables have; {what: how many} was changed.
 
     What cannot be mended without guessing is a ValueError and changes nothing: bytes that are not
-    UTF-8, lines without an id, one id with two values. Holds the tables in memory."""
+    UTF-8, lines without an id, one id with two values."""
     directory = Path(directory)
     for name in REQUIRED:
         _existing(directory / name)
-    done: dict[str, int] = {}
-    contents = {name: _mend(directory / name, done) for name in tables(directory)}
-    common = set.intersection(*(set(table) for table in contents.values()))
-    if not common:
-        raise ValueError(f"{directory}: no utterance is in all of {', '.join(contents)}")
-    for name, table in contents.items():
-        done[f"utterances removed from {name}"] = len(table) - len(common)
-        write_table(directory / name, ((i, value) for i, value in table.items() if i in common))
+    names, done = tables(directory), {}
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".fix.") as aside:
+        rows = {name: _mend(directory / name, Path(aside) / name, done) for name in names}
+        kept = _keep_common(Path(aside), directory, names)
+    for name in names:
+        done[f"utterances removed from {name}"] = rows[name] - kept
     return {what: count for what, count in done.items() if count}
 
 
-def _mend(path: Path, done: dict[str, int]) -> dict[str, str]:
-    table: dict[str, str] = {}
+def _mend(path: Path, mended: Path, done: dict[str, int]) -> int:
+    """Write the table `path`, sorted and mended, to `mended`; returns its rows."""
+
+    def unique() -> Iterator[Row]:
+        for id_, rows in itertools.groupby(sort_rows(_mended_rows(path, done)), itemgetter(0)):
+            values = {value for _, value in rows}
+            if len(values) > 1:
+                raise ValueError(f"{path}: {id_} has two values; keep the right one")
+            yield id_, values.pop()
+
+    return write_table(mended, unique(), presorted=True)
+
+
+def _mended_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
     previous = ""
     for number, id_, value, faults in _scan(path):
         for fault in faults:
@@ -384,13 +477,65 @@ def _mend(path: Path, done: dict[str, int]) -> dict[str, str]:
         if not value and path.name == "text":
             _count(done, f"{EMPTY_TEXT} in {path.name}")
             continue
-        if table.setdefault(id_, value) != value:
-            raise ValueError(f"{path}, line {number}: {id_} has two values; keep the right one")
         if id_ <= previous:
             kind = "duplicate ids" if id_ == previous else "lines out of order"
             _count(done, f"{kind} in {path.name}")
         previous = id_
-    return table
+        yield id_, value
+
+
+def _keep_common(source: Path, target: Path, names: list[str]) -> int:
+    """Write the rows whose ids are in all tables of `source`; returns how many ids that are."""
+    kept, readers = 0, [read_table(source / name) for name in names]
+    with ExitStack() as stack:
+        out = [stack.enter_context(atomic_write(target / name)) for name in names]
+        for rows in _in_all(readers):
+            for table, (id_, value) in zip(out, rows, strict=True):
+                table.write(f"{id_} {value}\n" if value else f"{id_}\n")
+            kept += 1
+        if not kept:
+            raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")
+    return kept
+
+
+def _in_all(readers: list[Iterator[Row]]) -> Iterator[list[Row]]:
+    """The rows of ids that all sorted tables have."""
+    rows = [next(reader, None) for reader in readers]
+    while all(rows):
+        latest = max(row[0] for row in rows)
+        if all(row[0] == latest for row in rows):
+            yield rows
+            rows = [next(reader, None) for reader in readers]
+        else:
+            rows = [
+                row if row[0] == latest else next(reader, None)
+                for row, reader in zip(rows, readers, strict=True)
+            ]
+
+
+def sort_rows(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows in the order of ids (equal ones in that of their values), sorted in temporary files when
+    they are many."""
+    rows = iter(rows)
+    run = sorted(itertools.islice(rows, RUN))
+    if len(run) < RUN:
+        yield from run
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        runs = []
+        while run:
+            runs.append(Path(directory) / str(len(runs)))
+            with open(runs[-1], "w", encoding="utf-8", newline="\n") as out:
+                out.writelines(f"{id_} {value}\n" for id_, value in run)
+            run = sorted(itertools.islice(rows, RUN))
+        yield from heapq.merge(*map(_read_run, runs))
+
+
+def _read_run(path: Path) -> Iterator[Row]:
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            id_, _, value = line.rstrip("\n").partition(" ")
+            yield id_, value
 
 
 def _count(done: dict[str, int], what: str) -> None:

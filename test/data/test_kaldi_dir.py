@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from espnet_audiollm.data import kaldi_dir
@@ -202,3 +204,45 @@ def test_fix_does_not_guess(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         kaldi_dir.fix(directory)
     assert {p.name: p.read_bytes() for p in directory.iterdir()} == before
+
+
+def test_files_out_of_order_are_sorted_in_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(kaldi_dir, "RUN", 3)
+    ids = [f"u{i:02d}" for i in (5, 3, 11, 7, 0, 3, 9, 1, 3, 8)]
+    text = "".join(f"{id_} two words\n" for id_ in ids).encode()
+    scp = b"".join(b"u%02d /dev/zero\n" % i for i in range(12))
+    directory = make_dir(tmp_path / "d", text=text, utt2spk=scp, **{"wav.scp": scp})
+    problems = found(directory)
+    assert problems["text", "duplicate ids"] == (2, "u03")
+    assert problems["text", "ids missing"] == (4, "u02")
+    changes = kaldi_dir.fix(directory)
+    assert changes["utterances removed from wav.scp"] == 4
+    kept = sorted(set(ids))
+    assert kaldi_dir.read_dict(directory / "text") == dict.fromkeys(kept, "two words")
+    assert list(kaldi_dir.read_dict(directory / "wav.scp")) == kept
+    assert [p.name for p in directory.glob(".*")] == []
+
+
+@pytest.mark.parametrize("last", ["\n", ""])
+def test_the_place_of_an_id_is_found(tmp_path, last):
+    chooser = random.Random(0)
+    ids = sorted({"".join(chooser.choices("abz", k=chooser.randint(1, 6))) for _ in range(150)})
+    lines = [f"{id_} {'x' * chooser.randint(0, 30)}" for id_ in ids]
+    path = tmp_path / "t"
+    path.write_text("\n".join(lines) + last)
+    begins = [0]
+    for line in lines:
+        begins.append(begins[-1] + len(line) + 1)
+    size = path.stat().st_size
+    begins[-1] = size
+    assert kaldi_dir.count_lines(path) == len(ids)
+    with open(path, "rb") as table:
+        for at in range(size + 1):
+            assert kaldi_dir.line_begin(table, at) == min(b for b in begins if b >= at)
+        for number, id_ in enumerate(ids):
+            assert kaldi_dir.lower_bound(table, id_, size) == begins[number]
+            assert kaldi_dir.lower_bound(table, id_ + "!", size) == begins[number + 1]
+        assert kaldi_dir.lower_bound(table, "A", size) == 0
+    rows = list(kaldi_dir.read_table(path, (begins[7], begins[40])))
+    assert [id_ for id_, _ in rows] == ids[7:40]
+    assert kaldi_dir.count_lines(path, (begins[7], begins[40])) == 33
