@@ -24,10 +24,14 @@ def user_errors(main: Callable) -> Callable:
             name = main.__module__.rsplit(".", 1)[-1]
             if name == "__main__":
                 name = os.path.basename(sys.argv[0]).removesuffix(".py")
-            print(f"{name}: error: {explain(error)}", file=sys.stderr)
+            print(complain(name, error), file=sys.stderr)
             sys.exit(1)
 
     return wrapped
+
+
+def complain(name: str, error: Exception) -> str:
+    return f"{name}: error: {explain(error)}"
 
 
 def explain(error: Exception) -> str:

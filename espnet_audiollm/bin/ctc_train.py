@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
-from .cli import user_errors
+from .cli import complain, user_errors
 
 
 def get_parser():
@@ -15,9 +16,12 @@ def get_parser():
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
-    from ..tasks.ctc import CTCTask
+    from ..tasks.supervision import report_errors
 
-    CTCTask.main(cmd=argv)
+    with report_errors(partial(complain, "ctc_train")):
+        from ..tasks.ctc import CTCTask
+
+        CTCTask.main(cmd=argv)
     return 0
 
 

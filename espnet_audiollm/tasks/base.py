@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
@@ -22,6 +24,24 @@ class SpeechTask(AbsTask):
     trainer = AudioTrainer
     target: str
     target_padding: int
+
+    @classmethod
+    def get_parser(cls) -> argparse.ArgumentParser:
+        parser = super().get_parser()
+        parser.error = refuse
+        return parser
+
+    @classmethod
+    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
+        args = args or cls.get_parser().parse_args(cmd)
+        take_place(args)
+        super().main(args=args)
+
+    @classmethod
+    def check_required_command_args(cls, args: argparse.Namespace) -> None:
+        missing = [f"--{name}" for name in args.required if getattr(args, name) is None]
+        if missing:
+            refuse(f"the following arguments are required: {', '.join(missing)}")
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
@@ -56,3 +76,25 @@ class SpeechTask(AbsTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         return ()
+
+
+def refuse(message: str) -> NoReturn:
+    """Instead of ESPnet's and argparse's way, which every rank would go: usage, then exit."""
+    raise ValueError(f"{message} (--help lists all options)")
+
+
+def take_place(args: argparse.Namespace) -> None:
+    """One process for each GPU, or for a share of the processors: torchrun started them, and ESPnet
+    reads their ranks from its environment. `--ngpu` is a node's."""
+    if args.multiprocessing_distributed:
+        raise ValueError(
+            "--multiprocessing_distributed: processes are started by utils/launch.py --num_procs N"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        args.dist_backend = "nccl" if args.ngpu > 0 else "gloo"
+        args.ngpu = min(args.ngpu, 1)
+    elif args.ngpu > 1:
+        raise ValueError(
+            f"--ngpu {args.ngpu}: a process drives one GPU; "
+            f"let utils/launch.py --num_procs {args.ngpu} start them"
+        )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import json
 import os
@@ -26,10 +27,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..types import Seconds
+
+if TYPE_CHECKING:
+    import torch
 
 ASKING = (signal.SIGUSR1, signal.SIGTERM)  # "save and stop": Slurm's before the time is up, and at
 # a pre-emption
@@ -125,6 +128,8 @@ class StopRequest:
         """Any rank was asked: the same answer for all of them. To be called by every rank."""
         if not distributed:
             return self.asked()
+        import torch
+
         flag = torch.tensor(float(self.asked()), device=device)
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
@@ -137,13 +142,12 @@ _ours = False  # this process is a training and nothing else: its signals are ou
 def install() -> StopRequest:
     """The requests to stop; from now on SIGUSR1 and SIGTERM are among them.
 
-    They are left as they are in a process that is not inside `report_errors` (a test, a notebook),
-    and in child processes. The launcher starts its workers with both blocked, so what comes before
-    this call is not lost."""
+    They are left as they are in a process that is not inside `report_errors` (a test, a notebook).
+    Under a launcher, which gets and passes on what is meant for the whole training, SIGTERM is
+    ignored: torchrun sends it to all ranks when one is lost, and that is no time to save."""
     if _ours:
-        for number in ASKING:
-            signal.signal(number, _requests.ask)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+        signal.signal(signal.SIGUSR1, _requests.ask)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _directory() else _requests.ask)
     return _requests
 
 
@@ -207,6 +211,8 @@ def classify(error: BaseException, explain: Callable[[Exception], str] = str) ->
 
     user: a sentence. passing: may be gone at the next start (a lost rank, network or GPU).
     bug: everything else; both with the traceback."""
+    import torch
+
     story = "".join(traceback.format_exception(error)).rstrip()
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         where = "the GPU's" if isinstance(error, torch.cuda.OutOfMemoryError) else "this node's"
@@ -214,6 +220,8 @@ def classify(error: BaseException, explain: Callable[[Exception], str] = str) ->
             f"{story}\n{where} memory is full: lower --batch_bins and raise --accum_grad by as much"
         )
     if isinstance(error, ConnectionError | TimeoutError | torch.distributed.DistError):
+        return "passing", story
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE):
         return "passing", story
     if isinstance(error, RuntimeError) and any(words in str(error) for words in PASSING):
         return "passing", story

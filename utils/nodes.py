@@ -1,0 +1,74 @@
+"""Where this node stands among those of the job, and where their processes meet."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from dataclasses import dataclass
+
+PORTS = range(12_000, 32_000)  # below those that the kernel hands out
+
+
+class UserError(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Place:
+    node: int
+    nodes: int
+    procs: int  # on each node
+    address: str
+    port: int
+
+    @property
+    def world(self) -> int:
+        return self.nodes * self.procs
+
+    @property
+    def ranks(self) -> range:
+        """Those of this node."""
+        return range(self.node * self.procs, (self.node + 1) * self.procs)
+
+
+def find_place(nodes: int, procs: int) -> Place:
+    """From Slurm's environment when there are several nodes. Raises UserError."""
+    if nodes == 1:
+        return Place(0, 1, procs, "127.0.0.1", free_port())
+    listed = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
+    if not listed or "SLURM_NODEID" not in os.environ:
+        raise UserError(f"--num_nodes {nodes} needs Slurm: let srun start it, once on each node")
+    hosts = host_names(listed)
+    if len(hosts) != nodes:
+        raise UserError(f"--num_nodes {nodes}, but Slurm gave {len(hosts)} node(s): {listed}")
+    port = PORTS[int(os.environ.get("SLURM_JOB_ID", "0")) % len(PORTS)]
+    return Place(int(os.environ["SLURM_NODEID"]), nodes, procs, address_of(hosts[0]), port)
+
+
+def host_names(listed: str) -> list[str]:
+    """gpu[01-02,07],login becomes gpu01, gpu02, gpu07, login: by Slurm's own rules."""
+    return ask_slurm("show", "hostnames", listed).split()
+
+
+def address_of(host: str) -> str:
+    """Where the other nodes reach `host`; it need not be its name."""
+    found = re.search(r"\bNodeAddr=(\S+)", ask_slurm("--oneliner", "show", "node", host))
+    return found[1] if found else host
+
+
+def ask_slurm(*words: str) -> str:
+    try:
+        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"scontrol, to find the other nodes: {error.strerror}") from error
+    if done.returncode:
+        raise UserError(f"scontrol {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -1,0 +1,161 @@
+"""The processes of a training on this node, as they describe themselves, and why they ended.
+
+They write to a directory of this run: see espnet_audiollm.tasks.supervision.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import processes
+
+Seconds = float
+
+FINISHED, BUG, USER, RUN_AGAIN, MAY_PASS = 0, 1, 2, 75, 76  # exit statuses
+STATUS_OF = {"user": USER, "bug": BUG, "passing": MAY_PASS}
+BATCHES = ("train", "valid")  # phases in which a batch follows a batch
+STATES = {
+    "T": "; it is stopped (SIGSTOP, or a debugger)",
+    "D": "; it waits for a disk or a file server and cannot be interrupted",
+}
+
+
+@dataclass
+class Rank:
+    number: int
+    pid: int = 0  # 0: not known yet
+    phase: str = "start"
+    step: int = 0
+    longest: Seconds = 0.0  # between two batches of this phase; 0: there were no two yet
+    beat: tuple = ()
+    since: Seconds = 0.0  # when the beat last changed, on the launcher's clock
+    lost: Seconds | None = None  # when it was missed, or had left word of an error
+    hung: str = ""  # how long for, and what the kernel says of it
+    ended: bool = False  # by the launcher, because of another
+
+    def limit(self, stall: Seconds, slow: Seconds) -> Seconds:
+        """How long it may be silent."""
+        counts = self.phase in BATCHES and self.longest > 0
+        return max(stall, 2 * self.longest) if counts else slow
+
+
+class RunDirectory:
+    """The files through which launcher and ranks talk."""
+
+    def __init__(self):
+        self.path = Path(tempfile.mkdtemp(prefix="audiollm_run_"))
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def touch(self, name: str) -> None:
+        (self.path / name).touch()
+
+    def text(self, name: str) -> str:
+        """Empty when there is no such file."""
+        try:
+            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def read_beat(self, rank: Rank, now: Seconds) -> None:
+        path = self.path / f"rank{rank.number}"
+        if not path.exists():
+            return
+        beat = (path.stat().st_mtime_ns, path.read_text())
+        words = beat[1].split()
+        if beat != rank.beat and len(words) == 4:
+            rank.beat, rank.since = beat, now
+            rank.pid, rank.phase, rank.step = int(words[0]), words[1], int(words[2])
+            rank.longest = float(words[3])
+
+    def supervised(self, rank: Rank) -> bool:
+        """The rank knows of this directory, and leaves word when it ends."""
+        return self.has(f"rank{rank.number}.stacks")
+
+    def finished(self, rank: Rank) -> bool:
+        return self.has(f"rank{rank.number}.done")
+
+    def failed(self, rank: Rank) -> bool:
+        """It left word of an error, or is gone without a word."""
+        if self.has(f"rank{rank.number}.error"):
+            return True
+        gone = self.supervised(rank) and processes.state(rank.pid) in ("", "Z")
+        # The last word comes before the end, so it is looked for after it.
+        return gone and not self.finished(rank)
+
+    def error(self, rank: Rank) -> tuple[int, str] | None:
+        """Exit status and text."""
+        found = self.text(f"rank{rank.number}.error")
+        return (STATUS_OF[json.loads(found)["kind"]], json.loads(found)["text"]) if found else None
+
+    def statuses(self) -> dict[int, int]:
+        """Exit statuses of the ranks that failed, as torchrun saw them; negative: by a signal."""
+        told = json.loads(self.text("failures") or "{}")
+        return {int(rank): status for rank, status in told.items()}
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why one rank ended."""
+
+    status: int  # what the job ends with because of it
+    text: str
+    first_hand: bool  # False: an error that follows from the loss of another rank
+    when: Seconds
+
+
+def find_causes(
+    ranks: list[Rank], directory: RunDirectory, statuses: dict[int, int], where, memory_kills: int
+) -> list[Cause]:
+    """Why the ranks of this node ended; what the others may follow from comes first.
+
+    Args:
+        statuses: exit statuses of those that failed.
+        where: the name of a rank for the screen, by its number.
+        memory_kills: how many processes the kernel killed for memory since the start."""
+    found = []
+    for rank in ranks:
+        place = f"{where(rank.number)} ({rank.phase}, step {rank.step})"
+        when = float("inf") if rank.lost is None else rank.lost
+        told = _told(rank, directory, statuses.get(rank.number), place, memory_kills)
+        if told:
+            status, text = told
+            by_word = directory.has(f"rank{rank.number}.error")
+            found.append(Cause(status, text, not (by_word and status == MAY_PASS), when))
+    return sorted(found, key=lambda cause: (not cause.first_hand, cause.when))
+
+
+def _told(rank, directory, status, place, memory_kills) -> tuple[int, str] | None:
+    """None: this rank did not fail, or was ended because of another."""
+    error = directory.error(rank)
+    if error:
+        kind, text = error
+        return kind, text if kind == USER else f"{text}\nThat ended {place}"
+    if rank.hung:
+        return MAY_PASS, f"{place} hung: {rank.hung}"
+    if rank.ended or directory.finished(rank) or not status:
+        return (MAY_PASS, f"{place} is gone without a word") if rank.lost is not None else None
+    if status < 0:
+        return MAY_PASS, f"{place} was {killed_by(-status, memory_kills)}"
+    kept = status if status in (USER, RUN_AGAIN, MAY_PASS) else BUG
+    return kept, f"{place} ended with exit status {status}"
+
+
+def killed_by(number: int, memory_kills: int) -> str:
+    text = f"killed by signal {number} ({signal.Signals(number).name})"
+    if number == signal.SIGKILL and memory_kills:
+        return f"{text}: out of memory; the kernel killed {memory_kills} process(es) for it"
+    if number == signal.SIGKILL:
+        return f"{text}: out of memory? (the kernel's count of such kills has not changed)"
+    if number == signal.SIGBUS:
+        return f"{text}: is /dev/shm full?"
+    return text
