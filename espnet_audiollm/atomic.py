@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,30 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             out.flush()
             os.fsync(out.fileno())
         os.replace(aside, path)
+        flush_directory(path.parent)
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write() does not say where
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_asides(directory: str | Path, *names: str) -> None:
+    """Remove what killed writers of `names` (patterns) left in `directory`.
+
+    For the one process that knows that no other writes there any more."""
+    for name in names:
+        for aside in Path(directory).glob(f".{name}.*.tmp"):
+            aside.unlink(missing_ok=True)
+
+
+def flush_directory(path: Path) -> None:
+    """Have the names in a directory written to disk, where its file system can do that."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(directory)

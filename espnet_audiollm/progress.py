@@ -19,24 +19,26 @@ def progress(
     unit: str = "utt",
     size=lambda item: 1,
     every: Seconds = 5.0,
+    before: float = 0.0,
 ) -> Iterator[T]:
     """Yield `items`; print a line to stderr every `every` seconds and one at the end.
 
-    `size(item)` says how many units one item stands for (a batch of 8 utterances: 8)."""
+    `size(item)` says how many units one item stands for (a batch of 8 utterances: 8).
+    `before` units of `total` were done earlier: the pace is that of the others."""
     start = last = time.monotonic()
-    done = 0
+    done = int(before)
     for item in items:
         yield item
         done += size(item)
         now = time.monotonic()
         if now - last >= every:
             last = now
-            _report(what, unit, done, total, now - start)
-    _report(what, unit, done, total, time.monotonic() - start)
+            _report(what, unit, done, total, now - start, before)
+    _report(what, unit, done, total, time.monotonic() - start, before)
 
 
-def _report(what: str, unit: str, done: int, total: int, elapsed: Seconds) -> None:
-    rate = done / elapsed if elapsed > 0 else 0.0
+def _report(what: str, unit: str, done: int, total: int, elapsed: Seconds, before: float) -> None:
+    rate = (done - before) / elapsed if elapsed > 0 else 0.0
     left = (total - done) / rate if rate > 0 else 0.0
     pace = f"{rate:.1f} {unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{unit}"
     print(

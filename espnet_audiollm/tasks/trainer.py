@@ -1,36 +1,38 @@
-"""ESPnet's training loop, with checkpoints that survive a kill.
+"""ESPnet's training loop, which goes on where it was killed.
 
 `train_one_epoch` and `validate_one_epoch` are ESPnet's own. What is replaced is what surrounds
 them: ESPnet saves twice an epoch in place, so that a kill during the save loses the only
-checkpoint; unpickles what it loads; and scales losses under bfloat16, which needs no scaling.
-On a processor with bfloat16 instructions, `--use_amp true` works without a GPU as well.
+checkpoint; unpickles what it loads; and begins the epoch again.
+
+A training that was interrupted and one that was not end with the same weights and figures: see
+`epoch.py` (between two batches), `session.py` (checkpoints) and `snapshot.py` (what is in them).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from espnet2.schedulers.abs_scheduler import AbsEpochStepScheduler, AbsValEpochStepScheduler
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
-from espnet2.train.reporter import Reporter
+from espnet2.train.distributed_utils import DistributedOption
+from espnet2.train.reporter import Reporter, SubReporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
 from ..progress import progress
-from . import checkpoints
-from .loading import load_state
+from . import supervision
+from .epoch import Batches, Watch
+from .ranks import Ranks
+from .session import AudioTrainerOptions, Session
+from .snapshot import Snapshot, restore_statistics
+from .wrapping import build_scaler, wrap
 
 UNSUPPORTED = ("sharded_ddp", "use_adapter", "use_wandb")
-
-
-@dataclass
-class AudioTrainerOptions(TrainerOptions):
-    keep_epochs: list[int] = field(default_factory=list)
 
 
 class AudioTrainer(Trainer):
@@ -44,6 +46,18 @@ class AudioTrainer(Trainer):
             nargs="*",
             default=[],
             help="Epochs whose checkpoints are kept beside the n best",
+        )
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float,
+            default=AudioTrainerOptions.save_every_minutes,
+            help="Save inside an epoch as well when the last save is so long ago (0: do not)",
+        )
+        parser.add_argument(
+            "--keep_checkpoints",
+            type=int,
+            default=AudioTrainerOptions.keep_checkpoints,
+            help="Newest checkpoints to go on from that are kept",
         )
 
     @classmethod
@@ -62,176 +76,146 @@ class AudioTrainer(Trainer):
         trainer_options: AudioTrainerOptions,
         distributed_option,
     ) -> None:
-        """Train up to `max_epoch`, resuming from `checkpoint.pth` where there is one."""
+        """Train up to `max_epoch`, from the newest checkpoint on where there is one.
+
+        When it is asked to stop (see `supervision.py`) it saves and returns early."""
         options = trainer_options
-        refused = [name for name in UNSUPPORTED if getattr(options, name)]
-        if refused:
-            raise ValueError(f"--{refused[0]} is not supported by this trainer")
-        session = _Session(model, optimizers, schedulers, build_scaler(options), options)
-        if options.resume:
-            session.resume()
-        is_main = not distributed_option.distributed or distributed_option.dist_rank == 0
-        writers = tensorboard_writers(options) if is_main else (None, None)
-        dp_model = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
+        check_options(options)
+        ranks = Ranks.of(distributed_option)
+        data = {
+            **train_iter_factory.fingerprint(),
+            "num_iters_per_epoch": options.num_iters_per_epoch,
+            "seed": options.seed,
+        }
+        scaler = build_scaler(options)
+        session = Session(model, optimizers, schedulers, scaler, options, ranks, data)
+        here = session.begin()
         reporter = session.reporter
-        epochs = range(reporter.get_epoch() + 1, options.max_epoch + 1)
-        if is_main:
-            epochs = progress(epochs, len(epochs), "training", "epoch", every=0)
+        first = reporter.get_epoch() + 1
+        training = _Training(
+            loop=cls,
+            session=session,
+            model=wrap(model, options, distributed_option, ranks),
+            factories={"train": train_iter_factory, "valid": valid_iter_factory},
+            distributed_option=distributed_option,
+            watch=Watch(session, (first, here.batches if here else 0)),
+            writers=tensorboard_writers(options) if ranks.first else (None, None),
+        )
+        epochs = range(first, options.max_epoch + 1)
+        if ranks.first:
+            before = first - 1 + (here.batches / session.epoch_batches if here else 0)
+            epochs = progress(
+                epochs, options.max_epoch, "training", "epoch", every=0, before=before
+            )
         for epoch in epochs:
             if stopped_early(reporter, options):
                 break
-            set_all_random_seed(options.seed + epoch)
-            reporter.set_epoch(epoch)
-            with reporter.observe("train") as sub_reporter:
-                nothing_learned = cls.train_one_epoch(
-                    model=dp_model,
-                    optimizers=optimizers,
-                    schedulers=schedulers,
-                    iterator=train_iter_factory.build_iter(epoch),
-                    reporter=sub_reporter,
-                    scaler=session.scaler,
-                    summary_writer=writers[0],
-                    options=options,
-                    distributed_option=distributed_option,
-                )
-            with reporter.observe("valid") as sub_reporter:
-                cls.validate_one_epoch(
-                    model=dp_model,
-                    iterator=valid_iter_factory.build_iter(epoch),
-                    reporter=sub_reporter,
-                    options=options,
-                    distributed_option=distributed_option,
-                )
-            step_schedulers(schedulers, reporter, options)
-            if is_main:
-                report(reporter, options, writers)
-                session.save()
-            if nothing_learned:
-                raise ValueError(
-                    f"every gradient of epoch {epoch} was infinite or not a number; "
-                    "lower the learning rate, or look for broken audio"
-                )
-        if is_main:
-            session.average()
+            if not training.epoch(epoch, here):
+                logging.info(f"Saved and stopped in epoch {epoch}, as asked")
+                supervision.stopped()
+                return
+            here = None
+        session.average()
 
 
 @dataclass
-class _Session:
-    """What a checkpoint holds, and where it goes."""
+class _Training:
+    """What the epochs of a training share."""
 
-    model: torch.nn.Module
-    optimizers: list
-    schedulers: list
-    scaler: torch.amp.GradScaler | None
-    options: AudioTrainerOptions
-    reporter: Reporter = field(default_factory=Reporter)
+    loop: type[Trainer]
+    session: Session
+    model: torch.nn.Module  # wrapped
+    factories: dict  # "train" and "valid": ESPnet's AbsIterFactory
+    distributed_option: DistributedOption
+    watch: Watch
+    writers: tuple
 
-    @property
-    def directory(self) -> Path:
-        return Path(self.options.output_dir)
+    def epoch(self, epoch: int, here: Snapshot | None) -> bool:
+        """Train, validate, save. False: asked to stop, and saved where that was.
 
-    @property
-    def criteria(self) -> list[tuple[str, str, str]]:
-        wanted = self.options.best_model_criterion
-        return [(phase, key, mode) for phase, key, mode in wanted if self.reporter.has(phase, key)]
+        here: where to begin inside the epoch (None: at its beginning)."""
+        session, options, reporter = self.session, self.session.options, self.session.reporter
+        set_all_random_seed(options.seed + epoch)
+        session.forget_gradients()
+        reporter.set_epoch(epoch)
+        train = reporter.start_epoch("train")
+        if here:
+            restore_statistics(train, here.statistics)
+        if not self.train(epoch, train, here):
+            return False
+        end = Snapshot.take(epoch, session.epoch_batches, train)
+        reporter.finish_epoch(train)
+        valid = reporter.start_epoch("valid")
+        if not self.validate(epoch, valid, end):
+            return False
+        reporter.finish_epoch(valid)
+        step_schedulers(session.schedulers, reporter, options)
+        if session.ranks.first:
+            report(reporter, options, self.writers)
+        session.steps = session.steps_at(end)
+        session.save()
+        self.watch.saved((epoch + 1, 0))
+        return True
 
-    @property
-    def nbest(self) -> list[int]:
-        keep = self.options.keep_nbest_models
-        return [keep] if isinstance(keep, int) else list(keep) or [1]
-
-    def resume(self) -> None:
-        path = self.directory / "checkpoint.pth"
-        if not path.exists():
-            return
-        device = "cuda" if self.options.ngpu > 0 else "cpu"
-        states = checkpoints.load(path, map_location=device)
-        load_state(self.model, states["model"], path)
-        self.reporter.load_state_dict(states["reporter"])
-        for optimizer, state in zip(self.optimizers, states["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        for scheduler, state in zip(self.schedulers, states["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(state)
-        if self.scaler is not None and states["scaler"] is not None:
-            self.scaler.load_state_dict(states["scaler"])
-        logging.info(f"Resumed after epoch {self.reporter.get_epoch()} from {path}")
-
-    def save(self) -> None:
-        """The epoch's weights first, `checkpoint.pth` after them, clean-up last."""
-        epoch = self.reporter.get_epoch()
-        weights = self.model.state_dict()
-        checkpoints.save(weights, self.directory / f"{epoch}epoch.pth")
-        checkpoints.save(
-            {
-                "model": weights,
-                "reporter": plain(self.reporter.state_dict()),
-                "optimizers": [o.state_dict() for o in self.optimizers],
-                "schedulers": [s and s.state_dict() for s in self.schedulers],
-                "scaler": self.scaler and self.scaler.state_dict(),
-            },
-            self.directory / "checkpoint.pth",
+    def train(self, epoch: int, reporter: SubReporter, here: Snapshot | None) -> bool:
+        session, options = self.session, self.session.options
+        start = here.batches if here else 0
+        supervision.beat("iterator", start)
+        batches = Batches(
+            "train",
+            self.factories["train"].build_iter(epoch, start=start),
+            lambda done: self.watch.pause(lambda: Snapshot.take(epoch, done, reporter)),
+            start,
+            options.accum_grad,
+            lambda: here and session.set_random(here),
         )
-        checkpoints.link(f"{epoch}epoch.pth", self.directory / "latest.pth")
-        for phase, key, mode in self.criteria:
-            if self.reporter.get_best_epoch(phase, key, mode) == epoch:
-                checkpoints.link(f"{epoch}epoch.pth", self.directory / f"{phase}.{key}.best.pth")
-                logging.info(f"Best {phase}.{key} so far: epoch {epoch}")
-        self.prune(epoch)
+        began = time.monotonic()
+        nothing_learned = self.loop.train_one_epoch(
+            model=self.model,
+            optimizers=session.optimizers,
+            schedulers=session.schedulers,
+            iterator=batches,
+            reporter=reporter,
+            scaler=session.scaler,
+            summary_writer=self.writers[0],
+            options=options,
+            distributed_option=self.distributed_option,
+        )
+        if self.watch.stopping:
+            return False
+        if nothing_learned and "grad_norm" not in reporter.stats:
+            raise ValueError(
+                f"every gradient of epoch {epoch} was infinite or not a number; "
+                "lower the learning rate, or look for broken audio"
+            )
+        speed = session.ranks.sum(batches.audio) / (time.monotonic() - began)
+        logging.info(f"Epoch {epoch} learned from {speed:.1f} s of audio a second")
+        return True
 
-    def prune(self, epoch: int) -> None:
-        kept = {epoch, *self.options.keep_epochs}
-        for phase, key, mode in self.criteria:
-            kept.update(self.reporter.sort_epochs(phase, key, mode)[: max(self.nbest)])
-        for old in range(1, epoch):
-            if old not in kept:
-                (self.directory / f"{old}epoch.pth").unlink(missing_ok=True)
-
-    def average(self) -> None:
-        for phase, key, mode in self.criteria:
-            best = self.reporter.sort_epochs(phase, key, mode)
-            for n in sorted(self.nbest):
-                checkpoints.save_average(best[:n], self.directory, f"{phase}.{key}")
-
-
-def build_scaler(options: TrainerOptions) -> torch.amp.GradScaler | None:
-    """None without mixed precision on a GPU; a scaler that scales for float16 alone."""
-    if not options.use_amp or options.ngpu == 0:
-        return None
-    return torch.cuda.amp.GradScaler(enabled=not torch.cuda.is_bf16_supported())
-
-
-class CPUAutocast(torch.nn.Module):
-    """bfloat16 on the CPU, for one forward pass at a time.
-
-    Without the cache of cast weights: it lives until the outermost autocast is left, which may be
-    after an update of the weights."""
-
-    def __init__(self, module: torch.nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, **batch):
-        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-            return self.module(**batch)
+    def validate(self, epoch: int, reporter: SubReporter, end: Snapshot) -> bool:
+        """An interrupted validation is done again: `end`, where training ended, is what is kept."""
+        supervision.beat("iterator", end.batches)
+        batches = Batches(
+            "valid",
+            self.factories["valid"].build_iter(epoch),
+            lambda done: self.watch.pause(lambda: end),
+        )
+        self.loop.validate_one_epoch(
+            model=self.model,
+            iterator=batches,
+            reporter=reporter,
+            options=self.session.options,
+            distributed_option=self.distributed_option,
+        )
+        return not self.watch.stopping
 
 
-def wrap_autocast(model: torch.nn.Module, options: TrainerOptions) -> torch.nn.Module:
-    """`CPUAutocast` when it is asked for and the processor has the instructions."""
-    fast = options.use_amp and options.ngpu == 0 and torch.cpu._is_avx512_bf16_supported()
-    return CPUAutocast(model) if fast else model
-
-
-def wrap_distributed(model, options: TrainerOptions, distributed_option):
-    """DistributedDataParallel where there are several processes.
-
-    The LLM is no submodule: it is neither broadcast nor waited for."""
-    if not distributed_option.distributed:
-        return model
-    devices = [torch.cuda.current_device()] if distributed_option.ngpu > 0 else None
-    return torch.nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=options.unused_parameters
-    )
+def check_options(options: AudioTrainerOptions) -> None:
+    refused = [name for name in UNSUPPORTED if getattr(options, name)]
+    if refused:
+        raise ValueError(f"--{refused[0]} is not supported by this trainer")
+    if options.keep_checkpoints < 1:
+        raise ValueError(f"--keep_checkpoints {options.keep_checkpoints}: at least one is needed")
 
 
 def tensorboard_writers(options: TrainerOptions):
@@ -265,12 +249,3 @@ def stopped_early(reporter: Reporter, options: TrainerOptions) -> bool:
     if options.patience is None or reporter.get_epoch() == 0:
         return False
     return reporter.check_early_stopping(options.patience, *options.early_stopping_criterion)
-
-
-def plain(values):
-    """The same nested values with numpy's scalars turned into Python's."""
-    if isinstance(values, dict):
-        return {key: plain(value) for key, value in values.items()}
-    if dataclasses.is_dataclass(values):
-        return plain(dataclasses.asdict(values))
-    return values.item() if hasattr(values, "item") else values

@@ -19,14 +19,14 @@ from espnet_audiollm.tasks.loading import load_weights, read_config
 
 def test_ctc_leaves_what_was_asked_for(ctc_exp):
     names = {p.name for p in ctc_exp.iterdir()}
-    assert {"checkpoint.pth", "1epoch.pth", "3epoch.pth", "valid.loss.ave.pth"} <= names
+    assert {"checkpoint_000000003.pth", "1epoch.pth", "3epoch.pth", "valid.loss.ave.pth"} <= names
     assert {"valid.loss.best.pth", "latest.pth", "config.yaml", "tensorboard"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
-    assert checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["epoch"] == 3
+    assert checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["epoch"] == 3
 
 
 def test_average_is_the_mean(ctc_exp):
-    losses = checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["stats"]
+    losses = checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["stats"]
     best = sorted(losses, key=lambda epoch: losses[epoch]["valid"]["loss"])[:2]
     a, b = (checkpoints.load(ctc_exp / f"{epoch}epoch.pth") for epoch in best)
     mean = checkpoints.load(ctc_exp / "valid.loss.ave_2best.pth")
@@ -45,7 +45,7 @@ def test_resumed_training_ends_like_an_uninterrupted_one(data, ctc_exp, tmp_path
 
 
 def test_training_lowers_the_loss(ctc_exp):
-    stats = checkpoints.load(ctc_exp / "checkpoint.pth")["reporter"]["stats"]
+    stats = checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["stats"]
     assert stats[3]["train"]["loss"] < stats[1]["train"]["loss"]
 
 
@@ -103,7 +103,9 @@ def test_resuming_with_another_configuration_is_refused(data, tmp_path):
     CTCTask.main(cmd=ctc_options(data, tmp_path, max_epoch=1))
     other = {**ENCODER["encoder_conf"], "linear_units": 24}
     cmd = ctc_options(data, tmp_path, max_epoch=2, encoder_conf=other)
-    with pytest.raises(ValueError, match="checkpoint.pth belongs to another configuration"):
+    with pytest.raises(
+        ValueError, match="checkpoint_000000002.pth belongs to another configuration"
+    ):
         CTCTask.main(cmd=[*cmd, "--resume", "true"])
 
 
@@ -162,7 +164,7 @@ def test_wrong_options_are_named(data, tmp_path, change, message):
 
 def test_bfloat16_sees_every_update():
     """Autocast caches what it casts; the cache must not outlive a step."""
-    from espnet_audiollm.tasks.trainer import CPUAutocast
+    from espnet_audiollm.tasks.wrapping import CPUAutocast
 
     line = torch.nn.Linear(1, 1, bias=False)
     model = CPUAutocast(line)

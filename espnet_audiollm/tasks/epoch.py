@@ -1,0 +1,83 @@
+"""The batches of an epoch, from any of them on, and what happens between two of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from ..types import SAMPLE_RATE, Seconds
+from . import supervision
+from .session import Session
+from .snapshot import Snapshot
+
+Place = tuple[int, int]  # epoch, batches of it
+
+
+class Watch:
+    """Saves when it is time to, and says when training is to stop."""
+
+    def __init__(self, session: Session, place: Place):
+        self.session, self.ranks = session, session.ranks
+        self.requests = supervision.install()
+        self.every: Seconds = session.options.save_every_minutes * 60
+        self.stopping = False
+        self.saved(place)
+
+    def saved(self, place: Place) -> None:
+        """What `place` stands for is on disk."""
+        self.place, self.last = place, time.monotonic()
+
+    def pause(self, take: Callable[[], Snapshot]) -> bool:
+        """Between two batches: save where `take()` says we are if need be. True: stop here."""
+        due = self.ranks.first and 0 < self.every <= time.monotonic() - self.last
+        self.stopping, due = self.ranks.any(self.requests.asked(), due)
+        if self.stopping or due:
+            snapshot = take()
+            if (snapshot.epoch, snapshot.batches) != self.place:
+                self.session.save(snapshot)
+            self.saved((snapshot.epoch, snapshot.batches))
+        return self.stopping
+
+
+class Batches:
+    """What ESPnet's loops iterate over. It ends early when `pause(batches so far)` says so; after
+    the last one it is not asked.
+
+    Args:
+        phase: "train" or "valid".
+        loader: of the rest of the epoch; `len(loader)` counts the whole.
+        start: batches of the epoch that are not in it.
+        step: `pause` is asked after so many batches.
+        begun: called once the loader's iterator exists, which may have drawn random numbers.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        loader,
+        pause: Callable[[int], bool],
+        start: int = 0,
+        step: int = 1,
+        begun: Callable[[], None] = lambda: None,
+    ):
+        self.phase, self.loader, self.pause, self.begun = phase, loader, pause, begun
+        self.done, self.step = start, step
+        self.audio: Seconds = 0.0  # in this rank's share
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator:
+        batches = iter(self.loader)
+        self.begun()
+        while not (self.may_pause() and self.pause(self.done)):
+            batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
+            self.audio += batch[1]["speech_lengths"].sum().item() / SAMPLE_RATE
+            self.done += 1
+            supervision.beat(self.phase, self.done)
+
+    def may_pause(self) -> bool:
+        return self.done < len(self) and self.done % self.step == 0

@@ -1,0 +1,61 @@
+"""The processes of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training; each sees all of them together, in the same order."""
+
+    rank: int = 0
+    number: int = 1
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, option) -> Ranks:
+        """From ESPnet's DistributedOption."""
+        if not option.distributed:
+            return cls()
+        device = "cuda" if option.ngpu > 0 else "cpu"
+        return cls(option.dist_rank, torch.distributed.get_world_size(), device)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list:
+        """One value of each rank."""
+        values = [value] * self.number
+        if self.number > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: Any) -> Any:
+        box = [value]
+        if self.number > 1:
+            torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set on any rank."""
+        if self.number == 1:
+            return list(flags)
+        together = torch.tensor([float(flag) for flag in flags], device=self.device)
+        torch.distributed.all_reduce(together, torch.distributed.ReduceOp.MAX)
+        return [bool(flag) for flag in together.tolist()]
+
+    def sum(self, value: float) -> float:
+        if self.number == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item()
+
+    def wait(self) -> None:
+        if self.number > 1:
+            torch.distributed.barrier()

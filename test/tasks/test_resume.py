@@ -1,0 +1,242 @@
+"""A training that was interrupted ends with the bits of one that was not (on the CPU).
+
+SpecAugment and dropout draw random numbers all along, two batches make an update, and the learning
+rate changes with every update: whatever is not restored shows."""
+
+import logging
+import math
+import shutil
+
+import pytest
+import torch
+from tiny_tasks import ENCODER, ctc_options
+
+from espnet_audiollm.tasks import checkpoints, supervision
+from espnet_audiollm.tasks.ctc import CTCTask
+
+RANDOM = {
+    "encoder_conf": {**ENCODER["encoder_conf"], "dropout_rate": 0.1},
+    "specaug": "specaug",
+    "specaug_conf": {
+        "apply_time_warp": False,
+        "apply_freq_mask": True,
+        "freq_mask_width_range": [0, 20],
+        "num_freq_mask": 2,
+        "apply_time_mask": True,
+        "time_mask_width_range": [0, 8],
+        "num_time_mask": 2,
+    },
+    "batch_size": 1,
+    "accum_grad": 2,
+    "scheduler": "warmuplr",
+    "scheduler_conf": {"warmup_steps": 3},
+    "max_epoch": 2,
+}
+BATCHES, STEPS = 8, 4  # of an epoch
+
+
+class Killed(Exception):
+    """What takes the place of SIGKILL in a test's own process."""
+
+
+def train(data, directory, **more):
+    cmd = ctc_options(data, directory, **{**RANDOM, **more})
+    CTCTask.main(cmd=[*cmd, "--resume", "true"])
+
+
+@pytest.fixture(autouse=True)
+def requests(monkeypatch):
+    """Requests to stop that are this test's own."""
+    monkeypatch.setattr(supervision, "_requests", supervision.StopRequest())
+
+
+@pytest.fixture
+def at_beat(monkeypatch):
+    """`at_beat(n, do, phase)`: call `do` at the n-th beat of the phase from now on."""
+    real = supervision.beat
+
+    def arm(number, do, phase="train"):
+        seen = [0]
+
+        def beat(now, step):
+            real(now, step)
+            seen[0] += now == phase
+            if now == phase and seen[0] == number:
+                do()
+
+        monkeypatch.setattr(supervision, "beat", beat)
+
+    return arm
+
+
+def ask():
+    supervision.install().ask()
+
+
+def kill():
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The training that nothing disturbs."""
+    directory = tmp_path_factory.mktemp("whole")
+    train(data, directory)
+    return directory
+
+
+def same(a, b):
+    """Equal to the last bit, nan included; nothing is said of times."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        timeless = [key for key in a if not (isinstance(key, str) and key.endswith("time"))]
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in timeless)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
+
+
+def assert_same(whole, directory):
+    names = sorted(p.name for p in whole.glob("*.pth"))
+    assert f"checkpoint_{2 * STEPS:09d}.pth" in names and "valid.loss.ave.pth" in names
+    weights = {name for name in names if not name.startswith("checkpoint_")}
+    assert weights == {p.name for p in directory.glob("[!c]*.pth")}
+    for name in [*weights, f"checkpoint_{2 * STEPS:09d}.pth"]:
+        one, two = (checkpoints.load(d / name) for d in (whole, directory))
+        assert one.keys() == two.keys()
+        for key in one:
+            assert same(one[key], two[key]), (name, key)
+    assert not [p.name for p in directory.iterdir() if p.name.startswith(".") and "pth" in p.name]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("phase", "number", "steps"),
+    [
+        ("iterator", 1, None),  # before the first batch: nothing to save
+        ("train", 1, 1),  # inside an update: it is finished first
+        ("train", 6, 3),
+        ("train", 8, 4),  # after the last batch
+        ("iterator", 2, 4),  # before validation
+        ("valid", 3, 4),
+        ("save", 1, 4),  # between epochs
+        ("train", 11, 6),
+        ("valid", 16, None),  # the very last batch: it comes too late
+    ],
+)
+def test_a_stop_that_was_asked_for(data, whole, tmp_path, at_beat, phase, number, steps, workers):
+    at_beat(number, ask, phase)
+    train(data, tmp_path, num_workers=workers)
+    left = checkpoints.resumable(tmp_path)
+    if steps:
+        assert left[0].name == f"checkpoint_{steps:09d}.pth"
+        assert not (tmp_path / "2epoch.pth").exists()
+    supervision.install().signalled = False
+    train(data, tmp_path, num_workers=workers)
+    assert_same(whole, tmp_path)
+
+
+def test_a_stop_after_every_update(data, whole, tmp_path, at_beat):
+    for _ in range(2 * STEPS):
+        supervision.install().signalled = False
+        at_beat(1, ask)
+        train(data, tmp_path)
+    supervision.install().signalled = False
+    train(data, tmp_path)
+    assert_same(whole, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("phase", "number"), [("train", 3), ("train", 8), ("save", 2), ("valid", 5), ("train", 15)]
+)
+def test_a_kill(data, whole, tmp_path, at_beat, phase, number, workers):
+    """Saved after every update; what came after the last save is lost and done again."""
+    often = dict(save_every_minutes=1e-9, num_workers=workers)
+    at_beat(number, kill, phase)
+    with pytest.raises(Killed):
+        train(data, tmp_path, **often)
+    train(data, tmp_path, **often)
+    assert_same(whole, tmp_path)
+
+
+def test_a_kill_between_a_checkpoint_and_its_links(data, whole, tmp_path):
+    train(data, tmp_path)
+    for name in ("latest.pth", "valid.loss.best.pth"):
+        checkpoints.link("1epoch.pth", tmp_path / name)
+    (tmp_path / ".2epoch.pth.4711.tmp").write_bytes(b"half")
+    train(data, tmp_path)
+    assert_same(whole, tmp_path)
+    for name in ("latest.pth", "valid.loss.best.pth"):
+        assert (tmp_path / name).readlink() == (whole / name).readlink()
+
+
+def test_checkpoints_inside_an_epoch_are_as_often_as_asked(data, whole, tmp_path):
+    train(data, tmp_path, save_every_minutes=1e-9, keep_checkpoints=3)
+    names = [p.name for p in checkpoints.resumable(tmp_path)]
+    assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 7, 6)]
+    assert_same(whole, tmp_path)
+    train(data, tmp_path / "never", save_every_minutes=0, keep_checkpoints=9)
+    names = [p.name for p in checkpoints.resumable(tmp_path / "never")]
+    assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 4)]
+
+
+def test_a_damaged_newest_checkpoint(data, whole, tmp_path, at_beat, caplog):
+    """The one before is used, with a warning, and the result is the same."""
+    at_beat(7, kill)
+    with pytest.raises(Killed):
+        train(data, tmp_path, save_every_minutes=1e-9)
+    newest, before = checkpoints.resumable(tmp_path)
+    flip(newest, newest.stat().st_size // 2)
+    with caplog.at_level(logging.INFO):
+        train(data, tmp_path)
+    assert f"{newest} is damaged" in caplog.text
+    assert f"Resumed from {before}: epoch 0, 4 batches into the next" in caplog.text
+    assert_same(whole, tmp_path)
+
+
+def test_no_whole_checkpoint_is_no_new_beginning(data, whole, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True, symlinks=True)
+    for path in checkpoints.resumable(tmp_path):
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="all 2 checkpoints in .* are damaged .first: checkpoint_"):
+        train(data, tmp_path)
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_other_data_is_refused(data, tmp_path, at_beat):
+    at_beat(3, ask)
+    train(data, tmp_path)
+    supervision.install().signalled = False
+    with pytest.raises(ValueError, match="other batches .*batches 8, now 4"):
+        train(data, tmp_path, batch_size=2)
+    with pytest.raises(ValueError, match="seed 0, now 7"):
+        train(data, tmp_path, seed=7)
+    lengths = tmp_path / "shape"
+    lengths.write_text("".join(f"u{i} {9_000 - 700 * i}\n" for i in range(8)))
+    cmd = ctc_options(data, tmp_path, **RANDOM)
+    cmd = [str(lengths) if word == f"{data}/shape" else word for word in cmd]
+    with pytest.raises(ValueError, match="other training data, .*plan"):
+        CTCTask.main(cmd=[*cmd, "--resume", "true"])
+
+
+def test_checkpoints_of_an_earlier_training_are_not_mixed_in(data, whole):
+    with pytest.raises(ValueError, match="checkpoint_000000008.pth is of an earlier training"):
+        CTCTask.main(cmd=ctc_options(data, whole, **RANDOM))
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(data, tmp_path):
+    checkpoints.save({"model": {}}, tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match="checkpoint.pth is an earlier version's"):
+        train(data, tmp_path)
+
+
+def test_too_few_batches_for_an_update(data, tmp_path):
+    with pytest.raises(ValueError, match="--accum_grad 9: an epoch has 8 batches"):
+        train(data, tmp_path, accum_grad=9)
