@@ -29,6 +29,7 @@ RUN = 200_000  # rows sorted in memory at once: about 100 MB
 NO_AUDIO = "transcripts without audio"
 NO_TEXT = "recordings without a transcript"
 TWICE = "ids that come twice"
+SHARED = "ids that another split has too"
 EMPTY = "transcripts without a word"
 
 
@@ -66,9 +67,11 @@ class Faults(Findings):
         super().__init__(next_step)
         self.subset = subset == "true"
         self._left_out = Findings()
+        self._gaps: set[str] = set()  # kinds that a subset may have
 
     def lacks(self, file: str | Path, kind: str, example: str) -> None:
-        """NO_AUDIO or NO_TEXT: a fault, but of a subset."""
+        """What a subset leaves out is a fault of a whole corpus: NO_AUDIO, NO_TEXT, ..."""
+        self._gaps.add(kind)
         (self.leave_out if self.subset else self.add)(file, kind, example)
 
     def leave_out(self, file: str | Path, kind: str, example: str) -> None:
@@ -84,7 +87,7 @@ class Faults(Findings):
     def problems(self) -> list[Problem]:
         hint = "; where a part of the corpus is meant, say --subset true"
         return [
-            replace(found, next_step=found.next_step + hint * (found.kind in (NO_AUDIO, NO_TEXT)))
+            replace(found, next_step=found.next_step + hint * (found.kind in self._gaps))
             for found in super().problems()
         ]
 
@@ -92,6 +95,17 @@ class Faults(Findings):
         """One ValueError for all faults found so far."""
         if problems := self.problems():
             raise ValueError("\n  ".join(map(str, problems)))
+
+
+def wanted_splits(given: Iterable[str]) -> dict[str, str]:
+    """{data directory: value} of arguments that read DIR=VALUE."""
+    wanted = {}
+    for split in given:
+        directory, equals, value = split.partition("=")
+        if not (directory and equals and value):
+            raise ValueError(f"{split} does not read DIR=NAME, as in data/valid=dev")
+        wanted[directory] = value
+    return wanted
 
 
 # --- reading a corpus ---------------------------------------------------------------------------
@@ -263,6 +277,7 @@ def write_splits(
         for directory, entries in splits.items():
             aside = stack.enter_context(sorting_place(directory))
             sorted_[directory] = _Sorted(directory, entries, aside, faults)
+        _find_shared(sorted_, faults)
         faults.refuse()
         for directory, split in sorted_.items():
             if split.count == 0:
@@ -296,6 +311,11 @@ class _Sorted:
             assert tuple(entry.extra) == self.extra and utt.text is not None
             yield utt.id, utt.audio, utt.speaker, utt.text, *entry.extra.values()
 
+    def ids(self) -> Iterator[str]:
+        with open(self._path, encoding="utf-8", newline="\n") as rows:
+            for row in rows:
+                yield row.partition("\t")[0]
+
     def write(self, directory: Path) -> None:
         names = ("wav.scp", "utt2spk", "text", *self.extra)
         (directory / "wav.scp").unlink(missing_ok=True)
@@ -305,6 +325,18 @@ class _Sorted:
                 id_, *values = line.rstrip("\n").split("\t")
                 for table, value in zip(out, values, strict=True):
                     table.write(f"{id_} {value}\n" if value else f"{id_}\n")
+
+
+def _find_shared(sorted_: Mapping[str, _Sorted], faults: Findings) -> None:
+    """A test utterance must not be learned from. All ids but the largest split's are in memory."""
+    seen: set[str] = set()
+    order = sorted(sorted_.items(), key=lambda item: item[1].count)
+    for number, (directory, split) in enumerate(order, 1):
+        for id_ in split.ids():
+            if id_ in seen:
+                faults.add(directory, SHARED, id_)
+            elif number < len(order):
+                seen.add(id_)
 
 
 def _compare(sorted_: Mapping[str, _Sorted], published: Mapping[tuple[str, ...], int]) -> None:

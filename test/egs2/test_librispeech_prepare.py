@@ -17,8 +17,9 @@ SUBSET = ("--subset", "true")
 
 @pytest.fixture
 def corpus(tmp_path):
-    for part in ("train-clean-100", "dev-clean", "test-clean"):
+    for part in ("train-clean-100", "dev-clean"):
         corpora.librispeech_part(tmp_path / "Libri Speech", part)
+    corpora.librispeech_part(tmp_path / "Libri Speech", "test-clean", speakers=("8",))
     return tmp_path / "Libri Speech"  # a path with a space
 
 
@@ -53,7 +54,7 @@ def test_all_faults_in_one_report(prepare, corpus, tmp_path):
     (corpus / "dev-clean/7/198/7-198.trans.txt").unlink()
     trans = corpus / "dev-clean/19/5/19-5.trans.txt"
     trans.write_text(trans.read_text().splitlines()[0] + "\n")
-    (corpus / "test-clean/7/5/7-5.trans.txt").write_bytes(b"7-5-0000 \xff\n")
+    (corpus / "test-clean/8/5/8-5.trans.txt").write_bytes(b"8-5-0000 \xff\n")
     (corpus / "empty").mkdir()
     done = prepare(
         "--corpus",
@@ -71,6 +72,7 @@ def test_all_faults_in_one_report(prepare, corpus, tmp_path):
         f"1 recordings without a transcript (first: {corpus}/dev-clean/19/5/19-5-0001.flac)",
         "1 transcript files with faults (first: ",
         "not UTF-8",
+        "4 ids that another split has too (first: 19-198-0000)",
         "1 parts missing (first: nothing)",
         "1 parts without a single utterance (first: empty)",
     )
@@ -79,7 +81,7 @@ def test_all_faults_in_one_report(prepare, corpus, tmp_path):
 
 def test_counts_are_the_published_ones(prepare, corpus, tmp_path):
     splits = ("train=train-clean-100,test-clean", "valid=dev-clean")
-    fails(prepare("--corpus", corpus, *splits), "ids that come twice")
+    fails(prepare("--corpus", corpus, *splits), "train: 8 ids that another split has too")
     done = prepare("--corpus", corpus, "valid=dev-clean")
     fails(done, "utterances for valid: 8, not 2703 as published", "--subset true")
     assert not (tmp_path / "valid").exists()
@@ -102,7 +104,7 @@ def test_missing_corpus(prepare, tmp_path):
     fails(prepare("--corpus", tmp_path / "no", "d=dev-clean"), "there is no such directory")
     (tmp_path / "no").mkdir()
     fails(prepare("--corpus", tmp_path / "no", "d=dev-clean"), "1 parts missing (first: dev-clean)")
-    fails(prepare("--corpus", tmp_path / "no", "d"), "does not read DIR=PART")
+    fails(prepare("--corpus", tmp_path / "no", "d"), "does not read DIR=NAME")
     fails(prepare("d=dev-cleen"), "dev-cleen is no part of LibriSpeech")
 
 

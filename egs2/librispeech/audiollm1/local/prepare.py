@@ -99,12 +99,10 @@ def _transcripts(chapter: Path, faults: corpus.Faults) -> list[kaldi_dir.Row] | 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    wanted = {}
-    for split in args.splits:
-        directory, equals, parts = split.partition("=")
-        if not (directory and equals and parts):
-            raise ValueError(f"{split} does not read DIR=PART[,PART], as in data/dev=dev-clean")
-        wanted[directory] = parts.split(",")
+    wanted = {
+        directory: parts.split(",")
+        for directory, parts in corpus.wanted_splits(args.splits).items()
+    }
     given = corpus.directory_of("librispeech", args.corpus) if args.corpus else None
     faults = corpus.Faults("unpack the archive of this part again", args.subset)
     splits = {}
