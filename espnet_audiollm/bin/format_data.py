@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..data.formatting import Limits, format_dir
+from ..data.formatting import Limits, format_dir, format_parts, merge
 from .cli import user_errors
 
 
@@ -23,6 +23,14 @@ def get_parser() -> argparse.ArgumentParser:
         default="false",
         help="true: recordings that cannot be read are left out; false: they are an error",
     )
+    group = parser.add_argument_group(
+        "splitting",
+        "Jobs make parts, --merge makes the tables of them; without these options one process does "
+        "both. The result does not depend on the number of jobs.",
+    )
+    group.add_argument("--job", type=int, default=1, help="this job's number, from 1")
+    group.add_argument("--num_jobs", type=int, default=1, help="number of jobs")
+    group.add_argument("--merge", action="store_true", help="only make the tables of whole parts")
     return parser
 
 
@@ -31,13 +39,18 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise ValueError(f"--nj {args.nj}: at least one process is needed")
-    summary = format_dir(
-        args.src,
-        args.dst,
-        Limits(args.min_audio, args.max_audio),
-        args.nj,
-        drop_bad_audio=args.drop_bad_audio == "true",
-    )
+    if not 1 <= args.job <= args.num_jobs:
+        raise ValueError(f"--job {args.job} is not one of 1 to --num_jobs {args.num_jobs}")
+    limits, drop = Limits(args.min_audio, args.max_audio), args.drop_bad_audio == "true"
+    if args.merge:
+        summary = merge(args.src, args.dst, limits, drop)
+    elif args.num_jobs == 1:
+        summary = format_dir(args.src, args.dst, limits, args.nj, drop)
+    else:
+        made = format_parts(
+            args.src, args.dst, limits, args.nj, drop, job=args.job, num_jobs=args.num_jobs
+        )
+        summary = f"{made} parts made by job {args.job} of {args.num_jobs}"
     print(f"{args.dst}: {summary}")
     return 0
 

@@ -87,6 +87,18 @@ def test_format(run, data, tmp_path):
     assert status == 0 and "nothing to do" in stdout
 
 
+def test_format_by_jobs(run, data, tmp_path):
+    fails(run("format_data", data, tmp_path / "dump", "--merge"), "part 1 of 1 is missing")
+    fails(run("format_data", data, tmp_path / "dump", "--job", 3, "--num_jobs", 2), "--job 3")
+    for job in (1, 2):
+        status, stdout, _ = run(
+            "format_data", data, tmp_path / "dump", "--job", job, "--num_jobs", 2
+        )
+        assert status == 0 and f"{2 - job} parts made by job {job} of 2" in stdout
+    status, stdout, _ = run("format_data", data, tmp_path / "dump", "--merge")
+    assert status == 0 and "kept 6 of 6" in stdout
+
+
 def test_unknown_option_and_bad_values(run, data, tmp_path):
     status, _, stderr = run("format_data", data, tmp_path / "dump", "--max_adio", 3)
     assert status == 2 and "--max_adio" in stderr

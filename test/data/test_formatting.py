@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from espnet_audiollm.data import audio, formatting, kaldi_dir
-from espnet_audiollm.data.formatting import Limits, format_dir
+from espnet_audiollm.data.formatting import Limits, format_dir, format_parts, merge
 from espnet_audiollm.types import Utterance
 
 ODD = "a$(touch${IFS}pwned);'b\"`x`&|*"
@@ -141,7 +141,7 @@ def test_all_bad_recordings_are_in_one_error(tmp_path, damaged, nj):
         format_dir(damaged, dst, nj=nj)
     for words in ("truncated", "not audio", "no samples", "NaN", "--drop_bad_audio true"):
         assert words in str(error.value)
-    assert [p.name for p in dst.iterdir()] == ["bad_audio.tsv"]
+    assert sorted(p.name for p in dst.iterdir()) == ["bad_audio.tsv", "parts"]
     assert [row.split("\t")[0] for row in (dst / "bad_audio.tsv").open()] == list("bcde")
 
 
@@ -156,7 +156,7 @@ def test_everything_dropped(tmp_path):
     src = make(tmp_path, {"a": (noise(0.5), 16_000), "b": (noise(0.01), 16_000)})
     with pytest.raises(ValueError, match="all 2 utterances would be dropped .*1 longer.*1 shorter"):
         format_dir(src, tmp_path / "dump", Limits(0.1, 0.2))
-    assert not list((tmp_path / "dump").iterdir())
+    assert [p.name for p in (tmp_path / "dump").iterdir()] == ["parts"]
 
 
 def test_an_invalid_directory_is_refused(tmp_path, mixed):
@@ -230,3 +230,84 @@ def _alive(pid):
             return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of one to three utterances."""
+    monkeypatch.setattr(formatting, "PART", 200)
+
+
+@pytest.mark.parametrize("num_jobs", [2, 3, 40])
+def test_jobs_and_a_merge_equal_one_process(tmp_path, mixed, small_parts, num_jobs):
+    format_dir(mixed, tmp_path / "whole", LIMITS)
+    made = [
+        format_parts(mixed, tmp_path / "jobs", LIMITS, 1, job=job, num_jobs=num_jobs)
+        for job in range(1, num_jobs + 1)
+    ]
+    parts = list((tmp_path / "jobs" / "parts").iterdir())
+    assert sum(made) == len(parts) > 3
+    assert not (tmp_path / "jobs" / "wav.scp").exists()
+    summary = merge(mixed, tmp_path / "jobs", LIMITS)
+    assert summary.kept == 7 and sum(summary.dropped.values()) == 3
+    jobs, whole = files(tmp_path / "jobs"), files(tmp_path / "whole")
+    assert jobs.pop("wav.scp").replace(b"/jobs/", b"/whole/") == whole.pop("wav.scp")
+    assert jobs == whole
+    before = snapshot(tmp_path / "jobs")
+    assert merge(mixed, tmp_path / "jobs", LIMITS).already_done
+    assert format_parts(mixed, tmp_path / "jobs", LIMITS, job=1, num_jobs=7) == 0
+    assert snapshot(tmp_path / "jobs") == before
+
+
+def test_a_merge_wants_all_parts(tmp_path, mixed, small_parts):
+    dst = tmp_path / "dump"
+    format_parts(mixed, dst, LIMITS, job=1, num_jobs=2)
+    with pytest.raises(ValueError, match=r"part 2 of \d+ is missing, or .*--merge for every job"):
+        merge(mixed, dst, LIMITS)
+    format_parts(mixed, dst, LIMITS, job=2, num_jobs=2)
+    with pytest.raises(ValueError, match=r"part 1 of \d+ is missing, or was made of other data"):
+        merge(mixed, dst, Limits(0.1, 3.0))
+    lines = (mixed / "text").read_text().replace("words of 4", "other words")
+    (mixed / "text").write_text(lines)
+    with pytest.raises(ValueError, match="was made of other data"):
+        merge(mixed, dst, LIMITS)
+    assert not (dst / "wav.scp").exists()
+
+
+def test_only_the_part_of_a_changed_recording_is_made_again(tmp_path, mixed, small_parts):
+    dst = tmp_path / "dump"
+    format_dir(mixed, dst, LIMITS)
+    scp = kaldi_dir.read_dict(mixed / "wav.scp")
+    soundfile.write(scp["stereo"], noise(0.75), 16_000)
+    before = snapshot(dst / "parts")
+    assert format_dir(mixed, dst, LIMITS).kept == 7
+    after = snapshot(dst / "parts")
+    changed = [p for p in after if p.is_file() and before.get(p) != after[p]]
+    assert len(changed) == 1 and "stereo" in changed[0].read_text()
+    assert kaldi_dir.read_dict(dst / "utt2dur")["stereo"] == "0.750"
+
+
+def test_bad_recordings_of_all_jobs_are_in_one_error(tmp_path, damaged, small_parts):
+    dst = tmp_path / "dump"
+    for job in (1, 2):
+        format_parts(damaged, dst, job=job, num_jobs=2)
+    with pytest.raises(ValueError, match=r"4 of 6 recordings cannot be used \(first: b\)"):
+        merge(damaged, dst)
+    assert format_parts(damaged, dst, job=2, num_jobs=2) > 0  # what was bad is tried again
+    scp = kaldi_dir.read_dict(damaged / "wav.scp")
+    soundfile.write(scp["e"], noise(0.5), 16_000)
+    format_parts(damaged, dst, drop_bad_audio=True)
+    assert merge(damaged, dst, drop_bad_audio=True).dropped == {"unreadable audio": 3}
+    assert list(kaldi_dir.read_dict(dst / "wav.scp")) == ["a", "e", "f"]
+    with pytest.raises(ValueError, match="3 of 6 recordings"):
+        merge(damaged, dst)
+
+
+def test_a_table_out_of_order_across_parts_is_refused(tmp_path, mixed, small_parts):
+    lines = (mixed / "utt2spk").read_text().splitlines(keepends=True)
+    (mixed / "utt2spk").write_text("".join(lines[5:] + lines[:5]))
+    with pytest.raises(ValueError, match="is missing in|out of order"):
+        format_parts(mixed, tmp_path / "dump", LIMITS)
