@@ -44,7 +44,10 @@ def fails(result, *words):
         assert word in stderr
 
 
-@pytest.mark.parametrize("tool", ["validate_data", "fix_data", "format_data", "tokenize_text"])
+TOOLS = ["validate_data", "fix_data", "format_data", "tokenize_text", "data_lengths"]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 def test_help_needs_no_torch(run, tool):
     status, stdout, _ = run(tool, "--help")
     assert status == 0 and "usage" in stdout
@@ -146,3 +149,13 @@ def test_tokenize(run, data, tmp_path):
     assert (tmp_path / "bpe" / "tokens.txt").read_text().count("\n") == 9
     assert "nothing to do" in run("tokenize_text", *options, 9)[1]
     fails(run("tokenize_text", "--text", tmp_path / "no", "--output", tmp_path), "run stage 2")
+
+
+def test_lengths(run, data, tmp_path):
+    assert run("format_data", data, tmp_path / "dump")[0] == 0
+    assert run("tokenize_text", "--text", data / "text", "--output", tmp_path, "--vocab_size", 9)
+    options = ("--data", tmp_path / "dump", "--output", tmp_path / "stats")
+    status, stdout, _ = run("data_lengths", *options, "--bpemodel", tmp_path / "bpe.model")
+    assert status == 0 and "speech_shape and text_shape of 6 utterances" in stdout
+    assert (tmp_path / "stats" / "speech_shape").read_text().startswith("u0 16000\nu1 16000\n")
+    fails(run("data_lengths", *options, "--responses", tmp_path / "no"), "no does not exist")

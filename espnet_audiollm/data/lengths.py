@@ -1,0 +1,80 @@
+"""Stages 4 and 8: how long every utterance and its target are, for batches of one size.
+
+Stage 2 counted the samples, so nothing is decoded here: one pass over the tables, side by side, in
+constant memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..atomic import atomic_write
+from ..progress import progress
+from .kaldi_dir import Row, count_lines, read_table
+
+CHUNK = 4096  # transcripts encoded at once
+
+Count = Callable[[list[str]], Iterable[int]]  # how many tokens each value has
+
+
+def count_pieces(bpemodel: str | Path, num_threads: int | None = None) -> Count:
+    """Pieces of transcripts; in as many threads as this process has processors, unless given."""
+    from sentencepiece import SentencePieceProcessor
+
+    if not Path(bpemodel).is_file():
+        raise ValueError(f"{bpemodel} does not exist: run stage 3 first")
+    processor = SentencePieceProcessor(model_file=str(bpemodel))
+    threads = num_threads or len(os.sched_getaffinity(0))
+    return lambda texts: map(len, processor.encode(texts, num_threads=threads))
+
+
+def count_words(values: list[str]) -> Iterator[int]:
+    """Numbers of a table of token ids."""
+    return (len(value.split()) for value in values)
+
+
+def write_lengths(
+    samples: str | Path, targets: str | Path, count: Count, output: str | Path, name: str
+) -> int:
+    """Write output/speech_shape (samples of each utterance) and output/<name>_shape (tokens of its
+    target); returns the number of utterances.
+
+    Raises ValueError where the two tables do not hold the same ids, or a target is empty."""
+    for path in (samples, targets):
+        if not Path(path).is_file():
+            raise ValueError(f"{path} does not exist: run the stages before this one first")
+    rows = progress(_pairs(samples, targets), count_lines(samples), f"lengths of {targets}")
+    done = 0
+    with ExitStack() as stack:
+        speech, target = (
+            stack.enter_context(atomic_write(Path(output) / f"{kind}_shape"))
+            for kind in ("speech", name)
+        )
+        while chunk := list(itertools.islice(rows, CHUNK)):
+            tokens = list(count([value for _, _, value in chunk]))
+            for (id_, length, _), number in zip(chunk, tokens, strict=True):
+                if not number:
+                    raise ValueError(f"{targets}: {id_} is empty; run the stage that made it again")
+                speech.write(f"{id_} {length}\n")
+                target.write(f"{id_} {number}\n")
+            done += len(chunk)
+        if not done:
+            raise ValueError(f"{samples} is empty: run stage 2 again")
+    return done
+
+
+def _pairs(samples: str | Path, targets: str | Path) -> Iterator[tuple[str, str, str]]:
+    """(id, samples, value of the target) of every utterance."""
+    for a, b in itertools.zip_longest(read_table(samples), read_table(targets)):
+        if a is None or b is None or a[0] != b[0]:
+            raise ValueError(_differing(samples, targets, a, b))
+        yield a[0], a[1], b[1]
+
+
+def _differing(samples: str | Path, targets: str | Path, a: Row | None, b: Row | None) -> str:
+    first, lacking = (b, samples) if a is None or (b and b[0] < a[0]) else (a, targets)
+    return f"{first[0]} is missing in {lacking}; run the stages that make it again"
