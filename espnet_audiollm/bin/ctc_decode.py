@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
+from ..data.parts import Parts, hash_files
+from . import split
 from .cli import user_errors
+
+TABLES = ("wav.scp", "text", "utt2dur")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,34 +26,61 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--bpemodel", help="SentencePiece model (the one trained with)")
     parser.add_argument("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    split.add_options(parser)
     return parser
 
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    from ..atomic import atomic_write
-    from ..data.kaldi_dir import load_utterances, write_table
-    from ..score.wer import word_errors
-
-    utterances = load_utterances(args.data)
-    hyps = recognise(args, utterances)
-    output = Path(args.output)
-    references = {utt.id: utt.text for utt in utterances if utt.text is not None}
-    write_table(output / "hyp", hyps.items())
-    if references:
-        errors = word_errors(references, hyps)
-        with atomic_write(output / "wer.json") as out:
-            json.dump({"checkpoint": args.checkpoint, **errors.as_dict()}, out, indent=2)
-        print(f"{output}: WER {errors.rate:.2f} % ({errors.errors} / {errors.reference_words})")
+    split.check(args)
+    with split.named(args):
+        parts = open_parts(args)
+        if not args.merge:
+            recognise(args, parts)
+        if split.merges(args):
+            merge(args, parts)
     return 0
 
 
-def recognise(args: argparse.Namespace, utterances) -> dict[str, str]:
+def open_parts(args: argparse.Namespace) -> Parts:
+    """The shards that belong to the contents of data, configuration, checkpoint and pieces."""
+    from ..data.kaldi_dir import count_utterances
+
+    exp, data = Path(args.exp), Path(args.data)
+    files = [exp / "config.yaml", exp / args.checkpoint, *(data / name for name in TABLES)]
+    files += [args.bpemodel] if args.bpemodel else []
+    inputs = {"options": split.options(args), "contents": hash_files(*files)}
+    count = count_utterances(data)
+    return Parts(args.output, inputs, count, ("id", "hyp"), 6, ["hyp"], args.shard_size)
+
+
+def recognise(args: argparse.Namespace, parts: Parts) -> None:
+    """Fill this job's shards."""
+    from ..data.kaldi_dir import iter_utterances
+
+    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
+        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    parts.begin()
+    from ..infer.batches import audio_batches, in_halves
+
+    run = load(args)
+    plan = partial(audio_batches, seconds=args.batch_seconds)
+
+    def answer(batch):
+        rows = zip(batch, in_halves(run, batch), strict=True)
+        return [{"id": utt.id, "hyp": text} for utt, text in rows]
+
+    utterances = iter_utterances(args.data)
+    for _ in split.fill(args, parts.shards, utterances, plan, answer, "ctc_decode"):
+        pass
+
+
+def load(args: argparse.Namespace):
+    """The recogniser: a batch of utterances to their transcripts."""
     from sentencepiece import SentencePieceProcessor
 
     from ..infer.recognise import transcribe
-    from ..progress import progress
     from ..tasks.ctc import CTCTask
     from ..tasks.loading import load_weights, read_config
 
@@ -56,14 +88,38 @@ def recognise(args: argparse.Namespace, utterances) -> dict[str, str]:
     model = CTCTask.build_model(config).to(args.device)
     load_weights(model, Path(args.exp) / args.checkpoint, args.device)
     processor = SentencePieceProcessor(model_file=args.bpemodel or config.bpemodel)
-    batches = transcribe(
-        model, processor.decode_pieces, utterances, args.batch_seconds, args.device
-    )
-    return {
-        id_: text
-        for batch in progress(batches, len(utterances), "ctc_decode", size=len)
-        for id_, text in batch
-    }
+    return lambda batch: transcribe(model, processor.decode_pieces, batch, args.device)
+
+
+def merge(args: argparse.Namespace, parts: Parts) -> None:
+    """hyp and wer.json from the shards; the word error rate on the screen."""
+    from ..data.kaldi_dir import write_table
+
+    output = Path(args.output)
+    if not parts.whole:
+        parts.shards.check_whole(args.num_jobs)
+        rows = ((record["id"], record["hyp"]) for record in parts.shards.records())
+        write_table(output / "hyp", rows, presorted=True)
+        write_wer(args, output)
+    parts.finish()
+    if (output / "wer.json").exists():
+        wer = json.loads((output / "wer.json").read_text(encoding="utf-8"))
+        print(f"{output}: WER {wer['wer']:.2f} % ({wer['errors']} / {wer['reference_words']})")
+
+
+def write_wer(args: argparse.Namespace, output: Path) -> None:
+    """wer.json, where there are references."""
+    from ..atomic import atomic_write
+    from ..data.kaldi_dir import read_dict
+    from ..score.wer import word_errors
+
+    path = output / "wer.json"
+    path.unlink(missing_ok=True)
+    if not (Path(args.data) / "text").exists():
+        return
+    errors = word_errors(read_dict(Path(args.data) / "text"), read_dict(output / "hyp"))
+    with atomic_write(path) as out:
+        json.dump({"checkpoint": args.checkpoint, **errors.as_dict()}, out, indent=2)
 
 
 if __name__ == "__main__":

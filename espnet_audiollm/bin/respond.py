@@ -7,10 +7,21 @@ prompt. audiollm: the audio itself (--exp, --checkpoint).
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..data.parts import Parts, hash_files
+from ..data.responses import SYSTEM_FIELDS, check_origin, iter_responses
+from . import split
 from .cli import user_errors
+
+if TYPE_CHECKING:
+    from ..data.kaldi_dir import Row
+    from ..infer.respond import Question
 
 SYSTEMS = ("reference", "cascade", "audiollm", "no_prompt")
 
@@ -40,6 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num_embeddings", type=int, default=6, help="utterances whose embeddings are kept"
     )
+    split.add_options(parser)
     return parser
 
 
@@ -47,25 +59,12 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     check_options(args)
-    from ..data.kaldi_dir import load_utterances
-    from ..data.responses import check_origin, read_responses
-    from ..infer import system_dir
-
-    utterances = load_utterances(args.data)
-    references = read_responses(args.references)
-    check_references(args, utterances, references)
-    texts = prompt_texts(args, utterances)
-    output = Path(args.output)
-    system_dir.begin(output)
-    model, llm = load_models(args)
-    check_origin(args.references, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
-    system_dir.write_answers(output, ask(args, llm, model, utterances, texts, references))
-    if args.system == "cascade":
-        system_dir.write_transcripts(output, texts)
-    if model is not None:
-        few = utterances[: args.num_embeddings]
-        system_dir.write_embeddings(output, model, few, args.system_prompt, args.device)
-    system_dir.finish(output, about(args, utterances, texts))
+    with split.named(args):
+        parts = open_parts(args)
+        if not args.merge:
+            ask(args, parts)
+        if split.merges(args):
+            merge(args, parts)
     return 0
 
 
@@ -73,15 +72,25 @@ def check_options(args: argparse.Namespace) -> None:
     needed = {"cascade": "hyp", "audiollm": "exp"}.get(args.system)
     if needed and getattr(args, needed) is None:
         raise ValueError(f"--system {args.system} needs --{needed}")
+    split.check(args)
 
 
-def check_references(args, utterances, references) -> None:
-    missing = [utt.id for utt in utterances if utt.id not in references]
-    if missing:
-        raise ValueError(
-            f"{args.references}: {len(missing)} of {len(utterances)} utterances have no response "
-            f"(first: {missing[0]}); rerun stage 7"
-        )
+def open_parts(args: argparse.Namespace) -> Parts:
+    """The shards that belong to the contents of data, references, transcripts and checkpoint. The
+    LLM counts by its fingerprint in the references' store, which it must have."""
+    from ..data.kaldi_dir import count_utterances
+
+    data, store = Path(args.data), Path(args.references)
+    files = [data / name for name in ("wav.scp", "text", "utt2dur")]
+    files += [store / name for name in ("store.json", "response_ids")]
+    files += [file for file in (args.hyp, args.chat_template) if file]
+    if args.system == "audiollm":
+        files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
+    inputs = {"options": split.options(args), "contents": hash_files(*files)}
+    made = ["system.json", "nats", "responses.jsonl"]
+    made += {"cascade": ["hyp"], "audiollm": ["embeddings.npz"]}.get(args.system, [])
+    count = count_utterances(data)
+    return Parts(args.output, inputs, count, SYSTEM_FIELDS, 10, made, args.shard_size)
 
 
 def load_models(args):
@@ -104,54 +113,121 @@ def load_models(args):
     return model, llm
 
 
-def prompt_texts(args, utterances) -> dict[str, str]:
-    """What each system reads as {id: text}; nothing for AudioLLM, which hears."""
-    if args.system == "audiollm":
-        return {}
-    if args.system == "no_prompt":
-        return {utt.id: "" for utt in utterances}
-    if args.system == "reference":
-        return {utt.id: utt.text or "" for utt in utterances}
-    from ..data.kaldi_dir import read_dict
+def texts(args: argparse.Namespace) -> Iterator[Row]:
+    """What a system reads as (id, text), in order of ids; for AudioLLM, which hears, no text."""
+    from ..data.kaldi_dir import iter_utterances, read_table
 
-    hyps = read_dict(args.hyp)
-    missing = [utt.id for utt in utterances if utt.id not in hyps]
-    if missing or len(hyps) != len(utterances):
-        raise ValueError(
-            f"{args.hyp} has {len(hyps)} transcripts for {len(utterances)} utterances "
-            f"({len(missing)} missing{', first: ' + missing[0] if missing else ''}): rerun stage 6"
-        )
-    return hyps
+    if args.system == "cascade":
+        yield from read_table(args.hyp)
+        return
+    for utt in iter_utterances(args.data):
+        yield utt.id, (utt.text or "") if args.system == "reference" else ""
 
 
-def ask(args, llm, model, utterances, texts, references) -> list:
-    """The answers of the system to all utterances."""
-    from ..infer.respond import answers, audio_prompts, text_prompts
-    from ..progress import progress
+def questions(args: argparse.Namespace) -> Iterator[Question]:
+    """Utterances, texts and references side by side. Errors (ValueError): not the same ids."""
+    from ..data.kaldi_dir import iter_utterances
+    from ..infer.respond import Question
+
+    stored = iter_responses(args.references)
+    for utt, row in itertools.zip_longest(iter_utterances(args.data), texts(args)):
+        if utt is None or row is None or utt.id != row[0]:
+            raise ValueError(unlike(args))
+        reference = next((response for response in stored if response.id >= utt.id), None)
+        if reference is None or reference.id != utt.id:
+            raise ValueError(unanswered(args))
+        yield Question(utt.id, row[1], reference.response_ids, utt)
+
+
+def unlike(args: argparse.Namespace) -> str:
+    from ..data.kaldi_dir import iter_utterances, read_dict
+
+    hyps, ids = read_dict(args.hyp), [utt.id for utt in iter_utterances(args.data)]
+    missing = [id_ for id_ in ids if id_ not in hyps]
+    return (
+        f"{args.hyp} has {len(hyps)} transcripts for {len(ids)} utterances "
+        f"({len(missing)} missing{', first: ' + missing[0] if missing else ''}): rerun stage 6"
+    )
+
+
+def unanswered(args: argparse.Namespace) -> str:
+    from ..data.kaldi_dir import iter_utterances
+
+    ids = [utt.id for utt in iter_utterances(args.data)]
+    missing = sorted(set(ids) - {response.id for response in iter_responses(args.references)})
+    return (
+        f"{args.references}: {len(missing)} of {len(ids)} utterances have no response "
+        f"(first: {missing[0]}); rerun stage 7"
+    )
+
+
+def ask(args: argparse.Namespace, parts: Parts) -> None:
+    """Fill this job's shards; job 1 keeps the embeddings too."""
+    embeds = args.system == "audiollm" and args.job == 1
+    embeds = embeds and not (parts.directory / "embeddings.npz").exists()
+    if parts.whole or not (embeds or parts.shards.left(args.job, args.num_jobs)):
+        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    for _ in questions(args):  # what is wrong with them is found before the LLM is loaded
+        pass
+    parts.begin()
+    model, llm = load_models(args)
+    check_origin(args.references, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+    plan, answer = asker(args, llm, model)
+    what = f"respond ({args.system})"
+    for _ in split.fill(args, parts.shards, questions(args), plan, answer, what):
+        pass
+    if embeds:
+        from ..data.kaldi_dir import iter_utterances
+        from ..infer.system_dir import write_embeddings
+
+        few = itertools.islice(iter_utterances(args.data), args.num_embeddings)
+        write_embeddings(parts.directory, model, few, args.system_prompt, args.device)
+
+
+def asker(args: argparse.Namespace, llm, model) -> tuple[Callable, Callable]:
+    """How the questions of a shard become batches, and a batch its records."""
+    from ..infer import respond
+    from ..infer.batches import in_halves
+    from ..infer.system_dir import to_record
 
     if model is not None:
-        prompts = audio_prompts(model, utterances, args.batch_seconds, args.device)
+        plan = partial(respond.audio_batches, seconds=args.batch_seconds)
+        prompts = partial(respond.audio_prompts, model, device=args.device)
     else:
-        prompts = text_prompts(llm, texts, args.system_prompt)
-    batches = answers(
-        llm,
-        prompts,
-        references,
-        lambda id_: texts.get(id_, ""),
-        args.max_tokens_factor,
-        args.beam,
-    )
-    shown = progress(batches, len(utterances), f"respond ({args.system})", size=len)
-    return [answer for batch in shown for answer in batch]
+        plan = partial(respond.text_batches, llm, system_prompt=args.system_prompt)
+        prompts = partial(respond.text_prompts, llm, system_prompt=args.system_prompt)
+
+    def run(batch):
+        return respond.answer(llm, batch, prompts(batch), args.max_tokens_factor, args.beam)
+
+    return plan, lambda batch: [to_record(answer) for answer in in_halves(run, batch)]
 
 
-def about(args, utterances, texts):
+def merge(args: argparse.Namespace, parts: Parts) -> None:
+    """The system directory from the shards."""
+    output = Path(args.output)
+    if not parts.whole:
+        from ..infer import system_dir
+
+        parts.shards.check_whole(args.num_jobs)
+        if args.system == "audiollm":
+            system_dir.copy_embeddings(output, parts)
+        system_dir.write_answers(output, parts)
+        if args.system == "cascade":
+            system_dir.write_transcripts(output, texts(args))
+        system_dir.finish(output, about(args))
+    parts.finish()
+
+
+def about(args: argparse.Namespace):
+    from ..data.kaldi_dir import iter_utterances
     from ..infer.system_dir import About
     from ..score.wer import word_errors
 
     wer = None
     if args.system in ("reference", "cascade"):
-        wer = word_errors({u.id: u.text for u in utterances}, texts).rate
+        spoken = {utt.id: utt.text or "" for utt in iter_utterances(args.data)}
+        wer = word_errors(spoken, dict(texts(args))).rate
     where = f" ({Path(args.exp or args.hyp).name})" if args.exp or args.hyp else ""
     label = args.label or f"{args.system}{where}"
     return About(args.system, label, wer, Path(args.data).resolve().name, args.beam)

@@ -1,33 +1,31 @@
 """The response store: what the frozen LLM answers to each transcript.
 
-    store.json         which LLM, template, decoding and prompts; a store of others is refused
-    .shard.NNNN.part   the journal of a shard in progress, one line an answer, whole batches
-    shard.NNNN.jsonl   a finished shard: renamed when its last batch is written
-    response_ids       "id 12 5 2" for training, in the order of ids; written last
+    store.json           which LLM, template, decoding and prompts; a store of others is refused
+    shard.NNNNN.jsonl    the answers, in order of ids (see data/shards.py)
+    response_ids         "id 12 5 2" for training, in the order of ids; written last
 
-Prompts are planned into shards by length, so a batch holds prompts of about one length. The plan
-depends on the prompts alone: a rerun finds every finished batch and does the others, as before,
-so a run that was killed ends with the same bytes. Jobs share a store by taking every n-th shard.
+A store is refused and not made anew when it was made otherwise: it may be weeks of an LLM's work.
+Nothing here holds an object for each of the prompts, of which there may be millions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO
 
-from ..atomic import atomic_write
+from ..atomic import atomic_write, remove_asides
 from ..types import Response
-from .kaldi_dir import write_table
+from .kaldi_dir import Row, write_table
 from .prompt import encode, user_prompt
+from .shards import Record, Shards
 
-SHARD_SIZE = 1000  # answers in a shard
 INDEX = "response_ids"
+STAGE = 7
+FIELDS = tuple(field.name for field in fields(Response))
+SYSTEM_FIELDS = (*FIELDS, "reference_nats", "reference_tokens")  # stage 10's records
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,14 @@ class Request:
     id: str
     text: str
     num_tokens: int  # of the whole prompt, template included
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All prompts of a store: how many, and the sha256 of their ids and texts."""
+
+    num: int
+    hash: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Settings:
     beam: int  # 1: greedy
     shard_size: int
     num_prompts: int
-    prompts_hash: str  # ids and texts
+    prompts_hash: str
 
 
 _CHANGED = {
@@ -66,18 +72,30 @@ _CHANGED = {
 # --- prompts ------------------------------------------------------------------------------------
 
 
+def survey(rows: Iterable[Row]) -> Prompts:
+    """Count and hash the transcripts (id, text), in order of ids.
+
+    Errors (ValueError): no transcripts, empty transcripts."""
+    total, num, empty, first = hashlib.sha256(), 0, 0, ""
+    for id_, text in rows:
+        num += 1
+        if not text.strip():
+            empty, first = empty + 1, first or id_
+        total.update(f"{id_}\n{text}\n".encode())
+    if not num:
+        raise ValueError("there are no transcripts to answer: run stages 1 and 2 first")
+    if empty:
+        raise ValueError(
+            f"{empty} of {num} transcripts are empty (first: {first}); "
+            "run fix_data on the directory to remove these utterances, or write their transcripts"
+        )
+    return Prompts(num, total.hexdigest())
+
+
 def plan(texts: Mapping[str, str], tokenizer, system_prompt: str | None = None) -> list[Request]:
     """The requests for `texts` {id: transcript}, by length and then id.
 
-    Errors (ValueError): no transcripts, empty transcripts, a prompt the template refuses."""
-    if not texts:
-        raise ValueError("there are no transcripts to answer: run stages 1 and 2 first")
-    empty = sorted(id_ for id_, text in texts.items() if not text.strip())
-    if empty:
-        raise ValueError(
-            f"{len(empty)} of {len(texts)} transcripts are empty (first: {empty[0]}); "
-            "run fix_data on the directory to remove these utterances, or write their transcripts"
-        )
+    Errors (ValueError): a prompt the template refuses."""
     requests = [
         Request(id_, text, len(encode(user_prompt(text, system_prompt), tokenizer)))
         for id_, text in texts.items()
@@ -85,49 +103,23 @@ def plan(texts: Mapping[str, str], tokenizer, system_prompt: str | None = None) 
     return sorted(requests, key=lambda request: (request.num_tokens, request.id))
 
 
-def hash_prompts(texts: Mapping[str, str]) -> str:
-    """sha256 of ids and texts, in the order of ids."""
-    total = hashlib.sha256()
-    for id_ in sorted(texts):
-        total.update(json.dumps([id_, texts[id_]]).encode())
-    return total.hexdigest()
-
-
 # --- reading ------------------------------------------------------------------------------------
 
 
-def to_json(response: Response) -> str:
-    """One line of a shard or of a system's responses.jsonl, without its line end."""
-    return json.dumps(asdict(response), ensure_ascii=False)
+def to_record(response: Response) -> Record:
+    """A line of a shard or of a system's responses.jsonl."""
+    return {name: getattr(response, name) for name in FIELDS}
 
 
-def from_json(line: str) -> Response:
-    fields = json.loads(line)
-    return Response(**{**fields, "response_ids": tuple(fields["response_ids"])})
-
-
-def read_jsonl(path: str | Path) -> Iterator[Response]:
-    """The answers of one file of lines. Errors (ValueError) name the file and the line."""
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield from_json(line)
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
-                    f"{path}: line {number} is not a response ({error}): delete the file and "
-                    "rerun the stage that made it"
-                ) from error
+def from_record(record: Record) -> Response:
+    return Response(**{**record, "response_ids": tuple(record["response_ids"])})
 
 
 def iter_responses(directory: str | Path) -> Iterator[Response]:
-    """All answers of a finished store, shard by shard: by length of the prompt."""
-    directory = Path(directory)
-    settings = _read_settings(directory)
-    missing = _missing_shards(directory, settings)
-    if missing:
-        raise ValueError(_unfinished(directory, missing, _num_shards(settings)))
-    for shard in range(_num_shards(settings)):
-        yield from read_jsonl(_shard_path(directory, shard))
+    """All answers of a finished store in order of ids, streamed.
+
+    Errors (ValueError): no store, an unfinished one, damaged shards."""
+    return map(from_record, open_shards(directory).records())
 
 
 def read_responses(
@@ -138,132 +130,72 @@ def read_responses(
     ids: the utterances that must have an answer; others are left out.
 
     Errors (ValueError): no store, an unfinished one, ids without an answer."""
-    found = {response.id: response for response in iter_responses(directory)}
-    if ids is None:
-        return dict(sorted(found.items()))
-    missing = sorted(set(ids) - found.keys())
+    wanted = None if ids is None else set(ids)
+    found = {r.id: r for r in iter_responses(directory) if wanted is None or r.id in wanted}
+    missing = sorted((wanted or set()) - found.keys())
     if missing:
         raise ValueError(
             f"{directory}: {len(missing)} of {len(ids)} utterances have no response "
             f"(first: {missing[0]}); rerun stage 7"
         )
-    return {id_: found[id_] for id_ in sorted(ids)}
+    return found
 
 
 # --- writing ------------------------------------------------------------------------------------
 
 
-class ResponseStore:
-    """A store that is being filled. Opening it writes store.json, or checks the one there.
+def open_store(directory: str | Path, settings: Settings, about: Mapping | None = None) -> Shards:
+    """The shards of a store that is to be filled; writes store.json, or checks the one there.
 
     about: notes for the reader of store.json (the LLM's name, its number format); not compared.
 
     Errors (ValueError): the directory holds a store made with other settings, or other files."""
-
-    def __init__(self, directory: str | Path, settings: Settings, about: Mapping | None = None):
-        self.directory = Path(directory)
-        self.settings = settings
-        if (self.directory / "store.json").exists():
-            check_settings(self.directory, settings)
-            return
-        leftover = sorted(self.directory.glob("*shard.*"))
-        if leftover:
-            raise ValueError(
-                f"{self.directory} has {len(leftover)} shards (first: {leftover[0].name}) but no "
-                "store.json that says what made them: delete them or choose another directory"
-            )
-        with atomic_write(self.directory / "store.json") as out:
-            json.dump({**(about or {}), **asdict(settings)}, out, indent=2, ensure_ascii=False)
-            out.write("\n")
-
-    def shards(self, requests: list[Request], job: int = 1, num_jobs: int = 1) -> list[Shard]:
-        """The unfinished shards of job 1 ... num_jobs, of `requests` as `plan` ordered them."""
-        size = self.settings.shard_size
-        mine = range(job - 1, _num_shards(self.settings), num_jobs)
-        shards = [
-            Shard(_shard_path(self.directory, i), requests[i * size : (i + 1) * size]) for i in mine
-        ]
-        return [shard for shard in shards if not shard.path.exists()]
-
-    def finish(self) -> bool:
-        """Write the index if all shards are there. Returns whether the store is finished.
-
-        Jobs that end together write the same index: whoever is last, it is whole."""
-        if _missing_shards(self.directory, self.settings):
-            return False
-        if not (self.directory / INDEX).exists():
-            merge(self.directory)
-        return True
-
-
-@dataclass(frozen=True)
-class Shard:
-    path: Path
-    requests: list[Request]
-
-    @property
-    def journal(self) -> Path:
-        return self.path.with_name(f".{self.path.stem}.part")
-
-    def fill(
-        self, answer: Callable[[list[Request]], list[Response]], batch_size: int
-    ) -> Iterator[tuple[list[Request], list[Response]]]:
-        """Answer what the journal lacks, a batch at a time; yield each batch once it is written.
-
-        The journal becomes the shard when the last batch is in it. Batches start at multiples of
-        batch_size, so they do not depend on where an earlier run was killed."""
-        if self.path.exists():
-            return  # another process was faster
-        with _open_journal(self.journal) as journal:
-            done = self._recover(journal, batch_size)
-            for start in range(done, len(self.requests), batch_size):
-                batch = self.requests[start : start + batch_size]
-                responses = answer(batch)
-                assert [r.id for r in responses] == [r.id for r in batch]
-                self._append(journal, "".join(to_json(r) + "\n" for r in responses))
-                yield batch, responses
-            os.fsync(journal.fileno())
-            os.replace(self.journal, self.path)
-
-    def _recover(self, journal: IO[bytes], batch_size: int) -> int:
-        """Cut the journal after its last whole batch; the number of answers it keeps."""
-        ends = [0]
-        lines = journal.read().split(b"\n")[:-1]  # what follows the last line end is half a line
-        for line, request in zip(lines, self.requests, strict=False):
-            if not _answers(line, request):
-                break
-            ends.append(ends[-1] + len(line) + 1)
-        done = len(ends) - 1
-        if done < len(self.requests):
-            done -= done % batch_size
-        journal.truncate(ends[done])
-        return done
-
-    def _append(self, journal: IO[bytes], lines: str) -> None:
-        left = memoryview(lines.encode())
-        try:
-            while left:
-                left = left[journal.write(left) :]
-        except OSError as error:
-            raise ValueError(
-                f"cannot write {self.journal} ({error.strerror}): make room and run the same "
-                "command again, it goes on from there"
-            ) from error
-
-
-def merge(directory: str | Path) -> int:
-    """Write `response_ids` from the finished shards; the number of answers.
-
-    Errors (ValueError): shards are missing, or hold fewer answers than there were prompts."""
     directory = Path(directory)
-    settings = _read_settings(directory)
-    rows = [(r.id, " ".join(map(str, r.response_ids))) for r in iter_responses(directory)]
-    if len(rows) != settings.num_prompts:
+    if (directory / "store.json").exists():
+        check_settings(directory, settings)
+        return _shards(directory, settings)
+    leftover = sorted(directory.glob("*shard.*"))
+    if leftover:
         raise ValueError(
-            f"{directory}: the shards hold {len(rows)} answers to {settings.num_prompts} prompts: "
-            "delete the directory and rerun stage 7"
+            f"{directory} has {len(leftover)} shards (first: {leftover[0].name}) but no "
+            "store.json that says what made them: delete them or choose another directory"
         )
-    return write_table(directory / INDEX, rows)
+    with atomic_write(directory / "store.json") as out:
+        json.dump({**(about or {}), **asdict(settings)}, out, indent=2, ensure_ascii=False)
+        out.write("\n")
+    return _shards(directory, settings)
+
+
+def open_shards(directory: str | Path) -> Shards:
+    """The shards of a store that is there. Errors (ValueError): no store, a damaged store.json."""
+    return _shards(directory, _read_settings(directory))
+
+
+def _shards(directory: str | Path, settings: Settings) -> Shards:
+    return Shards(Path(directory), settings.num_prompts, settings.shard_size, FIELDS, STAGE)
+
+
+def merge(directory: str | Path, num_jobs: int = 1) -> int:
+    """Write `response_ids` from the finished shards, unless it is newer than all of them; the
+    number of answers.
+
+    Errors (ValueError): missing shards (and whose they are), damaged ones."""
+    directory = Path(directory)
+    shards = open_shards(directory)
+    shards.check_whole(num_jobs)
+    if not _is_newest(directory / INDEX, shards):
+        rows = ((r["id"], " ".join(map(str, r["response_ids"]))) for r in shards.records())
+        write_table(directory / INDEX, rows, presorted=True)
+    shards.sweep()
+    remove_asides(directory, INDEX, "store.json")
+    return shards.num_items
+
+
+def _is_newest(index: Path, shards: Shards) -> bool:
+    if not index.exists():
+        return False
+    made = index.stat().st_mtime_ns
+    return all(shards.path(n).stat().st_mtime_ns <= made for n in range(len(shards)))
 
 
 def check_settings(directory: str | Path, settings: Settings) -> None:
@@ -322,49 +254,3 @@ def _read_settings(directory: str | Path) -> Settings:
         raise ValueError(
             f"{directory}/store.json lacks {error}: delete the directory and rerun stage 7"
         ) from error
-
-
-def _num_shards(settings: Settings) -> int:
-    return -(-settings.num_prompts // settings.shard_size)
-
-
-def _shard_path(directory: Path, shard: int) -> Path:
-    return directory / f"shard.{shard:04d}.jsonl"
-
-
-def _missing_shards(directory: Path, settings: Settings) -> list[Path]:
-    paths = (_shard_path(directory, shard) for shard in range(_num_shards(settings)))
-    return [path for path in paths if not path.exists()]
-
-
-def _unfinished(directory: Path, missing: list[Path], num_shards: int) -> str:
-    return (
-        f"{directory}: {len(missing)} of {num_shards} shards are missing "
-        f"(first: {missing[0].name}); rerun stage 7"
-    )
-
-
-def _answers(line: bytes, request: Request) -> bool:
-    try:
-        response = from_json(line.decode())
-    except (ValueError, TypeError, KeyError):
-        return False
-    return response.id == request.id and response.prompt == request.text
-
-
-@contextmanager
-def _open_journal(path: Path) -> Iterator[IO[bytes]]:
-    """The journal for reading and appending, held by this process alone."""
-    import fcntl
-
-    with open(path, "a+b", buffering=0) as journal:  # unbuffered: what is written is in the file
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another process is writing {path}: wait for it, or end it and run again"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        journal.seek(0)
-        yield journal

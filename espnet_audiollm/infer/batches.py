@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from ..data.audio import read_mono_16k
 from ..types import Seconds, Utterance
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def by_length(
@@ -30,9 +32,9 @@ def by_length(
         yield batch
 
 
-def audio_batches(utterances: Sequence[Utterance], seconds: Seconds) -> Iterator[list[Utterance]]:
+def audio_batches(utterances: Iterable[Utterance], seconds: Seconds) -> list[list[Utterance]]:
     """Batches of at most `seconds` of audio, padding counted."""
-    return by_length(utterances, lambda u: u.duration or 0.0, seconds)
+    return list(by_length(utterances, lambda u: u.duration or 0.0, seconds))
 
 
 def read_batch(utterances: Sequence[Utterance], device: str = "cpu"):
@@ -40,3 +42,27 @@ def read_batch(utterances: Sequence[Utterance], device: str = "cpu"):
     waves = [torch.from_numpy(read_mono_16k(u.audio)) for u in utterances]
     lengths_B = torch.tensor([len(w) for w in waves], device=device)
     return torch.nn.utils.rnn.pad_sequence(waves, batch_first=True).to(device), lengths_B
+
+
+def in_halves(run: Callable[[Sequence[T]], list[R]], batch: Sequence[T]) -> list[R]:
+    """`run(batch)`, one result an item; where the GPU's memory does not hold it, one half after
+    the other. Results may then differ by float rounding. Items have an `id`.
+
+    Errors (ValueError): one item alone does not fit."""
+    try:
+        return run(batch)
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise ValueError(
+                f"{batch[0].id} alone does not fit into the GPU's memory: take a smaller --beam, "
+                "--dtype bfloat16, or leave out long utterances in stage 2 (--max_audio)"
+            ) from error
+    torch.cuda.empty_cache()  # here the tensors of the failed run are free
+    print(
+        f"warning: a batch of {len(batch)} (first: {batch[0].id}) does not fit into the GPU's "
+        "memory: done in halves; smaller batches would spare the attempt",
+        file=sys.stderr,
+        flush=True,
+    )
+    middle = len(batch) // 2
+    return in_halves(run, batch[:middle]) + in_halves(run, batch[middle:])

@@ -30,13 +30,18 @@ class Generated:
 
 @torch.inference_mode()
 def generate(
-    llm: LLM, prompts: Sequence[Prompt], max_new_tokens: int | Sequence[int], beam: int = 1
+    llm: LLM,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int | Sequence[int],
+    beam: int = 1,
+    names: Sequence[str] | None = None,
 ) -> list[Generated]:
     """Answer each prompt; the prompts are one batch.
 
     beam: 1 is greedy; else that many hypotheses, the best by log-probability per token.
     max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
     would leave the LLM's context is lowered to what fits.
+    names: what errors call the prompts (default: by their place in the batch).
 
     Errors (ValueError): an empty prompt, or one that fills the context."""
     if beam < 1:
@@ -47,7 +52,8 @@ def generate(
         raise ValueError(f"{len(prompts)} prompts, but {len(max_new_tokens)} limits")
     if not prompts:
         return []
-    limits = [_fit(llm, i, *row) for i, row in enumerate(zip(prompts, max_new_tokens, strict=True))]
+    names = names or [f"prompt {i} of the batch" for i in range(len(prompts))]
+    limits = [_fit(llm, *row) for row in zip(names, prompts, max_new_tokens, strict=True)]
     rows = [_embed(llm, prompt) for prompt in prompts]
     return _greedy(llm, rows, limits) if beam == 1 else _beam(llm, rows, limits, beam)
 
@@ -192,15 +198,15 @@ def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> l
         logp_NV = decoder.step(torch.tensor(tokens, device=logp_NV.device))
 
 
-def _fit(llm: LLM, row: int, prompt: Prompt, limit: int) -> int:
+def _fit(llm: LLM, name: str, prompt: Prompt, limit: int) -> int:
     """The row's limit, lowered to what the LLM's context leaves."""
     if len(prompt) == 0:
-        raise ValueError(f"prompt {row} of the batch is empty")
+        raise ValueError(f"{name} is empty")
     if limit < 1:
-        raise ValueError(f"prompt {row} of the batch may have {limit} new tokens: at least 1")
+        raise ValueError(f"{name} may have {limit} new tokens: at least 1")
     if len(prompt) >= llm.context:
         raise ValueError(
-            f"prompt {row} of the batch has {len(prompt)} positions, the LLM's context is "
+            f"{name} has {len(prompt)} positions, the LLM's context is "
             f"{llm.context}: leave out long utterances in stage 2 (--max_audio)"
         )
     return min(limit, llm.context - len(prompt))

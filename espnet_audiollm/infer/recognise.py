@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ..model.ctc import CTCESPnetModel, collapse
-from ..types import Seconds, Utterance
-from .batches import audio_batches, read_batch
+from ..types import Utterance
+from .batches import read_batch
 
 
 @torch.inference_mode()
 def transcribe(
     model: CTCESPnetModel,
     detokenise: Callable[[list[str]], str],
-    utterances: Sequence[Utterance],
-    batch_seconds: Seconds = 120.0,
+    batch: Sequence[Utterance],
     device: str = "cpu",
-) -> Iterator[list[tuple[str, str]]]:
-    """Yield batches of (id, transcript): the greedy path, repeats joined and blanks dropped.
+) -> list[str]:
+    """The transcripts of one batch: the greedy path, repeats joined and blanks dropped.
 
     `detokenise` turns pieces into words (SentencePiece's own)."""
     model.eval()
-    for batch in audio_batches(utterances, batch_seconds):
-        log_posterior_BTV, frames_B = model.log_posteriors(*read_batch(batch, device))
-        best_BT = log_posterior_BTV.argmax(-1).tolist()
-        rows = zip(batch, best_BT, frames_B.tolist(), strict=True)
-        yield [
-            (utt.id, detokenise([model.token_list[i] for i in collapse(best[:frames])]).strip())
-            for utt, best, frames in rows
-        ]
+    log_posterior_BTV, frames_B = model.log_posteriors(*read_batch(batch, device))
+    best_BT = log_posterior_BTV.argmax(-1).tolist()
+    return [
+        detokenise([model.token_list[i] for i in collapse(best[:frames])]).strip()
+        for best, frames in zip(best_BT, frames_B.tolist(), strict=True)
+    ]

@@ -8,7 +8,7 @@ and the reference have those of a text, AudioLLM those of the audio, `no_prompt`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,18 @@ from ..model.audiollm import AudioLLMESPnetModel
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..types import Nats, Response, Seconds, Utterance
-from .batches import audio_batches, by_length, read_batch
+from .batches import by_length, read_batch
 from .generate import generate
 
-PromptBatch = tuple[list[str], list[torch.Tensor]]  # ids, embeddings (L, D) each
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a system: a text, or the audio of an utterance."""
+
+    id: str
+    text: str  # "" where the audio is asked
+    reference_ids: tuple[int, ...]  # the response whose nats are measured
+    utterance: Utterance
 
 
 @dataclass(frozen=True)
@@ -33,65 +41,68 @@ class Answer:
     reference_tokens: int
 
 
+def text_batches(
+    llm: LLM,
+    questions: Iterable[Question],
+    system_prompt: str | None,
+    max_positions: int = 4096,
+) -> list[list[Question]]:
+    """Batches of prompts of like length."""
+    prompts = {q.id: encode(user_prompt(q.text, system_prompt), llm.tokenizer) for q in questions}
+    return list(by_length(questions, lambda q: len(prompts[q.id]), max_positions))
+
+
+def audio_batches(questions: Iterable[Question], seconds: Seconds) -> list[list[Question]]:
+    """Batches of at most `seconds` of audio, padding counted."""
+    return list(by_length(questions, lambda q: q.utterance.duration or 0.0, seconds))
+
+
 @torch.inference_mode()
 def text_prompts(
-    llm: LLM, texts: Mapping[str, str], system_prompt: str | None, max_positions: int = 4096
-) -> Iterator[PromptBatch]:
-    """Batches of {id: text} as prompts, of like length."""
-    encoded = [
-        (id_, encode(user_prompt(text, system_prompt), llm.tokenizer))
-        for id_, text in texts.items()
-    ]
-    for batch in by_length(encoded, lambda item: len(item[1]), max_positions):
-        yield [id_ for id_, _ in batch], [embed_prompt(llm.model, ids) for _, ids in batch]
+    llm: LLM, batch: Sequence[Question], system_prompt: str | None
+) -> list[torch.Tensor]:
+    """The embeddings (L, D) of each text within the chat template."""
+    turns = (user_prompt(question.text, system_prompt) for question in batch)
+    return [embed_prompt(llm.model, encode(turn, llm.tokenizer)) for turn in turns]
 
 
 @torch.inference_mode()
 def audio_prompts(
-    model: AudioLLMESPnetModel,
-    utterances: Sequence[Utterance],
-    batch_seconds: Seconds = 120.0,
-    device: str = "cpu",
-) -> Iterator[PromptBatch]:
-    """Batches of utterances as prompts: the embeddings of the audio within the chat template."""
+    model: AudioLLMESPnetModel, batch: Sequence[Question], device: str = "cpu"
+) -> list[torch.Tensor]:
+    """The embeddings (L, D) of each utterance's audio within the chat template."""
     model.eval()
-    for batch in audio_batches(utterances, batch_seconds):
-        audios = model.hear(*read_batch(batch, device))
-        prompts = [embed_prompt(model.llm.model, model.prompt, [audio]) for audio in audios]
-        yield [utt.id for utt in batch], prompts
+    audios = model.hear(*read_batch([question.utterance for question in batch], device))
+    return [embed_prompt(model.llm.model, model.prompt, [audio]) for audio in audios]
 
 
 @torch.inference_mode()
-def answers(
+def answer(
     llm: LLM,
-    prompts: Iterator[PromptBatch],
-    references: Mapping[str, Response],
-    texts: Callable[[str], str],
+    batch: Sequence[Question],
+    prompts: Sequence[torch.Tensor],
     max_tokens_factor: float = 4.0,
     beam: int = 1,
-) -> Iterator[list[Answer]]:
-    """Yield the answers to each batch of prompts.
+) -> list[Answer]:
+    """The answers to one batch of prompts (L, D).
 
     Args:
-        references: the responses whose nats are measured.
-        texts: id to what is written down as the prompt ("" for audio).
         max_tokens_factor: an answer has at most this many times its prompt's positions
             (AudioChatLlama, section 3.1: 4).
         beam: 1 is greedy; the paper decodes audio with 10.
     """
-    for ids, embeds in prompts:
-        limits = [max(1, int(max_tokens_factor * len(e))) for e in embeds]
-        generated = generate(llm, embeds, limits, beam)
-        targets = [torch.tensor(references[i].response_ids, device=embeds[0].device) for i in ids]
-        costs = response_nats(llm.model, embeds, targets)
-        yield [
-            Answer(
-                Response(id_, texts(id_), decode(g.ids, llm.tokenizer), g.ids, g.finish_reason),
-                reference_nats=float(cost.double().sum()),
-                reference_tokens=len(cost),
-            )
-            for id_, g, cost in zip(ids, generated, costs, strict=True)
-        ]
+    limits = [max(1, int(max_tokens_factor * len(prompt))) for prompt in prompts]
+    generated = generate(llm, prompts, limits, beam, names=[q.id for q in batch])
+    targets = [torch.tensor(q.reference_ids, device=prompts[0].device) for q in batch]
+    costs = response_nats(llm.model, prompts, targets)
+    return [
+        Answer(
+            Response(q.id, q.text, decode(g.ids, llm.tokenizer), g.ids, g.finish_reason),
+            reference_nats=float(cost.double().sum()),
+            reference_tokens=len(cost),
+        )
+        for q, g, cost in zip(batch, generated, costs, strict=True)
+    ]
 
 
 @torch.inference_mode()

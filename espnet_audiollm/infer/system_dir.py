@@ -4,24 +4,33 @@ nats              "id nats num_tokens": what the reference response costs under 
 responses.jsonl   what it answered itself
 hyp               a cascade's transcripts
 embeddings.npz    AudioLLM: audio and text embeddings of a few utterances (Figure 3)
-system.json       name, label, word error rate of its prompts; written last
+system.json       name, label, word error rate of its prompts; written after these
+inputs.json       what all this was made from (see data/parts.py)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..atomic import atomic_write
-from ..data.kaldi_dir import write_table
-from ..data.responses import to_json
-from ..model.audiollm import AudioLLMESPnetModel
+from ..data import responses
+from ..data.kaldi_dir import Row, write_table
+from ..data.parts import Parts
+from ..data.shards import Record, to_line
 from ..types import Utterance
-from .respond import Answer, audio_and_text_embeddings
+
+if TYPE_CHECKING:  # the merge of a system needs no torch
+    from ..model.audiollm import AudioLLMESPnetModel
+    from .respond import Answer
+
+EMBEDDINGS = "embeddings.npz"
 
 
 @dataclass(frozen=True)
@@ -33,21 +42,28 @@ class About:
     beam: int
 
 
-def begin(directory: Path) -> None:
-    """Make the directory incomplete: system.json is there only when all else is."""
-    (directory / "system.json").unlink(missing_ok=True)
+def to_record(answer: Answer) -> Record:
+    return {
+        **responses.to_record(answer.response),
+        "reference_nats": answer.reference_nats,
+        "reference_tokens": answer.reference_tokens,
+    }
 
 
-def write_answers(directory: Path, answers: Iterable[Answer]) -> None:
-    ordered = sorted(answers, key=lambda answer: answer.response.id)
+def write_answers(directory: Path, parts: Parts) -> None:
+    """Put nats and responses.jsonl together from the shards."""
     with atomic_write(directory / "responses.jsonl") as out:
-        out.writelines(to_json(answer.response) + "\n" for answer in ordered)
-    rows = ((a.response.id, f"{a.reference_nats:.6f} {a.reference_tokens}") for a in ordered)
-    write_table(directory / "nats", rows)
+        for record in parts.shards.records():
+            out.write(to_line({name: record[name] for name in responses.FIELDS}))
+    rows = (
+        (r["id"], f"{r['reference_nats']:.6f} {r['reference_tokens']}")
+        for r in parts.shards.records()
+    )
+    write_table(directory / "nats", rows, presorted=True)
 
 
-def write_transcripts(directory: Path, texts: Mapping[str, str]) -> None:
-    write_table(directory / "hyp", texts.items())
+def write_transcripts(directory: Path, rows: Iterable[Row]) -> None:
+    write_table(directory / "hyp", rows, presorted=True)
 
 
 def write_embeddings(
@@ -57,14 +73,25 @@ def write_embeddings(
     system_prompt: str | None,
     device: str,
 ) -> None:
+    from .respond import audio_and_text_embeddings
+
     arrays = {}
     for utt in utterances:
         audio_PD, text_TD, tokens = audio_and_text_embeddings(model, utt, system_prompt, device)
         arrays[f"{utt.id}/audio"] = audio_PD.float().cpu().numpy()
         arrays[f"{utt.id}/text"] = text_TD.float().cpu().numpy()
         arrays[f"{utt.id}/tokens"] = np.array(tokens)
-    with atomic_write(directory / "embeddings.npz", "wb") as out:
+    with atomic_write(directory / EMBEDDINGS, "wb") as out:
         np.savez(out, **arrays)
+
+
+def copy_embeddings(directory: Path, parts: Parts) -> None:
+    """Errors (ValueError): job 1, which makes them, has not ended."""
+    source = parts.directory / EMBEDDINGS
+    if not source.is_file():
+        raise ValueError(f"{source} is missing, job 1 makes it: rerun stage 10")
+    with open(source, "rb") as made, atomic_write(directory / EMBEDDINGS, "wb") as out:
+        shutil.copyfileobj(made, out)
 
 
 def finish(directory: Path, about: About) -> None:

@@ -100,23 +100,47 @@ def test_sigkill_at_several_moments_ends_with_the_same_bytes(llm_dir, data, whol
     assert contents(output) == contents(whole)
 
 
-def test_jobs_and_a_second_run(llm_dir, data, whole, tmp_path, capsys):
-    for job in (3, 1, 2):
-        main(command(llm_dir, data, tmp_path, job=job, num_jobs=3))
+@pytest.mark.parametrize("num_jobs", [3, 7])  # 7: more than there are shards
+def test_jobs_make_what_one_makes(llm_dir, data, whole, tmp_path, num_jobs):
+    for job in range(num_jobs, 0, -1):
+        main(command(llm_dir, data, tmp_path, job=job, num_jobs=num_jobs))
+        assert not (tmp_path / "response_ids").exists()
+    main(["--merge", "--num_jobs", str(num_jobs), "--output", str(tmp_path)])
     assert contents(tmp_path) == contents(whole)
-    capsys.readouterr()
+
+
+def test_a_second_run_loads_no_llm(llm_dir, data, whole, capsys, monkeypatch):
+    monkeypatch.setattr(llms, "load_llm", None)
+    before = contents(whole)
+    main(command(llm_dir, data, whole))
+    main(command(llm_dir, data, whole, job=2, num_jobs=3))
+    assert "nothing left for job 2 of 3" in capsys.readouterr().err
+    assert contents(whole) == before
+
+
+def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
+    main(command(llm_dir, data, tmp_path, job=2, num_jobs=4))
+    told = fails(["--merge", "--num_jobs", "4", "--output", str(tmp_path)])
+    assert "3 of 4 shards are missing (first: shard.00000.jsonl): those of job 1, 3, 4" in told
+    assert not (tmp_path / "response_ids").exists()
+
+
+def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monkeypatch):
+    """PyTorch's own error, for batches of more than two rows: halves, and the same answers."""
+    from espnet_audiollm.infer import generate
+
+    forward = generate._Decoder._forward
+
+    def full(self, positions_BT, **inputs):
+        if len(positions_BT) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return forward(self, positions_BT, **inputs)
+
+    monkeypatch.setattr(generate._Decoder, "_forward", full)
     main(command(llm_dir, data, tmp_path))
-    assert "50 responses are there already" in capsys.readouterr().err
-
-
-def test_merge_writes_the_index(llm_dir, data, whole, tmp_path):
-    store = tmp_path / "responses"
-    store.mkdir()
-    for path in whole.iterdir():
-        if path.name != "response_ids":
-            (store / path.name).write_bytes(path.read_bytes())
-    main(["--merge", "--output", str(store)])
-    assert contents(store) == contents(whole)
+    assert "a batch of 4 (first: utt" in capsys.readouterr().err
+    assert contents(tmp_path).keys() == contents(whole).keys()
+    assert responses.read_responses(tmp_path) == responses.read_responses(whole)
 
 
 @pytest.fixture
@@ -152,6 +176,13 @@ def test_a_changed_transcript(llm_dir, data, whole, tmp_path, fails):
     text = (data / "text").read_text()
     (tmp_path / "text").write_text(text.replace("cat", "dog", 1))
     assert "were made with other prompts: delete" in fails(command(llm_dir, tmp_path, whole))
+
+
+def test_errors_of_one_job_of_several_name_it(llm_dir, data, tmp_path, fails):
+    text = (data / "text").read_text()
+    (tmp_path / "text").write_text(text + "utt99 \n")
+    message = fails(command(llm_dir, tmp_path, tmp_path / "out", job=2, num_jobs=3))
+    assert "error: job 2 of 3: 1 of 51 transcripts are empty (first: utt99)" in message
 
 
 def test_prompts_beyond_the_context(data, tmp_path, fails):

@@ -90,6 +90,55 @@ def test_no_prompt_reads_nothing(made):
     assert len(set(answers)) == 1  # nothing distinguishes the utterances
 
 
+@pytest.mark.parametrize("system", ["reference", "cascade"])
+def test_jobs_make_what_one_makes(made, tmp_path, system):
+    (tmp_path / "hyp").write_text("u1 the cat\nu2\nu3 hello\n")
+    more = ["--shard_size", "1"] + (["--hyp", f"{tmp_path}/hyp"] if system == "cascade" else [])
+    one = run(made, system, *more, output=tmp_path / "one")
+    for job in ("4", "2", "1", "3"):
+        run(made, system, *more, "--num_jobs", "4", "--job", job, output=tmp_path / "many")
+        assert not (tmp_path / "many" / "system.json").exists()
+    many = run(made, system, *more, "--num_jobs", "4", "--merge", output=tmp_path / "many")
+    assert contents(many) == contents(one)
+    assert ".parts" not in contents(many)
+
+
+def contents(directory):
+    return {path.name: path.is_file() and path.read_bytes() for path in directory.iterdir()}
+
+
+def test_merge_names_the_jobs_that_are_missing(made, tmp_path, capsys):
+    more = ["--shard_size", "1", "--num_jobs", "3"]
+    run(made, "reference", *more, "--job", "3", output=tmp_path)
+    with pytest.raises(SystemExit):
+        run(made, "reference", *more, "--merge", output=tmp_path)
+    message = "2 of 3 shards are missing (first: shard.00000.jsonl): those of job 1, 2 of 3; rerun"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "system.json").exists()
+
+
+def test_a_second_run_loads_no_llm_and_changes_nothing(made, tmp_path, monkeypatch):
+    out = run(made, "reference", output=tmp_path / "out")
+    before = {path.name: path.stat().st_ino for path in out.iterdir()}
+    monkeypatch.setattr(respond, "load_models", None)
+    run(made, "reference", output=out)
+    run(made, "reference", "--merge", output=out)
+    assert {path.name: path.stat().st_ino for path in out.iterdir()} == before
+
+
+def test_other_inputs_start_anew(made, tmp_path):
+    """Parts of a run with another option are not looked at, and final files of it are no longer
+    whole once the new run has begun."""
+    out = run(made, "reference", "--shard_size", "1", output=tmp_path / "out")
+    more = ["--max_tokens_factor", "0.5", "--shard_size", "1"]
+    run(made, "reference", *more, "--num_jobs", "3", "--job", "2", output=out)
+    assert not (out / "system.json").exists()
+    run(made, "reference", *more, "--num_jobs", "3", "--job", "2", output=out)
+    assert contents(run(made, "reference", *more, output=out)) == contents(
+        run(made, "reference", *more, output=tmp_path / "fresh")
+    )
+
+
 @pytest.mark.parametrize(
     ("system", "more", "message"),
     [

@@ -11,13 +11,21 @@ import torch
 from chat_llms import chatml_trained, llama2_trained, llama3_trained, tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT, encode, user_prompt
-from espnet_audiollm.infer.batches import by_length
+from espnet_audiollm.infer.batches import by_length, in_halves
 from espnet_audiollm.infer.generate import generate
-from espnet_audiollm.infer.respond import answers, audio_prompts, text_prompts, transcript_ids
+from espnet_audiollm.infer.respond import (
+    Question,
+    answer,
+    audio_batches,
+    audio_prompts,
+    text_batches,
+    text_prompts,
+    transcript_ids,
+)
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.llm import wrap
 from espnet_audiollm.model.response_loss import embed_prompt, response_logits
-from espnet_audiollm.types import Audio, Response, Utterance
+from espnet_audiollm.types import Audio, Utterance
 
 TEXTS = {"a": "what is the capital of france ?", "b": "the cat ran", "c": "Hello"}
 
@@ -54,32 +62,25 @@ def heard(llm):
 
 
 @pytest.fixture
-def utterances(tmp_path):
+def questions(llm, tmp_path):
+    """The texts and recordings that say them; the references are the LLM's answers to the texts."""
+    prompts = [encode(user_prompt(text), llm.tokenizer) for text in TEXTS.values()]
     made = []
-    for i, (id_, text) in enumerate(TEXTS.items()):
-        soundfile.write(tmp_path / f"{id_}.wav", np.zeros(1_000 + i), 16_000)
-        made.append(Utterance(id_, str(tmp_path / f"{id_}.wav"), "s", 1.0, text))
+    for i, (id_, generated) in enumerate(zip(TEXTS, generate(llm, prompts, 6), strict=True)):
+        path = tmp_path / f"{id_}.wav"
+        soundfile.write(path, np.zeros(1_000 + i), 16_000)
+        utterance = Utterance(id_, str(path), "s", 1.0, TEXTS[id_])
+        made.append(Question(id_, TEXTS[id_], generated.ids, utterance))
     return made
 
 
-@pytest.fixture
-def references(llm):
-    """The LLM's own answers to the texts."""
-    prompts = [encode(user_prompt(text), llm.tokenizer) for text in TEXTS.values()]
-    made = generate(llm, prompts, 6)
-    return {
-        id_: Response(id_, TEXTS[id_], "", g.ids, g.finish_reason)
-        for id_, g in zip(TEXTS, made, strict=True)
-    }
-
-
-def test_logits_are_the_texts(llm, heard, utterances, references):
-    ((ids, prompts),) = audio_prompts(heard, utterances)
-    responses = [torch.tensor(references[i].response_ids) for i in ids]
+def test_logits_are_the_texts(llm, heard, questions):
+    prompts = audio_prompts(heard, questions)
+    responses = [torch.tensor(question.reference_ids) for question in questions]
     by_audio = response_logits(llm.model, prompts, responses)
     start = 0
-    for id_, response_R in zip(ids, responses, strict=True):
-        text = encode(user_prompt(TEXTS[id_]), llm.tokenizer)
+    for question, response_R in zip(questions, responses, strict=True):
+        text = encode(user_prompt(question.text), llm.tokenizer)
         assert AUDIO_SLOT not in text
         whole = torch.tensor([text + response_R.tolist()])
         by_text = llm.model(whole).logits[0, len(text) - 1 : -1]
@@ -88,30 +89,31 @@ def test_logits_are_the_texts(llm, heard, utterances, references):
         start += len(response_R)
 
 
-def test_answers_and_costs_are_the_texts(llm, heard, utterances, references):
-    def run(prompts):
-        batches = answers(llm, prompts, references, lambda id_: "", max_tokens_factor=1.0)
-        return {a.response.id: a for batch in batches for a in batch}
-
-    by_audio = run(audio_prompts(heard, utterances))
-    by_text = run(text_prompts(llm, TEXTS, None))
-    assert by_audio.keys() == by_text.keys() == TEXTS.keys()
-    for id_ in TEXTS:
-        assert by_audio[id_].response.response_ids == by_text[id_].response.response_ids
-        assert by_audio[id_].reference_nats == pytest.approx(by_text[id_].reference_nats, rel=1e-4)
-        assert by_audio[id_].reference_tokens == len(references[id_].response_ids)
+def test_answers_and_costs_are_the_texts(llm, heard, questions):
+    by_audio = answer(llm, questions, audio_prompts(heard, questions), max_tokens_factor=1.0)
+    by_text = answer(llm, questions, text_prompts(llm, questions, None), max_tokens_factor=1.0)
+    for question, audio, text in zip(questions, by_audio, by_text, strict=True):
+        assert audio.response == text.response
+        assert audio.response.id == question.id
+        assert audio.reference_nats == pytest.approx(text.reference_nats, rel=1e-4)
+        assert audio.reference_tokens == len(question.reference_ids)
 
 
-def test_training_loss_is_the_references_cost(llm, heard, utterances, references):
+def test_errors_name_the_utterance(llm, questions):
+    llm.model.config.max_position_embeddings = 8
+    with pytest.raises(ValueError, match="^a has .* positions, the LLM's context is 8"):
+        answer(llm, questions, text_prompts(llm, questions, None))
+
+
+def test_training_loss_is_the_references_cost(llm, heard, questions):
     """The loss that training minimises is the perplexity that scoring reports."""
     lengths_B = torch.tensor([1_000, 1_001, 1_002])
-    ids = [torch.tensor(references[i].response_ids) for i in TEXTS]
+    ids = [torch.tensor(question.reference_ids) for question in questions]
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
     loss, stats, weight = heard(
         torch.zeros(3, 1_002), lengths_B, padded, torch.tensor([len(i) for i in ids])
     )
-    batches = answers(llm, text_prompts(llm, TEXTS, None), references, lambda id_: "", 0.1)
-    costs = [a for batch in batches for a in batch]
+    costs = answer(llm, questions, text_prompts(llm, questions, None), max_tokens_factor=0.1)
     assert weight == sum(a.reference_tokens for a in costs)
     total = sum(a.reference_nats for a in costs)
     assert loss.item() == pytest.approx(total / weight.item(), rel=1e-4)
@@ -133,3 +135,60 @@ def test_a_model_needs_one_slot(llm, heard):
 )
 def test_batches_by_length(lengths, bound, expected):
     assert list(by_length(lengths, lambda n: n, bound)) == expected
+
+
+def test_batches_of_texts_and_of_audio(llm, questions):
+    lengths = {q.id: len(encode(user_prompt(q.text), llm.tokenizer)) for q in questions}
+    batches = text_batches(llm, questions, None, max_positions=2 * lengths["b"])
+    assert [[q.id for q in batch] for batch in batches] == [["a"], ["b", "c"]]
+    assert [len(batch) for batch in audio_batches(questions, 2.0)] == [2, 1]  # of a second each
+
+
+class Memory:
+    """Stands for a GPU that holds so many items: PyTorch's own error beyond that."""
+
+    def __init__(self, holds):
+        self.holds, self.sizes = holds, []
+
+    def run(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return [question.id for question in batch]
+
+
+def test_what_does_not_fit_is_done_in_halves(questions, capsys):
+    memory = Memory(holds=1)
+    assert in_halves(memory.run, questions) == ["a", "b", "c"]
+    assert memory.sizes == [3, 1, 2, 1, 1]
+    assert capsys.readouterr().err.count("does not fit into the GPU's memory: done in halves") == 2
+
+
+def test_one_that_does_not_fit(questions):
+    with pytest.raises(ValueError, match="a alone does not fit into the GPU's memory: take a"):
+        in_halves(Memory(holds=0).run, questions)
+
+
+def test_answers_in_halves_are_the_same(llm, questions):
+    """The LLM's own forward pass runs out of memory for more than one row."""
+    memory = Memory(holds=1)
+    hook = llm.model.register_forward_pre_hook(
+        lambda module, args, kwargs: memory.run(range_of(kwargs)) and None, with_kwargs=True
+    )
+
+    def run(batch):
+        return answer(llm, batch, text_prompts(llm, batch, None), max_tokens_factor=1.0)
+
+    halves = in_halves(run, questions)
+    hook.remove()
+    for ours, whole in zip(halves, run(questions), strict=True):
+        assert ours.response == whole.response
+        assert ours.reference_nats == pytest.approx(whole.reference_nats, rel=1e-5)
+    assert max(memory.sizes) == 3
+
+
+def range_of(kwargs):
+    """As many items as the rows of a forward pass."""
+    rows = kwargs["inputs_embeds"] if kwargs.get("inputs_embeds") is not None else None
+    rows = kwargs["input_ids"] if rows is None else rows
+    return [Question(str(i), "", (), None) for i in range(len(rows))]

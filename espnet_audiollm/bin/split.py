@@ -1,0 +1,77 @@
+"""What the mains share whose work is split into jobs: --job, --num_jobs, --merge."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from ..data.shards import Record, Shards
+from ..progress import progress
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "splitting",
+        "Jobs fill shards, --merge makes the final files of them; one job alone does both. The "
+        "results do not depend on the number of jobs. Killed at any moment, the same command goes "
+        "on from the last whole batch.",
+    ).add_argument
+    add("--job", type=int, default=1, help="this job's number, from 1")
+    add("--num_jobs", type=int, default=1, help="number of jobs")
+    add("--merge", action="store_true", help="only make the final files of finished shards")
+    add("--shard_size", type=int, help="utterances in a shard (default: by their number)")
+
+
+def check(args: argparse.Namespace) -> None:
+    if not 1 <= args.job <= args.num_jobs:
+        raise ValueError(f"--job {args.job} is not one of 1 to --num_jobs {args.num_jobs}")
+    if args.shard_size is not None and args.shard_size < 1:
+        raise ValueError(f"--shard_size {args.shard_size} is not positive")
+
+
+def merges(args: argparse.Namespace) -> bool:
+    """Whether this process makes the final files."""
+    return args.merge or args.num_jobs == 1
+
+
+def options(args: argparse.Namespace) -> dict:
+    """All options except those that say how the work is split and where it goes."""
+    split = ("job", "num_jobs", "merge", "shard_size", "output")
+    return {name: value for name, value in vars(args).items() if name not in split}
+
+
+@contextmanager
+def named(args: argparse.Namespace) -> Iterator[None]:
+    """Put the job's number before the errors of one job of several."""
+    try:
+        yield
+    except ValueError as error:
+        if args.merge or args.num_jobs == 1:
+            raise
+        raise ValueError(f"job {args.job} of {args.num_jobs}: {error}") from error
+
+
+def fill(
+    args: argparse.Namespace,
+    shards: Shards,
+    items: Iterable,
+    plan: Callable[[list], list[list]],
+    answer: Callable[[list], list[Record]],
+    what: str,
+) -> Iterator[list[Record]]:
+    """Do this job's unfinished shards; yield the records batch by batch, progress shown.
+
+    items: all of the set, in order of ids. plan: the items of a shard to its batches. answer: a
+    batch to its records. what: what progress is called."""
+    batches = (
+        records
+        for shard in shards.windows(items, args.job, args.num_jobs)
+        for records in shard.fill(plan(shard.items), answer)
+    )
+    return progress(batches, shards.left(args.job, args.num_jobs), what, size=len)
+
+
+def log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
