@@ -1,0 +1,110 @@
+"""CoVoST 2's preparation on small translations of a small Common Voice, in the true layouts."""
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+
+import corpora
+import pytest
+from corpora import fails, utterances
+
+from espnet_audiollm.data import kaldi_dir
+
+
+@pytest.fixture
+def prepare(root, tmp_path):
+    corpora.common_voice(tmp_path / "cv")
+    corpora.covost(tmp_path / "covost")
+    call = corpora.preparer(root, "covost2", tmp_path)
+    given = ("--corpus", tmp_path / "covost", "--commonvoice", tmp_path / "cv")
+    return lambda *more: call(*given, *more, "data")
+
+
+SUBSET = ("--subset", "true")
+
+
+def test_layout(prepare, tmp_path):
+    done = prepare(*SUBSET)
+    assert done.returncode == 0, done.stderr
+    train = utterances(tmp_path / "data/train")
+    assert {id_: utt.text for id_, utt in train.items()} == {
+        "common_voice_fr_37": 'Il dit "non"',
+        "common_voice_fr_38": "Ça va ?",
+        "common_voice_fr_39": "Le chat dort.",
+    }
+    assert kaldi_dir.read_dict(tmp_path / "data/train/translation") == {
+        "common_voice_fr_37": 'He says "no"',
+        "common_voice_fr_38": "How are you?",
+        "common_voice_fr_39": "The cat sleeps.",
+    }
+    for split in ("train", "valid", "test"):
+        task = kaldi_dir.read_dict(tmp_path / "data" / split / "task")
+        assert set(task.values()) == {"translate fr en"}
+        assert task.keys() == utterances(tmp_path / "data" / split).keys()
+
+
+def test_counts_are_the_published_ones(prepare, tmp_path):
+    fails(prepare(), "data/train: 3, not 207374", "data/valid: 1, not 14760", "--subset true")
+    assert not (tmp_path / "data/train").exists()
+
+
+def test_all_faults_in_one_report(prepare, tmp_path):
+    (tmp_path / "cv/fr/clips/common_voice_fr_35.mp3").unlink()
+    table = tmp_path / "covost/covost_v2.fr_en.tsv"
+    lines = table.read_text().splitlines()
+    more = [lines[1], "common_voice_fr_1.mp3\tLost\ttrain", "common_voice_fr_2.mp3\t \ttrain", "x"]
+    table.write_bytes("\r\n".join([*lines, *more, ""]).encode())
+    fails(
+        prepare(),
+        "1 ids that come twice (first: common_voice_fr_39.mp3)",
+        "1 lines that have not 3 fields (first: line 11)",
+        "1 transcripts without audio (first: common_voice_fr_35: ",
+        "2 translations whose clip is not there (first: common_voice_fr_1.mp3)",
+        "where a part of the corpus is meant, say --subset true",
+    )
+    assert not (tmp_path / "data/train").exists()
+
+
+def test_a_later_release_lacks_clips(prepare, tmp_path):
+    table = tmp_path / "cv/fr/validated.tsv"
+    lines = [line for line in table.read_text().splitlines() if "fr_39" not in line]
+    table.write_text("\n".join(lines) + "\n")
+    done = prepare(*SUBSET)
+    assert done.returncode == 0, done.stderr
+    left_out = "left out 1 translations whose clip is not there (first: common_voice_fr_39.mp3)"
+    assert left_out in done.stdout
+    assert len(utterances(tmp_path / "data/train")) == 2
+
+
+def test_missing_corpus(prepare, tmp_path, root):
+    fails(prepare("--src", "xx"), "CoVoST 2 has no xx_en; it has en_de, ")
+    fails(prepare("--src", "de"), "no de/clips")
+    fails(prepare("--src", "fr", "--tgt", "de"), "CoVoST 2 has no fr_de")
+    (tmp_path / "covost/covost_v2.fr_en.tsv").unlink()
+    fails(prepare(), "holds no covost_v2.fr_en.tsv")
+    fails(corpora.preparer(root, "covost2", tmp_path)("data"), "--commonvoice DIR", "mozilla.org")
+
+
+def test_translations_are_downloaded(root, prepare, tmp_path):
+    """From a file:// address in place of dl.fbaipublicfiles.com; the table lies bare in its tar."""
+    name = "covost_v2.fr_en.tsv"
+    with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "covost" / name, name)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
+        "prepare.URL = 'file://' + sys.argv[2] + '/{}.tar.gz'\n"
+        "prepare.main(['--commonvoice', sys.argv[2] + '/cv', '--subset', 'true', 'data'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root / "egs2/covost2/audiollm1/local"), str(tmp_path)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(utterances(tmp_path / "data/train")) == 3
+    fetched = tmp_path / "downloads/covost_v2.fr_en" / name
+    digests = {hashlib.md5(p.read_bytes()).digest() for p in (fetched, tmp_path / "covost" / name)}
+    assert len(digests) == 1
