@@ -1,5 +1,6 @@
 """Small corpora in the layouts of the published ones, and what the tests of preparations share."""
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -181,3 +182,30 @@ def covost(place: Path, pair: str = "fr_en") -> None:
     place.mkdir(parents=True)
     lines = [f"common_voice_{pair[:2]}_{n}.mp3\t{text}\t{split}\n" for n, text, split in rows]
     (place / f"covost_v2.{pair}.tsv").write_text("path\ttranslation\tsplit\n" + "".join(lines))
+
+
+VOX = [  # session, segment, raw text, normalised text, speaker, split
+    ("20090112-0900-PLENARY-3-de", "20090112-18:07:11_3", "Ja, 3!", "ja drei", "96757", "train"),
+    ("20180206-0900-PLENARY-15-de", "20180206-21:25:15_7", "", "nein", "None", "train"),
+    ("20130521-0900-PLENARY-5-de", "20130521-09:29:40_0", "Gut.", "gut", "1", "dev"),
+    ("20100907-0900-PLENARY-4-de", "20100907-10:00:00_1", "So.", "so", "2", "test"),
+    ("20100907-0900-PLENARY-4-de", "20100907-10:00:00_2", "Alt.", "alt", "2", "invalid"),
+]
+
+
+def voxpopuli(root: Path, lang: str = "de", tables: bool = True) -> None:
+    """VoxPopuli after get_asr_data.py, or (not `tables`) only the annotations it starts from."""
+    place = root / "transcribed_data" / lang
+    written = {split: "" for split in ("train", "dev", "test")}
+    annotations = "session_id|id_|original_text|normed_text|speaker_id|split|gender|vad\n"
+    for session, id_, raw, normed, speaker, split in VOX:
+        if split in written:
+            say(place / session[:4] / f"{session}-{id_}.ogg", subtype="VORBIS")
+            values = (f"{session}-{id_}", raw, normed, speaker, split, "female")
+            written[split] += "\t".join(values) + "\n"
+        values = (session, id_, raw, normed, speaker, split, "female", "[(0.0, 1.5)]")
+        annotations += "|".join(values) + "\n"
+    (place / f"asr_{lang}.tsv.gz").write_bytes(gzip.compress(annotations.encode()))
+    header = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender\n"
+    for split, rows in written.items() if tables else ():
+        (place / f"asr_{split}.tsv").write_text(header + rows)

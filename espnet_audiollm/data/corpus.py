@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -147,7 +148,7 @@ def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
                     continue
                 if line.strip():
                     yield number, line
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: damaged ({error}); copy or download it again") from error
 
 

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""A language of VoxPopuli's transcribed speech as Kaldi data directories.
+
+The layout is what the corpus's own scripts leave (python -m voxpopuli.get_asr_data, of
+github.com/facebookresearch/voxpopuli): transcribed_data/{lang}/asr_{train,dev,test}.tsv with the
+columns id, raw_text, normalized_text, speaker_id, split, gender, and the segments at
+transcribed_data/{lang}/{year}/{id}.ogg, where an id begins with its year. Where the tables are not
+there, asr_{lang}.tsv.gz, from which they were made, does ("|" between its columns).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.data import corpus
+from espnet_audiollm.types import Utterance
+
+WHERE = "VoxPopuli is had by its own scripts, https://github.com/facebookresearch/voxpopuli"
+LANGUAGES = "en de fr es pl it ro hu cs nl fi hr sk sl et lt".split()
+SPLITS = {"train": "train", "dev": "valid", "test": "test"}  # the corpus's name: ours
+TEXTS = {"normalized": "normalized_text", "raw": "raw_text"}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = corpus.get_parser(__doc__, "transcribed_data")
+    parser.add_argument("--lang", choices=LANGUAGES, default="en")
+    parser.add_argument("--text", choices=TEXTS, default="normalized")
+    parser.add_argument("output", type=Path, help="where train, valid and test go")
+    return parser
+
+
+def rows(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[dict[str, str]]:
+    """Rows of a split with at least id, speaker_id, and a text under the name `text`."""
+    names = (f"asr_{split}.tsv", f"asr_{split}.tsv.gz", f"asr_{place.name}.tsv.gz")
+    table = corpus.existing(place, *names)
+    if table.name != names[-1]:
+        yield from corpus.read_columns(table, ("id", "speaker_id", text), faults)
+        return
+    spoken = {"normalized_text": "normed_text", "raw_text": "original_text"}[text]
+    columns = ("session_id", "id_", "speaker_id", "split", spoken)
+    for row in corpus.read_columns(table, columns, faults, separator="|"):
+        if row["split"] == split:
+            yield row | {"id": f"{row['session_id']}-{row['id_']}", text: row[spoken]}
+
+
+def entries(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
+    """The utterances of a split; `text`: the column of the transcripts."""
+    for row in rows(place, split, text, faults):
+        id_, words = row["id"], corpus.one_line(row[text])
+        path = place / id_[:4] / f"{id_}.ogg"
+        if not id_[:4].isdigit() or "/" in id_:
+            faults.add(place, "ids that do not begin with a year", id_)
+        elif not words:
+            faults.leave_out(place, corpus.EMPTY, id_)
+        elif corpus.has_audio(path, id_, place, faults):
+            speaker = "_".join(row["speaker_id"].split()) or "unknown"
+            yield corpus.Entry(Utterance(id_, str(path), speaker, text=words))
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    root = corpus.directory_of("voxpopuli", args.corpus, WHERE)
+    place = root / "transcribed_data" / args.lang
+    if not place.is_dir():
+        raise ValueError(f"{place} is missing: get the language first; {WHERE}")
+    step = f"run python -m voxpopuli.get_asr_data --root {root} --lang {args.lang} again"
+    faults = corpus.Faults(step, args.subset)
+    corpus.write_splits(
+        {
+            str(args.output / name): entries(place, split, TEXTS[args.text], faults)
+            for split, name in SPLITS.items()
+        },
+        faults,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
