@@ -49,6 +49,17 @@ def llama2_7b() -> PretrainedConfig:
     )
 
 
+def peak_flops(gpu: str) -> float:
+    """Of a GPU called so, or of so many TFLOP/s. ValueError: neither."""
+    if gpu in PEAK_FLOPS:
+        return PEAK_FLOPS[gpu]
+    try:
+        return float(gpu) * 1e12
+    except ValueError:
+        known = ", ".join(PEAK_FLOPS)
+        raise ValueError(f"GPU {gpu}: unknown; give one of {known}, or its TFLOP/s") from None
+
+
 def encoder_flops(encoder: ConformerEncoder, duration: Seconds) -> int:
     """Forward pass over one utterance; `encoder` is on the meta device, so nothing is computed."""
     frames = round(duration * FRAMES_PER_SECOND)

@@ -116,15 +116,14 @@ def read_llm(
     attn_implementation: str = "sdpa",
 ) -> PreTrainedModel:
     """`load_llm` as far as the host's memory: in the type that suits `device`, not yet on it."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     if dtype not in DTYPES:
         raise ValueError(f"--dtype {dtype} is not one of {', '.join(DTYPES)}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: no GPU is visible here; use --device cpu")
-    config = _from_pretrained(llm, "configuration", AutoConfig.from_pretrained)
-    _check_causal(llm, config)
+    config = load_config(llm)
     if known := llm_config.find(llm):
         known.check_architecture(config)
         dtype = known.dtype if dtype == "auto" and device != "cpu" else dtype
@@ -144,6 +143,15 @@ def read_llm(
             "its files are damaged or of another architecture; fetch it again"
         )
     return model.eval().requires_grad_(False)
+
+
+def load_config(llm: str) -> PretrainedConfig:
+    """The configuration of the causal LM. Errors (ValueError): as for `load_llm`."""
+    from transformers import AutoConfig
+
+    config = _from_pretrained(llm, "configuration", AutoConfig.from_pretrained)
+    _check_causal(llm, config)
+    return config
 
 
 def empty_llm(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

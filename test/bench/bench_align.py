@@ -25,7 +25,13 @@ from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.model.adapters import StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.conformer import ConformerEncoder
-from espnet_audiollm.model.flops import PEAK_FLOPS, encoder_flops, llama2_7b, llm_step_flops
+from espnet_audiollm.model.flops import (
+    PEAK_FLOPS,
+    encoder_flops,
+    llama2_7b,
+    llm_step_flops,
+    peak_flops,
+)
 from espnet_audiollm.model.frontend import Filterbank
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
@@ -77,14 +83,10 @@ def get_parser():
     return parser
 
 
-def peak_flops(given: str | None, device: str) -> float | None:
-    """Of `given`, or of the GPU at hand where its name is known."""
-    if given in PEAK_FLOPS:
-        return PEAK_FLOPS[given]
-    if given:
-        return float(given) * 1e12
+def known_peak(device: str) -> float | None:
+    """Of the GPU at hand, where its name is known."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else ""
-    return next((flops for known, flops in PEAK_FLOPS.items() if known in name), None)
+    return next((flops for gpu, flops in PEAK_FLOPS.items() if gpu in name), None)
 
 
 def make_llm(args) -> LLM:
@@ -275,7 +277,7 @@ def main(argv=None):
     llm = make_llm(args)
     vocab = llm.model.config.vocab_size
     batches = [make_batch(args, vocab) for _ in range(args.warm_up + args.batches)]
-    peak = peak_flops(args.peak, args.device)
+    peak = peak_flops(args.peak) if args.peak else known_peak(args.device)
     on = torch.cuda.get_device_name() if args.device.startswith("cuda") else "processor"
     used = [sum(positions(b)) / (len(b.responses) * max(positions(b))) for b in batches]
     print(f"{on}, torch {torch.__version__}, peak {peak / 1e12 if peak else '?'} TFLOP/s")

@@ -1,0 +1,203 @@
+"""GPU-hours and disk of the stages that count, as tables with their arithmetic.
+
+Operations are counted in the models of the configurations; updates and batches are theirs. How much
+of a GPU's peak is reached is an assumption: replace it by what test/bench/bench_align.py measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from ..types import Seconds
+from .cli import user_errors
+
+SAMPLE_RATE = 16_000  # Hz
+TOKENS_PER_SECOND = 3.5  # of a transcript, in an LLM's tokens; assumed
+TEMPLATE_TOKENS = 15  # of a chat template around the user's turn; assumed
+TOKEN_BYTES = 4.3  # of text; assumed
+ID_BYTES = 6.3  # a token's number, written; assumed
+# Of a trained weight: two checkpoints and one in the writing, with Adam's two moments; the best
+# epoch, the latest, the mean.
+CHECKPOINT_BYTES = 3 * 12 + 3 * 4
+FLAC_BYTES = 15_000  # a second of 16 kHz mono: MLS English, 2.4 TB for 44,660 hours
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--ctc_config", required=True, help="training configuration of stage 5")
+    parser.add_argument("--align_config", required=True, help="and of stage 9")
+    parser.add_argument("--hours", type=float, required=True, help="of audio to learn from")
+    parser.add_argument("--utterances", type=int, required=True)
+    parser.add_argument("--llm", help="id or directory (default: the shape of Llama-2-7B)")
+    parser.add_argument("--response_tokens", type=float, default=150, help="of a response, a mean")
+    parser.add_argument("--align_updates", type=int, help="(default: the configuration's)")
+    parser.add_argument("--gpu", default="A100", help="A100, H100, H200, or its TFLOP/s")
+    parser.add_argument("--encoder_mfu", type=float, default=12, help="%% of the peak, assumed")
+    parser.add_argument("--llm_mfu", type=float, default=35, help="%% of the peak, assumed")
+    parser.add_argument(
+        "--generation_mfu", type=float, default=5, help="%% of the peak in stage 7, assumed"
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class Corpus:
+    hours: float
+    utterances: int
+
+    @property
+    def mean(self) -> Seconds:
+        return 3600 * self.hours / self.utterances
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a configuration trains, and on how much."""
+
+    encoder_flops: float  # forward, for a second of audio
+    weights: int  # trained
+    updates: int
+    audio: Seconds  # of an update
+
+    @property
+    def hours(self) -> float:
+        return self.updates * self.audio / 3600
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    if args.hours <= 0 or args.utterances <= 0:
+        raise ValueError("--hours and --utterances must be more than 0")
+    import torch
+
+    from ..model import llm as llms
+    from ..model.flops import llama2_7b
+
+    corpus = Corpus(args.hours, args.utterances)
+    config = llms.load_config(args.llm) if args.llm else llama2_7b()
+    llm = llms.empty_llm(config, torch.bfloat16)
+    ctc = read_training(args.ctc_config, corpus)
+    align = read_training(args.align_config, corpus, args.align_updates)
+    print(f"{args.hours:,.0f} hours, {args.utterances:,} utterances of {corpus.mean:.1f} s\n")
+    print_hours(corpus, ctc, align, llm, args)
+    print()
+    print_disk(corpus, ctc, align, llm, args.response_tokens)
+    return 0
+
+
+def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Training:
+    import torch
+    import yaml
+
+    from ..model.conformer import ConformerEncoder
+    from ..model.flops import encoder_flops
+
+    with open(path, encoding="utf-8") as file:
+        config = yaml.safe_load(file)
+    if config.get("encoder") != "conformer":
+        raise ValueError(f"{path}: operations are counted in `encoder: conformer` only")
+    if "num_iters_per_epoch" not in config:
+        raise ValueError(f"{path}: without num_iters_per_epoch the number of updates is unknown")
+    accumulated = config.get("accum_grad", 1)
+    with torch.device("meta"):
+        encoder = ConformerEncoder(80, **config["encoder_conf"])
+    return Training(
+        encoder_flops=encoder_flops(encoder, corpus.mean) / corpus.mean,
+        weights=sum(p.numel() for p in encoder.parameters()),
+        updates=updates or config["max_epoch"] * config["num_iters_per_epoch"] // accumulated,
+        audio=_batch_audio(path, config, corpus) * accumulated,
+    )
+
+
+def _batch_audio(path: str, config: dict, corpus: Corpus) -> Seconds:
+    if config["batch_type"] == "numel":
+        return config["batch_bins"] / SAMPLE_RATE
+    if config["batch_type"] in ("sorted", "unsorted"):
+        return config["batch_size"] * corpus.mean
+    raise ValueError(f"{path}: batch_type is {config['batch_type']}; numel or sorted is counted")
+
+
+def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> None:
+    """Stages 5, 7 and 9; the others need minutes of a GPU, or none."""
+    from ..model.flops import llm_forward_flops, llm_step_flops, peak_flops
+
+    peak = peak_flops(args.gpu)
+    answer = round(args.response_tokens)
+    prompt = round(TOKENS_PER_SECOND * corpus.mean) + TEMPLATE_TOKENS
+    heard = round(corpus.mean / 0.08) + TEMPLATE_TOKENS + answer
+    read, said = (llm_forward_flops(llm, [prompt], 0), llm_forward_flops(llm, [1] * answer, answer))
+    learned = llm_step_flops(llm, [heard], answer)
+    utterances = align.hours * 3600 / corpus.mean
+
+    def hours(flops: float, percent: float) -> float:
+        return flops / (peak * percent / 100) / 3600
+
+    rows = [
+        (
+            "5: CTC",
+            f"{_training(ctc, corpus)}; 3 x {ctc.encoder_flops / 1e9:.2f} GFLOP a second of audio, "
+            f"at {args.encoder_mfu:g} %",
+            hours(3 * ctc.encoder_flops * ctc.hours * 3600, args.encoder_mfu),
+        ),
+        (
+            "7: responses",
+            f"{corpus.utterances:,} x ({prompt} tokens read, {read / 1e12:.2f} TFLOP at "
+            f"{args.llm_mfu:g} %; {answer} written, {said / 1e12:.2f} TFLOP at "
+            f"{args.generation_mfu:g} %)",
+            corpus.utterances * (hours(read, args.llm_mfu) + hours(said, args.generation_mfu)),
+        ),
+        (
+            "9: alignment",
+            f"{_training(align, corpus)}; an utterance: {heard} positions of the LLM, "
+            f"{learned / 1e12:.2f} TFLOP at {args.llm_mfu:g} %, and the encoder, "
+            f"{3 * align.encoder_flops * corpus.mean / 1e12:.2f} TFLOP at {args.encoder_mfu:g} %",
+            utterances * hours(learned, args.llm_mfu)
+            + hours(3 * align.encoder_flops * align.hours * 3600, args.encoder_mfu),
+        ),
+    ]
+    print(f"| stage | arithmetic (peak {peak / 1e12:g} TFLOP/s) | GPU-hours |")
+    print("|---|---|--:|")
+    for stage, arithmetic, needed in rows:
+        print(f"| {stage} | {arithmetic} | {needed:,.0f} |")
+
+
+def _training(training: Training, corpus: Corpus) -> str:
+    return (
+        f"{training.updates:,} updates x {training.audio:,.0f} s = {training.hours:,.0f} hours, "
+        f"{training.hours / corpus.hours:.1f} passes"
+    )
+
+
+def print_disk(corpus: Corpus, ctc: Training, align: Training, llm, answer: float) -> None:
+    weights = sum(p.numel() for p in llm.parameters())
+    prompt = TOKENS_PER_SECOND * corpus.mean * TOKEN_BYTES
+    response = round(200 + prompt + answer * (TOKEN_BYTES + 2 * ID_BYTES))
+    rows = [
+        (
+            "audio as 16 kHz FLAC (stage 2 writes it only where it is something else)",
+            f"{FLAC_BYTES / 1e3:g} kB a second",
+            corpus.hours * 3600 * FLAC_BYTES,
+        ),
+        ("tables of stages 1 to 8", "1.5 kB an utterance", corpus.utterances * 1500),
+        ("responses", f"{response / 1e3:.1f} kB an utterance", corpus.utterances * response),
+        ("CTC training", _checkpoints(ctc), CHECKPOINT_BYTES * ctc.weights),
+        ("alignment", _checkpoints(align), CHECKPOINT_BYTES * align.weights),
+        ("the LLM in bfloat16", f"2 bytes x {weights / 1e9:.2f} billion", 2 * weights),
+    ]
+    print("| what | arithmetic | GB |")
+    print("|---|---|--:|")
+    for what, arithmetic, size in rows:
+        print(f"| {what} | {arithmetic} | {size / 1e9:,.1f} |")
+
+
+def _checkpoints(training: Training) -> str:
+    return f"{CHECKPOINT_BYTES} bytes x {training.weights / 1e6:.0f} million weights"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
