@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -31,6 +32,7 @@ from . import llm as llms
 from .recompute import decoder_layers
 
 SHARDINGS = ("none", "node", "all")
+LONGEST_READ = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,14 @@ def _read(llm: str, chat_template: str | None, dtype: str, device: str):
 
 
 def _from_first(value: Any) -> Any:
-    """The first process's `value`, in all of them."""
+    """The first process's `value`, in all of them.
+
+    Not over the GPUs' own group: that gives up after ten minutes, and a large LLM on a slow disk
+    takes longer to read."""
+    patient = dist.new_group(backend="gloo", timeout=LONGEST_READ)
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=patient)
+    dist.destroy_process_group(patient)
     return box[0]
 
 
