@@ -153,7 +153,8 @@ function go(number) {
   byId("accepted").textContent =
     item.accepted.length ? `Also accepted: ${item.accepted.join("  ·  ")}` : "";
   byId("transcript-box").hidden = !item.transcript;
-  byId("answers").replaceChildren(...item.answers.map(answerCard));
+  for (const card of cards()) card.remove();
+  byId("compare").append(...item.answers.map(answerCard));
   byId("comment").value = ratingOf(number).comment;
   const open = ratingOf(number).answers.indexOf(null);
   choose(open < 0 ? 0 : open);
@@ -188,19 +189,22 @@ function answerCard(text, answer) {
     body, verdicts);
 }
 
-function choose(answer) {
+const cards = () => [...document.querySelectorAll(".answer")];
+
+function choose(answer, scroll = false) {
   if (answer >= items[state.item].answers.length) return;
   chosen = answer;
-  [...byId("answers").children].forEach((card, i) => card.classList.toggle("current", i === chosen));
+  cards().forEach((card, i) => card.classList.toggle("current", i === chosen));
+  if (scroll) cards()[chosen].scrollIntoView({ block: "nearest" });
 }
 
-function rate(answer, verdict) {
+function rate(answer, verdict, scroll = false) {
   const answers = [...ratingOf(state.item).answers];
   answers[answer] = verdict;
   state.exported = false;
   change(state.item, { answers, rated: new Date().toISOString() });
   const open = answers.indexOf(null);
-  choose(verdict === null || open < 0 ? answer : open);
+  choose(verdict === null || open < 0 ? answer : open, scroll);
   const word = { true: "yes", false: "no", null: "cleared" }[verdict];
   const rest = open < 0 ? ". Item rated" : `. Now answer ${letter(chosen)}`;
   say(`Answer ${letter(answer)}: ${word}${verdict === null ? "" : rest}`);
@@ -209,7 +213,7 @@ function rate(answer, verdict) {
 
 function draw() {
   const { answers } = ratingOf(state.item);
-  [...byId("answers").children].forEach((card, i) => {
+  cards().forEach((card, i) => {
     card.querySelector(".yes").setAttribute("aria-pressed", answers[i] === true);
     card.querySelector(".no").setAttribute("aria-pressed", answers[i] === false);
     card.querySelector(".clear").hidden = answers[i] === null;
@@ -332,7 +336,7 @@ function download() {
 
 const ACTIONS = {
   p: play, t: toggleTranscript, "?": openHelp, m: () => byId("comment").focus(),
-  y: () => rate(chosen, true), n: () => rate(chosen, false),
+  y: () => rate(chosen, true, true), n: () => rate(chosen, false, true),
   ArrowRight: () => step(1), j: () => step(1), ArrowLeft: () => step(-1), k: () => step(-1),
   Enter: goOn,
 };
@@ -351,7 +355,7 @@ function onKey(event) {
   if (target.matches("audio") && !/^[a-z?]$/i.test(event.key)) return; // The player's own keys.
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const answer = "abcdef".indexOf(key);
-  const action = answer >= 0 && key.length === 1 ? () => choose(answer) : ACTIONS[key];
+  const action = answer >= 0 && key.length === 1 ? () => choose(answer, true) : ACTIONS[key];
   if (!action) return;
   event.preventDefault();
   action();

@@ -62,7 +62,7 @@ class Visit:
         return [button.get_attribute("aria-label") for button in buttons]
 
     def audio(self, condition, value):
-        """`value` of the player once `condition` holds (the policy forbids Playwright's own wait)."""
+        """`value` of the player once `condition` holds; the policy forbids Playwright's wait."""
         until = time.monotonic() + 10
         while not self.page.evaluate(f"document.getElementById('audio').{condition}"):
             assert time.monotonic() < until, condition

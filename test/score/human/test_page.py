@@ -5,13 +5,14 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import soundfile
 
-from espnet_audiollm.bin.human_eval import main
+from espnet_audiollm.bin.human_eval import get_parser, main
 from espnet_audiollm.score.human.study import Level, blind, draw, levels, study_from_dict
 from espnet_audiollm.score.wer import WordErrors
 
@@ -213,3 +214,10 @@ def test_help_imports_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_guide_shows_commands_that_exist(root):
+    guide = (root / "docs/human_evaluation.md").read_text().replace("\\\n", " ")
+    shown = re.findall(r"^    python -m espnet_audiollm.bin.human_eval (.*)$", guide, re.MULTILINE)
+    parsed = [get_parser().parse_args(shlex.split(line)) for line in shown]
+    assert [args.what for args in parsed] == ["page", "score"]
