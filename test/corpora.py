@@ -1,6 +1,7 @@
 """Small corpora in the layouts of the published ones, and what the tests of preparations share."""
 
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +210,47 @@ def voxpopuli(root: Path, lang: str = "de", tables: bool = True) -> None:
     header = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender\n"
     for split, rows in written.items() if tables else ():
         (place / f"asr_{split}.tsv").write_text(header + rows)
+
+
+WEBQUESTIONS = {
+    "trainmodel": [
+        ("wqr000001", "what is the capital of italy?", ["Rome", "rome", "Roma | Roma Capitale"]),
+        ("wqr000002", "who wrote hamlet?", ["William Shakespeare", "?"]),
+        ("wqr000003", "where is mount everest?", ["Nepal"]),
+    ],
+    "val": [("wqr000004", "who discovered radium?", ["Marie Curie"])],
+    "test": [("wqs000000", "what is the name of caesar's wife?", ["Calpurnia", "Pompeia"])],
+}
+
+
+def webquestions(place: Path) -> None:
+    """WebQuestions as in dataset-factoid-webquestions: a list, an object a line."""
+    place.mkdir(parents=True)
+    for name, rows in WEBQUESTIONS.items():
+        objects = [{"qId": i, "answers": answers, "qText": text} for i, text, answers in rows]
+        lines = ",\n ".join(map(json.dumps, objects))
+        (place / f"{name}.json").write_text(f"[\n {lines}\n]\n")
+
+
+def triviaqa(place: Path, part: str = "unfiltered-web", number: int = 5) -> None:
+    """TriviaQA: pretty-printed, with the evidence that makes its files large."""
+    place.mkdir(parents=True)
+    for split in ("train", "dev"):
+        data = [
+            {
+                "Answer": {
+                    "Aliases": [f"{split} {n}", f"The {n}", "Ünïcode"],
+                    "NormalizedAliases": [f"{split} {n}", f"{n}", "unicode"],
+                    "Type": "WikipediaEntity",
+                    "Value": f"{split} {n}",
+                },
+                "EntityPages": [{"DocSource": "TagMe", "Filename": f"{n}.txt", "Title": "[x], y"}],
+                "Question": f"Which  Lloyd Webber musical number {n} premiered?",
+                "QuestionId": f"{split}_{n}",
+                "QuestionSource": "http://www.triviacountry.com/",
+                "SearchResults": [{"Description": 'He said "]}" and left. ' * 30, "Rank": n}],
+            }
+            for n in range(number)
+        ]
+        whole = {"Data": data, "Domain": part, "Split": split, "Version": 1.0}
+        (place / f"{part}-{split}.json").write_text(json.dumps(whole, indent=4))

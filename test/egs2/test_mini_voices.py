@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from espnet_audiollm.data import voices
+
 LOCAL = Path(__file__).parents[2] / "egs2" / "mini" / "audiollm1" / "local"
 
 
@@ -12,5 +14,5 @@ def test_test_voices_are_never_in_training(monkeypatch):
 
     spoken = {s: {v.name for _, _, v in synthesize.plan(s, 500, 1)} for s in ("train", "test")}
     assert len(spoken["test"]) > 20 and not spoken["train"] & spoken["test"]
-    assert not set(synthesize.TRAIN_VARIANTS) & set(synthesize.TEST_VARIANTS)
+    assert not set(voices.TRAIN_VARIANTS) & set(voices.TEST_VARIANTS)
     sys.modules.pop("synthesize")

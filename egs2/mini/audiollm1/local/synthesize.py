@@ -20,24 +20,10 @@ from world import Item, sample
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data.tts import SpeechJob, Voice, synthesize
+from espnet_audiollm.data.voices import any_voice, speaker_of
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import SAMPLE_RATE
 
-ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
-# How the variants were chosen: each of espeak-ng's 104 said three sentences; its log-mel picture,
-# aligned in time, was correlated with the plain voice's. Left out: those under 0.69 (from "zac",
-# 0.36, to "david", 0.66; "Demonic" and "whisperf" are among them), those that change the speed by
-# themselves ("pedro"), whisper, croak, klatt and the robots, and those with breath ("f2"), whose
-# noise is another every second: the corpus should be the same in every run. Test voices are
-# spread over the whole range that is left (0.78 to 0.95).
-TEST_VARIANTS = "f1 Reed adam quincy rob Gene ed m4 m5 paul Denis".split()
-TRAIN_VARIANTS = (
-    "f4 m1 m2 m3 m6 m7 m8 linda belinda steph steph2 steph3 grandma announcer aunty "
-    "norbert Michael mike2 boris iven iven2 iven3 iven4 benjamin edward Andy Mario robert "
-    "pablo Hugo Henrique Nguyen miguel Diogo Tweaky michel Mike grandpa max Alex john"
-).split()
-SPEEDS = (140, 200)  # words per minute; espeak-ng's own choice is 175
-PITCHES = (30, 70)  # the voice's own is 50
 MOST_SAID = 2  # a test text is said at most so often, by another voice
 
 
@@ -54,7 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
 def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
     """(utterance id, what is said, by which voice) of the split, sorted by id."""
     rng = random.Random(f"{split} {seed}")
-    variants = TEST_VARIANTS if split == "test" else TRAIN_VARIANTS
     said: Counter[str] = Counter()
     rows = []
     while len(rows) < num:
@@ -62,12 +47,8 @@ def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
         if split == "test" and said[item.prompt] >= MOST_SAID:
             continue
         said[item.prompt] += 1
-        voice = Voice(
-            f"{rng.choice(ACCENTS)}+{rng.choice(variants)}",
-            speed=rng.randint(*SPEEDS),
-            pitch=rng.randint(*PITCHES),
-        )
-        rows.append((f"{voice.name.replace('+', '_')}-{split}{len(rows):05d}", item, voice))
+        voice = any_voice(rng, test=split == "test")
+        rows.append((f"{speaker_of(voice)}-{split}{len(rows):05d}", item, voice))
     return sorted(rows)
 
 
@@ -88,7 +69,7 @@ def write_split(
     place = output.resolve() / "audio"  # where the audio will be once the directory is renamed
     write_table(aside / "wav.scp", [(utt, f"{place}/{utt}.wav") for utt, _, _ in rows])
     write_table(aside / "text", [(utt, item.prompt) for utt, item, _ in rows])
-    write_table(aside / "utt2spk", [(utt, v.name.replace("+", "_")) for utt, _, v in rows])
+    write_table(aside / "utt2spk", [(utt, speaker_of(v)) for utt, _, v in rows])
     write_table(aside / "answers", [(utt, " | ".join(item.answers)) for utt, item, _ in rows])
     write_table(aside / "category", [(utt, item.category) for utt, item, _ in rows])
     shutil.rmtree(output, ignore_errors=True)  # not whole: see main

@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     faults = corpus.Faults("unpack the archive again", args.subset)
     index = [corpus.existing(root / split, "transcripts.txt") for split in SPLITS]
     marker = args.output / ".mls_english"
-    settings = {"index": corpus.stamp(*index), "part": args.train_part, "subset": args.subset}
+    settings = corpus.settings_of(args, *index)
     if corpus.made_before(marker, settings):
         return 0
     only = dict.fromkeys(SPLITS) | {"train": handles(root / "train", args.train_part, faults)}

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""TriviaQA's questions, spoken by espeak-ng, as Kaldi data directories.
+
+The layout is triviaqa-unfiltered/unfiltered-web-{train,dev}.json, or, of triviaqa-rc,
+qa/{wikipedia,web}-{train,dev}.json, each {"Data": [{"QuestionId", "Question", "Answer": {"Value",
+"Aliases", ...}, ...}], ...}. The test set is dev, whose answers are published; validation is drawn
+from train. The questions are no part of this project: given, or downloaded. Files of 600 MB are
+read object by object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.data import corpus, questions
+from espnet_audiollm.data.download import download, unpack
+
+URL = "https://nlp.cs.washington.edu/triviaqa/data/triviaqa-unfiltered.tar.gz"
+PUBLISHED = {  # part: train, dev
+    "unfiltered-web": (87_622, 11_313),
+    "wikipedia": (61_888, 7_993),
+    "web": (76_496, 9_951),
+}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = corpus.get_parser(__doc__, "triviaqa-unfiltered or qa ('': download the former)")
+    parser.add_argument("--part", choices=PUBLISHED, default="unfiltered-web")
+    questions.add_options(parser, train=10_000, valid=500, test=2_000)
+    return parser
+
+
+def fetch(downloads: Path) -> Path:
+    """The directory of the questions under `downloads`. The archive has no published checksum
+    that we know of; gzip's own is compared when it is unpacked."""
+    root = downloads / "triviaqa-unfiltered"
+    if not root.is_dir():
+        archive = downloads / "triviaqa-unfiltered.tar.gz"
+        download(URL, archive)
+        unpack(archive, root, "triviaqa-unfiltered")
+        archive.unlink()
+    return root
+
+
+def locate(root: Path, part: str, split: str) -> Path:
+    name = f"{part}-{split}.json"
+    return corpus.existing(root, name, f"triviaqa-unfiltered/{name}", f"qa/{name}")
+
+
+def read(path: Path, faults: corpus.Faults) -> Iterator[questions.Question | None]:
+    for number, row in enumerate(questions.stream_objects(path, "Data"), 1):
+        try:
+            id_, text, answer = row["QuestionId"], row["Question"], row["Answer"]
+            answers = [answer["Value"], *answer["Aliases"]]
+        except (KeyError, TypeError):
+            what = "objects without QuestionId, Question or Answer"
+            faults.add(path, what, f"number {number}")
+            continue
+        yield questions.question(id_, text, answers, path, faults)
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    root = corpus.directory_of("triviaqa", args.corpus) if args.corpus else fetch(args.downloads)
+    paths = {split: locate(root, args.part, split) for split in ("train", "dev")}
+    marker = args.output / ".triviaqa"
+    settings = corpus.settings_of(args, *paths.values())
+    if corpus.made_before(marker, settings):
+        return 0
+    faults = corpus.Faults("unpack the archive again", args.subset)
+    found = {
+        split: questions.unique(read(path, faults), path, faults) for split, path in paths.items()
+    }
+    faults.refuse()
+    published = dict(zip(("train", "dev"), PUBLISHED[args.part], strict=True))
+    corpus.compare_counts(
+        ((f"questions in {paths[split]}", len(found[split]), published[split]) for split in found),
+        faults,
+    )
+    valid = {each.id: each for each in questions.draw(found["train"], args.num_valid, args.seed)}
+    train = {id_: each for id_, each in found["train"].items() if id_ not in valid}
+    splits = {"train": train, "valid": valid, "test": found["dev"]}
+    questions.speak_splits(splits, args, faults)
+    corpus.mark_made(marker, settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""WebQuestions, spoken by espeak-ng, as Kaldi data directories.
+
+The questions are {trainmodel,val,test}.json of github.com/brmson/dataset-factoid-webquestions
+(main/): lists of {"qId", "qText", "answers"}. They are no part of this project: given, or
+downloaded and compared with the checksums here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.data import corpus, questions
+from espnet_audiollm.data.download import download
+
+URL = "https://raw.githubusercontent.com/brmson/dataset-factoid-webquestions/master/main/{}.json"
+FILES = {"train": "trainmodel", "valid": "val", "test": "test"}
+MD5 = {
+    "trainmodel": "779ac5d627cf6979c12212c731c8a453",
+    "val": "141f8a7c3af14e93deb6edc8ca126185",
+    "test": "01ea53fad5d6357c96e628c0865b5577",
+}
+PUBLISHED = {"trainmodel": 2_834, "val": 755, "test": 2_032}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = corpus.get_parser(__doc__, "trainmodel.json, val.json, test.json ('': download)")
+    questions.add_options(parser, train=0, valid=0, test=0)
+    return parser
+
+
+def fetch(downloads: Path) -> Path:
+    """The directory of the questions under `downloads`."""
+    root = downloads / "webquestions"
+    for name, md5 in MD5.items():
+        download(URL.format(name), root / f"{name}.json", md5)
+    return root
+
+
+def read(path: Path, faults: corpus.Faults) -> Iterator[questions.Question | None]:
+    for number, row in enumerate(questions.stream_objects(path), 1):
+        try:
+            id_, text, answers = row["qId"], row["qText"], list(row["answers"])
+        except (KeyError, TypeError):
+            faults.add(path, "objects without qId, qText or answers", f"number {number}")
+            continue
+        yield questions.question(id_, text, answers, path, faults)
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    if args.corpus:
+        root = corpus.directory_of("webquestions", args.corpus)
+    else:
+        root = fetch(args.downloads)
+    paths = {split: corpus.existing(root, f"{name}.json") for split, name in FILES.items()}
+    marker = args.output / ".webquestions"
+    settings = corpus.settings_of(args, *paths.values())
+    if corpus.made_before(marker, settings):
+        return 0
+    faults = corpus.Faults("download the file again", args.subset)
+    splits = {
+        split: questions.unique(read(path, faults), path, faults) for split, path in paths.items()
+    }
+    counts = [
+        (f"questions in {paths[split]}", len(found), PUBLISHED[FILES[split]])
+        for split, found in splits.items()
+    ]
+    faults.refuse()
+    corpus.compare_counts(counts, faults)
+    questions.speak_splits(splits, args, faults)
+    corpus.mark_made(marker, settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
