@@ -254,3 +254,53 @@ def triviaqa(place: Path, part: str = "unfiltered-web", number: int = 5) -> None
         ]
         whole = {"Data": data, "Domain": part, "Split": split, "Version": 1.0}
         (place / f"{part}-{split}.json").write_text(json.dumps(whole, indent=4))
+
+
+SQUAD = {  # part: [[(paragraph, {id: (question, answers, kept)})] of a topic]
+    "train": [
+        [
+            ("Architecturally, the school has a Catholic character. Atop is a dome.",
+             {"5733be284776f41900661182": ("What is atop?", ["a dome", "dome"], True),
+              "5733be284776f4190066117f": ("What is in front?", ["a statue"], False)}),
+            ("It was founded in 1842.", {"5733bed24776f41900661188": ("When?", ["1842"], True)}),
+        ],
+        [("Beyoncé sang.", {"56be85543aeaaa14008c9063": ("Who sang?", ["Beyoncé"], True)})],
+    ],
+    "dev": [
+        [("Denver won. So it was.", {"56be4db0acb8001400a502ec": ("Who won?", ["Denver"], True)})]
+    ],
+}  # fmt: skip
+
+
+def squad_file(topics: list, kept_only: bool) -> str:
+    data = [
+        {
+            "title": f"Topic_{t}",
+            "paragraphs": [
+                {
+                    "context": text.lower().replace(",", "") if kept_only else text,
+                    "qas": [
+                        {"id": id_, "question": asked, "answers": [{"text": a} for a in answers]}
+                        for id_, (asked, answers, kept) in qas.items()
+                        if kept or not kept_only
+                    ],
+                }
+                for text, qas in topic
+            ],
+        }
+        for t, topic in enumerate(topics)
+    ]
+    return json.dumps({"data": data, "version": "1.1"})
+
+
+def spoken_squad(root: Path) -> None:
+    """Spoken SQuAD beside SQuAD; sentence s of a paragraph lasts 0.1 x (s + 1) seconds."""
+    for squad, spoken in (("train", "train"), ("dev", "test")):
+        root.mkdir(exist_ok=True)
+        (root / f"{squad}-v1.1.json").write_text(squad_file(SQUAD[squad], kept_only=False))
+        (root / f"spoken_{spoken}-v1.1.json").write_text(squad_file(SQUAD[squad], kept_only=True))
+        for t, topic in enumerate(SQUAD[squad]):
+            for p, (text, _) in enumerate(topic):
+                for s in range(text.count(".")):
+                    path = root / f"Spoken-SQuAD_audio/{squad}_wav/{t}_{p}_{s}.wav"
+                    say(path, 0.1 * (s + 1), 24_000)
