@@ -3,16 +3,22 @@
 SpecAugment and dropout draw random numbers all along, two batches make an update, and the learning
 rate changes with every update: whatever is not restored shows."""
 
+import contextlib
 import logging
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from test_checkpoints import file_size_limit, flip
 from tiny_tasks import ENCODER, ctc_options
 
+from espnet_audiollm.bin.cli import explain
 from espnet_audiollm.tasks import checkpoints, supervision
 from espnet_audiollm.tasks.ctc import CTCTask
+from espnet_audiollm.tasks.ranks import Ranks
+from espnet_audiollm.tasks.session import Session
 
 RANDOM = {
     "encoder_conf": {**ENCODER["encoder_conf"], "dropout_rate": 0.1},
@@ -204,10 +210,41 @@ def test_no_whole_checkpoint_is_no_new_beginning(data, whole, tmp_path):
         train(data, tmp_path)
 
 
-def flip(path, position):
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
+def test_a_full_disk_loses_nothing(data, whole, tmp_path, at_beat):
+    """Full at the third save: what was saved before stays, and training goes on from there."""
+    often = dict(save_every_minutes=1e-9, use_tensorboard=False)
+    with contextlib.ExitStack() as disk:
+        at_beat(3, lambda: disk.enter_context(file_size_limit(20_000)), "save")
+        with pytest.raises(OSError) as caught:
+            train(data, tmp_path, **often)
+    assert "checkpoint_000000003.pth: the disk is full or a size" in explain(caught.value)
+    names = sorted(path.name for path in tmp_path.glob("*.pth"))
+    assert names == ["checkpoint_000000001.pth", "checkpoint_000000002.pth"]
+    train(data, tmp_path, **often)
+    assert_same(whole, tmp_path)
+
+
+def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
+    """Losses of epochs 1 to 5: 3 2 1 4 0.5, the best one kept."""
+    options = SimpleNamespace(
+        output_dir=tmp_path,
+        best_model_criterion=[("valid", "loss", "min")],
+        keep_nbest_models=1,
+        keep_epochs=[1],
+    )
+    session = Session(None, [], [], None, options, Ranks(), {})
+    for epoch, loss in enumerate((3.0, 2.0, 1.0, 4.0, 0.5), 1):
+        (tmp_path / f"{epoch}epoch.pth").touch()
+        session.reporter.set_epoch(epoch)
+        session.reporter.stats[epoch] = {"valid": {"loss": loss}}
+
+    def left():
+        return sorted(int(path.name[0]) for path in tmp_path.glob("?epoch.pth"))
+
+    session.prune(5, back=1)
+    assert left() == [1, 3, 4, 5]  # should the checkpoint of epoch 5 be damaged
+    session.prune(5)
+    assert left() == [1, 5]
 
 
 def test_other_data_is_refused(data, tmp_path, at_beat):
