@@ -8,9 +8,10 @@ through torchrun, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
 environment; a single process needs no torchrun. The processes say through files that they live.
 One that dies, that is killed for memory, or in which no batch follows the last for --stall_limit
 seconds (or for twice the longest batch so far) ends the job, and the cause is shown: which rank, on
-which host, its traceback or what all its threads were doing. --slow_limit counts in start-up,
-loading and saving. SIGUSR1 and SIGTERM ask for saving and stopping. No process outlives this one,
-however it ends.
+which host, its traceback or what all its threads were doing. Saving and loading may take four times
+--stall_limit (or ten times the longest so far), and what this run does for the first time
+--slow_limit. SIGUSR1 and SIGTERM ask for saving and stopping. No process outlives this one, however
+it ends.
 
 Exit status: 0 finished; 75 saved, run me again; 76 may pass, but nothing was saved since the start;
 1 a bug; 2 something that the user can mend. Each node's launcher leaves its own in
@@ -210,14 +211,9 @@ AFTERWARDS = {
 
 def show(causes: list[Cause]) -> None:
     """What followed, then what it followed from: the end of a log is what is looked at."""
-    shown = set()
-    for cause in reversed(causes[1:]):
-        if cause.first_hand and cause.text not in (causes[0].text, *shown):
-            say(cause.text)
-        elif not cause.first_hand:
-            lines = cause.text.splitlines()
-            say(f"{lines[-1].removeprefix('That ended ')} then failed: {lines[-2]}")
-        shown.add(cause.text)
+    texts = list(dict.fromkeys(cause.text for cause in causes))
+    for text in reversed(texts[1:]):
+        say(text)
     for cause in causes[:1]:
         say_once(cause.text) if cause.status == USER else say(cause.text)
 

@@ -17,7 +17,7 @@ import processes
 Seconds = float
 
 FINISHED, BUG, USER, RUN_AGAIN, MAY_PASS = 0, 1, 2, 75, 76  # exit statuses
-STATUS_OF = {"user": USER, "bug": BUG, "passing": MAY_PASS}
+STATUS_OF = {"bug": BUG, "passing": MAY_PASS}
 BATCHES = ("train", "valid")  # phases in which a batch follows a batch
 STATES = {
     "T": "; it is stopped (SIGSTOP, or a debugger)",
@@ -31,7 +31,7 @@ class Rank:
     pid: int = 0  # 0: not known yet
     phase: str = "start"
     step: int = 0
-    longest: Seconds = 0.0  # between two batches of this phase; 0: there were no two yet
+    longest: Seconds = 0.0  # that a beat like this one was the last; 0: it is the first
     beat: tuple = ()
     since: Seconds = 0.0  # when the beat last changed, on the launcher's clock
     lost: Seconds | None = None  # when it was missed, or had left word of an error
@@ -39,9 +39,12 @@ class Rank:
     ended: bool = False  # by the launcher, because of another
 
     def limit(self, stall: Seconds, slow: Seconds) -> Seconds:
-        """How long it may be silent."""
-        counts = self.phase in BATCHES and self.longest > 0
-        return max(stall, 2 * self.longest) if counts else slow
+        """How long it may be silent: `slow` when nobody knows yet how long this takes."""
+        if self.longest == 0:
+            return slow
+        if self.phase in BATCHES:
+            return max(stall, 2 * self.longest)
+        return min(slow, max(4 * stall, 10 * self.longest))
 
 
 class RunDirectory:
@@ -89,10 +92,9 @@ class RunDirectory:
         # The last word comes before the end, so it is looked for after it.
         return gone and not self.finished(rank)
 
-    def error(self, rank: Rank) -> tuple[int, str] | None:
-        """Exit status and text."""
-        found = self.text(f"rank{rank.number}.error")
-        return (STATUS_OF[json.loads(found)["kind"]], json.loads(found)["text"]) if found else None
+    def error(self, rank: Rank) -> dict[str, str]:
+        """Its kind and text; empty when there was none."""
+        return json.loads(self.text(f"rank{rank.number}.error") or "{}")
 
     def statuses(self) -> dict[int, int]:
         """Exit statuses of the ranks that failed, as torchrun saw them; negative: by a signal."""
@@ -109,7 +111,7 @@ class Cause:
 
     status: int  # what the job ends with because of it
     text: str
-    first_hand: bool  # False: an error that follows from the loss of another rank
+    first_hand: bool  # False: it may follow from the loss of another rank
     when: Seconds
 
 
@@ -125,21 +127,24 @@ def find_causes(
     found = []
     for rank in ranks:
         place = f"{where(rank.number)} ({rank.phase}, step {rank.step})"
-        when = float("inf") if rank.lost is None else rank.lost
         told = _told(rank, directory, statuses.get(rank.number), place, memory_kills)
         if told:
-            status, text = told
-            by_word = directory.has(f"rank{rank.number}.error")
-            found.append(Cause(status, text, not (by_word and status == MAY_PASS), when))
+            ended_by_torchrun = statuses.get(rank.number) == -signal.SIGTERM
+            first_hand = directory.error(rank).get("kind") != "lost" and not ended_by_torchrun
+            when = float("inf") if rank.lost is None else rank.lost
+            found.append(Cause(*told, first_hand, when))
     return sorted(found, key=lambda cause: (not cause.first_hand, cause.when))
 
 
 def _told(rank, directory, status, place, memory_kills) -> tuple[int, str] | None:
     """None: this rank did not fail, or was ended because of another."""
     error = directory.error(rank)
+    if error.get("kind") == "lost":
+        return MAY_PASS, f"{place} lost another: {error['text'].splitlines()[-1]}"
+    if error.get("kind") == "user":
+        return USER, error["text"]
     if error:
-        kind, text = error
-        return kind, text if kind == USER else f"{text}\nThat ended {place}"
+        return STATUS_OF[error["kind"]], f"{error['text']}\nThat ended {place}"
     if rank.hung:
         return MAY_PASS, f"{place} hung: {rank.hung}"
     if rank.ended or directory.finished(rank) or not status:

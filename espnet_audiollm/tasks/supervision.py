@@ -3,7 +3,7 @@
 They talk through small files in a directory that the launcher makes, AUDIOLLM_RUN_DIR:
 
     rank<R>         "pid phase step longest", written at every batch: the beat
-    rank<R>.error   {"kind": "user"|"passing"|"bug", "text": ...}: why the process ended
+    rank<R>.error   {"kind": "user"|"passing"|"lost"|"bug", "text": ...}: why the process ended
     rank<R>.stacks  what every thread is doing, after SIGUSR2
     rank<R>.done    the process ended as it should
     saved, stopped  a checkpoint is whole; training saved and ended because it was asked to
@@ -36,18 +36,11 @@ if TYPE_CHECKING:
 
 ASKING = (signal.SIGUSR1, signal.SIGTERM)  # "save and stop": Slurm's before the time is up, and at
 # a pre-emption
-WATCHED = ("train", "valid")  # phases in which a batch follows a batch
 RUN_AGAIN = 75  # exit status: saved and stopped, to be continued
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-PASSING = (  # in messages of RuntimeError: another process, the network or a GPU is gone
-    "gloo",
-    "NCCL",
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "DataLoader worker",
-    "uncorrectable",
-    "unspecified launch failure",
-)
+# In messages of RuntimeError:
+LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")  # another rank
+PASSING = ("DataLoader worker", "uncorrectable", "unspecified launch failure")  # a process, a GPU
 
 
 def _directory() -> Path | None:
@@ -65,14 +58,14 @@ class _Pulse:
     def __init__(self):
         self.file: int | None = None  # its descriptor
         self.phase, self.last = "", 0.0
-        self.longest: dict[str, Seconds] = {}  # of each phase, the longest time between two beats
+        self.longest: dict[str, Seconds] = {}  # phase: silence after a beat in it
 
     def write(self, directory: Path, phase: str, step: int) -> None:
         if self.file is None:
             self.file = os.open(directory / f"rank{_rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
         now = time.monotonic()
-        if phase == self.phase:
-            self.longest[phase] = max(self.longest.get(phase, 0.0), now - self.last)
+        if self.phase:
+            self.longest[self.phase] = max(self.longest.get(self.phase, 0.0), now - self.last)
         self.phase, self.last = phase, now
         line = f"{os.getpid()} {phase} {step} {self.longest.get(phase, 0.0):.3f}"
         os.pwrite(self.file, line.ljust(80).encode() + b"\n", 0)  # at once: never seen half-written
@@ -84,9 +77,9 @@ _pulse = _Pulse()
 def beat(phase: str, step: int) -> None:
     """Say that this rank is alive, and at what. To be called by every rank.
 
-    After every batch with one of WATCHED as the phase: from the second batch on, silence for the
-    launcher's --stall_limit is a hang. Before anything slow that follows (saving, waiting for the
-    rank that saves, averaging, building an iterator) with another word: then --slow_limit counts.
+    After every batch, with "train" or "valid" as the phase: from the second batch on, silence for
+    the launcher's --stall_limit is a hang. Before anything slow that follows (saving, waiting for
+    the rank that saves, averaging, building an iterator) with another word: it may take longer.
     """
     directory = _directory()
     if directory:
@@ -209,8 +202,8 @@ def _leave_word(directory: Path, error: BaseException, explain: Callable) -> Non
 def classify(error: BaseException, explain: Callable[[Exception], str] = str) -> tuple[str, str]:
     """Who can do something about it, and what to show.
 
-    user: a sentence. passing: may be gone at the next start (a lost rank, network or GPU).
-    bug: everything else; both with the traceback."""
+    user: a sentence. lost: another rank or the network is gone. passing: may be gone at the next
+    start. bug: everything else; all three with the traceback."""
     import torch
 
     story = "".join(traceback.format_exception(error)).rstrip()
@@ -220,11 +213,12 @@ def classify(error: BaseException, explain: Callable[[Exception], str] = str) ->
             f"{story}\n{where} memory is full: lower --batch_bins and raise --accum_grad by as much"
         )
     if isinstance(error, ConnectionError | TimeoutError | torch.distributed.DistError):
-        return "passing", story
+        return "lost", story
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE):
         return "passing", story
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in PASSING):
-        return "passing", story
+    for kind, signs in (("lost", LOST), ("passing", PASSING)):
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs):
+            return kind, story
     if isinstance(error, ValueError | OSError) and not os.environ.get("AUDIOLLM_DEBUG"):
         return "user", explain(error)
     return "bug", story

@@ -54,6 +54,8 @@ def misbehave():
 
 def main():
     request = supervision.install()
+    if BEHAVIOUR == "lost-peer":
+        importlib.import_module("torch")  # which sorts errors; a training has it by now
     if BEHAVIOUR == "offspring" and MINE:
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
     for step in range(1, STEPS + 1):

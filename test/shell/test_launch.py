@@ -34,7 +34,7 @@ def start(procs, *command, options=(), **environment):
     )
 
 
-def train(procs, *behaviour, limit=30, **options):
+def train(procs, *behaviour, limit=60, **options):
     """Exit status, output and seconds of a training that is over; nothing of it may be left."""
     begin = time.monotonic()
     with start(procs, sys.executable, TRAINING, *behaviour, **options) as process:
@@ -87,7 +87,7 @@ def test_processes_know_their_places_and_share_the_threads(tmp_path):
     code += "print(*(os.environ[name] for name in names), *sys.argv[1:], flush=True)"
     odd = "a  b $(touch broken) ' --num_procs"
     process = start(2, sys.executable, "-c", code, odd, OMP_NUM_THREADS="7")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert sorted(output.splitlines()) == [f"{r} {r} 2 127.0.0.1 3 {odd}" for r in (0, 1)]
 
 
@@ -96,13 +96,13 @@ def test_processes_know_their_places_and_share_the_threads(tmp_path):
 )
 def test_exit_status_of_a_command_that_knows_no_supervision(procs, status, then):
     process = start(procs, "sh", "-c", f"exit {status}")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == then
     assert (f"exit status {status}" in output) == (status != 0)
 
 
 def test_command_that_is_not_there():
-    output, _ = (process := start(1, "no-such-command")).communicate(timeout=30)
+    output, _ = (process := start(1, "no-such-command")).communicate(timeout=60)
     assert process.returncode == 1 and "no-such-command: No such file" in output
 
 
@@ -116,7 +116,7 @@ def test_what_the_user_can_mend_is_one_sentence_once(procs):
 
 def test_error_of_one_rank_ends_the_others():
     status, output, seconds = train(2, "bug", 1, FOREVER)
-    assert status == 1 and seconds < 15
+    assert status == 1 and seconds < 60
     assert "AssertionError: 5 + 3 == 7\nThat ended rank 1 of 2 on " in output
     assert "in misbehave" in output  # the traceback
     assert "rank 0 of 2" not in output  # it was ended, and is not to blame
@@ -126,7 +126,7 @@ def test_error_of_one_rank_ends_the_others():
 @both
 def test_killed_rank(procs, behaviour, status):
     found, output, seconds = train(procs, behaviour, procs - 1, FOREVER)
-    assert found == status and seconds < 20
+    assert found == status and seconds < 60
     assert f"rank {procs - 1} of {procs} on " in output and "(train, step 2)" in output
     assert "killed by signal 9 (SIGKILL): out of memory" in output
     assert "what was saved is whole" in output or status == 76
@@ -144,7 +144,7 @@ def test_rank_that_lost_its_peer_is_not_the_cause():
 @both
 def test_stopped_process_is_a_hang(procs):
     status, output, seconds = train(procs, "freeze", 0, FOREVER, options=("--stall_limit", 2))
-    assert status == 76 and seconds < 15
+    assert status == 76 and seconds < 60
     assert f"rank 0 of {procs} on " in output and "it is stopped (SIGSTOP" in output
     assert "step 2) hung: nothing for 2 s" in output
 
@@ -170,7 +170,7 @@ def test_signal_asks_all_ranks_to_save_and_stop(procs, number):
         for rank in range(procs):
             wait_for(process, f"rank {rank} step ")
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 75
     assert f"{number.name}: the processes are asked" in output
 
@@ -180,7 +180,7 @@ def test_signal_before_anything_has_begun_ends_it(procs):
     with start(procs, "sh", "-c", "echo begun; exec sleep 1000") as process:
         wait_for(process, "begun")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 75
     assert left_over() == []
 
@@ -190,7 +190,7 @@ def test_interrupt_ends_everything(procs):
     with start(procs, sys.executable, TRAINING, "offspring", "all", FOREVER) as process:
         wait_for(process, "step 1")
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in output
     assert left_over() == []
 
@@ -235,7 +235,7 @@ def test_one_verdict_of_several_nodes(tmp_path):
 def test_verdict_and_sentence_are_left_once_for_all_nodes(tmp_path):
     for node in range(2):
         process = start(1, sys.executable, TRAINING, "user", 0, AUDIOLLM_VERDICTS=str(tmp_path))
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
         assert ("no such line" in output) == (node == 0)
     assert (tmp_path / "node0").read_text() == "2"
 

@@ -37,11 +37,12 @@ def test_nothing_is_written_without_a_launcher(tmp_path, monkeypatch):
 def test_beat(run_dir):
     for phase, step in [("start", 0), ("train", 1), ("train", 2), ("save", 2), ("train", 12)]:
         supervision.beat(phase, step)
-        time.sleep(0.02)
+        time.sleep(0.02 if phase == "train" else 0.1)
     pid, phase, step, longest = (run_dir / "rank3").read_text().split()
     assert (int(pid), phase, step) == (os.getpid(), "train", "12")
-    # The time of a batch; the save in between, and what came before it, do not count.
-    assert 0.015 < float(longest) < 0.035
+    assert 0.02 <= float(longest) < 0.1  # The time of a batch; the save does not count.
+    supervision.beat("save", 12)
+    assert 0.1 <= float((run_dir / "rank3").read_text().split()[3])
 
 
 def test_beat_of_a_first_batch_knows_no_pace(run_dir):
@@ -80,11 +81,11 @@ def test_signals_are_left_alone_where_we_are_guests():
         (AssertionError("x"), "bug", "AssertionError: x"),
         (RuntimeError("shapes (3, 4) and (5, 6)"), "bug", "shapes (3, 4)"),
         (KeyError("feats"), "bug", "KeyError: 'feats'"),
-        (ConnectionResetError(errno.ECONNRESET, "reset"), "passing", "reset"),
-        (TimeoutError("slow"), "passing", "slow"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "lost", "reset"),
+        (TimeoutError("slow"), "lost", "slow"),
         (OSError(errno.ESTALE, "Stale file handle"), "passing", "Stale"),
-        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Read error"), "passing", "gloo"),
-        (torch.distributed.DistBackendError("NCCL"), "passing", "DistBackendError"),
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Read error"), "lost", "gloo"),
+        (torch.distributed.DistBackendError("NCCL"), "lost", "DistBackendError"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed"), "passing", "pid 7"),
         (RuntimeError("CUDA error: uncorrectable ECC error"), "passing", "ECC"),
     ],
