@@ -52,7 +52,8 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files += [args.bpemodel] if args.bpemodel else []
     inputs = {"options": split.options(args), "contents": hash_files(*files)}
     count = count_utterances(data)
-    return Parts(args.output, inputs, count, ("id", "hyp"), 6, ["hyp"], args.shard_size)
+    made = ["hyp"] + ["wer.json"] * (data / "text").exists()
+    return Parts(args.output, inputs, count, ("id", "hyp"), 6, made, args.shard_size)
 
 
 def recognise(args: argparse.Namespace, parts: Parts) -> None:
@@ -113,12 +114,11 @@ def write_wer(args: argparse.Namespace, output: Path) -> None:
     from ..data.kaldi_dir import read_dict
     from ..score.wer import word_errors
 
-    path = output / "wer.json"
-    path.unlink(missing_ok=True)
-    if not (Path(args.data) / "text").exists():
-        return
-    errors = word_errors(read_dict(Path(args.data) / "text"), read_dict(output / "hyp"))
-    with atomic_write(path) as out:
+    text = Path(args.data) / "text"
+    if not text.exists():
+        return (output / "wer.json").unlink(missing_ok=True)  # of other data
+    errors = word_errors(read_dict(text), read_dict(output / "hyp"))
+    with atomic_write(output / "wer.json") as out:
         json.dump({"checkpoint": args.checkpoint, **errors.as_dict()}, out, indent=2)
 
 

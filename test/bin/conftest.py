@@ -1,4 +1,21 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for chat_llms.py
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_systems.py
+
+
+@pytest.fixture(scope="session")
+def systems(tmp_path_factory):
+    """A directory with all that stages 6, 7 and 10 read, and stage 7's store."""
+    import tiny_systems
+
+    from espnet_audiollm.bin import generate_responses
+
+    root = tiny_systems.make(tmp_path_factory.mktemp("systems"))
+    generate_responses.main(
+        ["--llm", f"{root}/llm", "--data", f"{root}/data", "--output", f"{root}/responses"]
+    )
+    return root

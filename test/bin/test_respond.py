@@ -103,6 +103,16 @@ def test_jobs_make_what_one_makes(made, tmp_path, system):
     assert ".parts" not in contents(many)
 
 
+def test_other_batches_change_rounding_only(made, tmp_path):
+    """Shards of one utterance are batches of one: the same answers, the same costs to 1e-5."""
+    alone = run(made, "reference", "--shard_size", "1", output=tmp_path / "alone")
+    batch = run(made, "reference", output=tmp_path / "batch")
+    assert (alone / "responses.jsonl").read_bytes() == (batch / "responses.jsonl").read_bytes()
+    ours, theirs = read_dict(alone / "nats"), read_dict(batch / "nats")
+    for id_ in TEXTS:
+        assert float(ours[id_].split()[0]) == pytest.approx(float(theirs[id_].split()[0]), rel=1e-5)
+
+
 def contents(directory):
     return {path.name: path.is_file() and path.read_bytes() for path in directory.iterdir()}
 

@@ -1,0 +1,107 @@
+"""Stage 6's command on a tiny recogniser: the same files by one job and by many."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from espnet_audiollm.bin import ctc_decode
+from espnet_audiollm.data.kaldi_dir import read_dict
+from espnet_audiollm.score.wer import word_errors
+
+
+def run(systems, output, *more):
+    cmd = ["--exp", f"{systems}/ctc", "--data", f"{systems}/data", "--output", str(output)]
+    assert ctc_decode.main([*cmd, "--batch_seconds", "3", "--shard_size", "5", *more]) == 0
+    return {path.name: path.is_file() and path.read_bytes() for path in output.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(systems, tmp_path_factory):
+    return run(systems, tmp_path_factory.mktemp("whole"))
+
+
+def test_what_there_is(systems, whole, tmp_path, capsys):
+    assert set(whole) == {"hyp", "wer.json", "inputs.json"}
+    (tmp_path / "hyp").write_bytes(whole["hyp"])
+    hyps, references = read_dict(tmp_path / "hyp"), read_dict(systems / "data" / "text")
+    assert len(set(hyps.values())) > 3  # it says something
+    errors = word_errors(references, hyps)
+    assert json.loads(whole["wer.json"]) == {
+        "checkpoint": "valid.loss.ave.pth",
+        **errors.as_dict(),
+    }
+    run(systems, tmp_path)
+    assert f"{tmp_path}: WER {errors.rate:.2f} % ({errors.errors} /" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("num_jobs", [2, 3, 5])
+def test_jobs_make_what_one_makes(systems, whole, tmp_path, num_jobs, capsys):
+    split = ["--num_jobs", str(num_jobs)]
+    for job in range(num_jobs, 0, -1):
+        made = run(systems, tmp_path, *split, "--job", str(job))
+        assert set(made) <= {".parts"}
+    assert run(systems, tmp_path, *split, "--merge") == whole
+    assert f"{tmp_path}: WER" in capsys.readouterr().out
+
+
+def test_a_second_run_loads_nothing(systems, whole, tmp_path, monkeypatch, capsys):
+    run(systems, tmp_path)
+    monkeypatch.setattr(ctc_decode, "load", None)
+    capsys.readouterr()
+    assert run(systems, tmp_path) == whole
+    assert run(systems, tmp_path, "--merge") == whole
+    assert capsys.readouterr().out.count(": WER ") == 2
+
+
+def test_another_checkpoint_starts_anew(systems, whole, tmp_path):
+    """Neither the parts nor the final files of the checkpoint before are taken for its own."""
+    exp = tmp_path / "exp"
+    shutil.copytree(systems / "ctc", exp)
+    out = tmp_path / "out"
+    run(systems, out, "--exp", str(exp))
+    state = torch.load(exp / "valid.loss.ave.pth", weights_only=True)
+    torch.manual_seed(1)
+    other = {name: torch.randn_like(x) if x.is_floating_point() else x for name, x in state.items()}
+    torch.save(other, exp / "valid.loss.ave.pth")
+    made = run(systems, out, "--exp", str(exp), "--num_jobs", "2", "--job", "2")
+    assert set(made) == {".parts"}
+    made = run(systems, out, "--exp", str(exp))
+    assert made["hyp"] != whole["hyp"] and set(made) == set(whole)
+
+
+def test_merge_names_the_jobs_that_are_missing(systems, tmp_path, capsys):
+    run(systems, tmp_path, "--num_jobs", "3", "--job", "2")
+    with pytest.raises(SystemExit):
+        run(systems, tmp_path, "--num_jobs", "3", "--merge")
+    error = capsys.readouterr().err
+    assert "2 of 3 shards are missing (first: shard.00000.jsonl): those of job 1, 3 of 3" in error
+    assert not (tmp_path / "hyp").exists()
+
+
+def test_errors_name_job_shard_and_file(systems, tmp_path, capsys):
+    shutil.copytree(systems / "data", tmp_path / "data")
+    scp = (tmp_path / "data/wav.scp").read_text()
+    (tmp_path / "data/wav.scp").write_text(scp.replace("u07.wav", "gone.wav"))
+    with pytest.raises(SystemExit):
+        data = ["--data", f"{tmp_path}/data"]
+        run(systems, tmp_path / "out", *data, "--num_jobs", "3", "--job", "2")
+    error = capsys.readouterr().err
+    assert "ctc_decode: error: job 2 of 3: shard.00001.jsonl, u" in error
+    assert "gone.wav: cannot be opened" in error
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--job", "4", "--num_jobs", "3"], "--job 4 is not one of 1 to --num_jobs 3"),
+        (["--shard_size", "0"], "--shard_size 0 is not positive"),
+        (["--data", "no/such"], "no/such/wav.scp does not exist"),
+    ],
+)
+def test_refusals(systems, tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit):
+        run(systems, tmp_path / "out", *more)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
