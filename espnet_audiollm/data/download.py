@@ -42,6 +42,19 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
     os.replace(part, path)
 
 
+def fetch(url: str, downloads: Path, root: Path, inside: str, md5: str | None = None) -> Path:
+    """The directory `root`: what is `inside` the tar archive at `url`, downloaded to `downloads`
+    and removed once it is unpacked. Nothing to do when `root` is there.
+
+    Where no checksum is known, gzip's own is compared on unpacking."""
+    if not root.is_dir():
+        archive = downloads / url.rpartition("/")[2]
+        download(url, archive, md5)
+        unpack(archive, root, inside)
+        archive.unlink()
+    return root
+
+
 def unpack(archive: str | Path, directory: str | Path, inside: str) -> None:
     """Unpack the directory `inside` of a tar archive as `directory`, whole or not at all.
 

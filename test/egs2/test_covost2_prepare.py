@@ -93,7 +93,7 @@ def test_translations_are_downloaded(root, prepare, tmp_path):
         tar.add(tmp_path / "covost" / name, name)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
-        "prepare.URL = 'file://' + sys.argv[2] + '/{}.tar.gz'\n"
+        "prepare.URL = 'file://' + sys.argv[2] + '/covost_v2.{}.tsv.tar.gz'\n"
         "prepare.main(['--commonvoice', sys.argv[2] + '/cv', '--subset', 'true', 'data'])"
     )
     done = subprocess.run(

@@ -2,12 +2,13 @@
 
 import importlib.util
 import random
-import subprocess
 import sys
 
+import corpora
 import numpy as np
 import pytest
 import soundfile
+from corpora import fails
 
 from espnet_audiollm.data import kaldi_dir
 
@@ -51,18 +52,7 @@ def heard(path):
 
 @pytest.fixture
 def prepare(root, tmp_path):
-    script = root / "egs2/fsdd/audiollm1/local/prepare.py"
-
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, str(script), *map(str, arguments)],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-        )
-
-    return call
+    return corpora.preparer(root, "fsdd", tmp_path)
 
 
 SMALL = ("--num_train", 40, "--num_valid", 10, "--num_test", 20, "--new_speaker", "bob")
@@ -137,12 +127,6 @@ def test_the_seed_decides_and_a_second_run_does_nothing(prepare, corpus, tmp_pat
     assert files(tmp_path / "data") == first
     prepare("--corpus", corpus, *SMALL, "--seed", 2, "data")
     assert files(tmp_path / "data") != first
-
-
-def fails(done, *words):
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def test_bad_corpora(prepare, corpus, tmp_path):

@@ -2,56 +2,24 @@
 small to learn anything. What is tested is that every stage takes what the one before it left."""
 
 import json
-import os
-import shutil
 import subprocess
 
+import corpora
 import pytest
+from recipe_copies import TINY_OPTIONS, copy_recipe, environment
 
-TINY = """
-encoder: conformer
-encoder_conf: {output_size: 16, attention_heads: 2, linear_units: 16, num_blocks: 1,
-               subsampling: 8, subsampling_channels: 4}
-batch_type: numel
-batch_bins: 800000
-max_epoch: 1
-num_workers: 0
-best_model_criterion: [[valid, loss, min]]
-keep_nbest_models: 1
-use_matplotlib: false
-"""
+from espnet_audiollm.data import kaldi_dir
 
 
 @pytest.fixture
 def recipe(root, tmp_path):
     """recipe(name): a copy of egs2/<name> beside links to the rest of the checkout."""
-
-    def copy(name):
-        for link in ("utils", "tools", "espnet_audiollm", "egs2/TEMPLATE", "egs2/mini"):
-            (tmp_path / link).parent.mkdir(exist_ok=True)
-            (tmp_path / link).symlink_to(root / link)
-        place = tmp_path / "egs2" / name / "audiollm1"
-        left = shutil.ignore_patterns("data", "dump", "exp", "downloads")
-        shutil.copytree(root / "egs2" / name / "audiollm1", place, symlinks=True, ignore=left)
-        (place / "conf/train_ctc_test.yaml").write_text(TINY)
-        adapter = "audio_adapter: stack\naudio_adapter_conf: {stack: 4}\n"
-        (place / "conf/train_align_test.yaml").write_text(TINY + adapter)
-        return place
-
-    return copy
-
-
-TEST_OPTIONS = (
-    "--ctc_config conf/train_ctc_test.yaml --align_configs conf/train_align_test.yaml "
-    "--ctc_checkpoints valid.loss.ave.pth --nj 2"
-).split()
+    return lambda name: copy_recipe(root, tmp_path, name)
 
 
 def run(place, *options):
-    command = [str(place / "run.sh"), *map(str, options), *TEST_OPTIONS]
-    done = subprocess.run(
-        command, cwd="/", capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    command = [str(place / "run.sh"), *map(str, options), *TINY_OPTIONS]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -90,3 +58,44 @@ def test_fsdd(recipe, shared):
     run(place, "--fsdd", shared / "data/fsdd", "--local_data_opts", few, "--vocab_size", 24)
     check_results(place, "fsdd", "test_known", 4)
     assert "test_new" in (place / "exp/RESULTS.md").read_text()
+
+
+def make_triviaqa(place):
+    corpora.triviaqa(place)
+    return "--num_train 2 --num_valid 1 --num_test 1"
+
+
+def make_covost(place):
+    corpora.common_voice(place)
+    corpora.covost(place / "covost")
+    return f"--covost2 {place}/covost"
+
+
+CORPORA = {  # recipe: (the option that names the corpus, how a small one is made, utterances)
+    "an4": ("an4", corpora.an4, 1),
+    "commonvoice": ("commonvoice", corpora.common_voice, 4),
+    "covost2": ("commonvoice", make_covost, 3),
+    "mls_english": ("mls_english", corpora.mls, 6),
+    "spoken_squad": ("spoken_squad", corpora.spoken_squad, 1),
+    "triviaqa_tts": ("triviaqa", make_triviaqa, 2),
+    "voxpopuli": ("voxpopuli", corpora.voxpopuli, 2),
+    "webquestions_tts": ("webquestions", corpora.webquestions, 3),
+}
+LANG = {"commonvoice": "--lang fr", "voxpopuli": "--lang de"}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_first_two_stages(recipe, tmp_path, name):
+    """run.sh, data.sh and stage 2 take what the preparation leaves, in every format there is."""
+    option, make, number = CORPORA[name]
+    corpus = tmp_path / "corpora" / "small"
+    corpus.parent.mkdir()
+    more = make(corpus)
+    words = f"--subset true {more or ''} {LANG.get(name, '')}"
+    place = recipe(name)
+    few = ("--min_audio", 0.05, "--stop_stage", 2)
+    run(place, f"--{option}", corpus, "--local_data_opts", words, *few)
+    for split in ("train", "valid", "test"):
+        assert (place / "dump" / split / ".done").is_file()
+    assert sum(1 for _ in kaldi_dir.read_table(place / "dump/train/wav.scp")) == number
+    assert (place / "dump/train/text").is_file()

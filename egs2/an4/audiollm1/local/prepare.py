@@ -20,7 +20,7 @@ import numpy as np
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import audio, corpus
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.download import fetch
 from espnet_audiollm.data.kaldi_dir import Row
 from espnet_audiollm.types import Utterance
 
@@ -35,18 +35,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = corpus.get_parser(__doc__, "etc and wav ('': download)")
     parser.add_argument("output", type=Path, help="where train, valid and test go")
     return parser
-
-
-def fetch(downloads: Path) -> Path:
-    """The corpus's directory under `downloads`. The archive has no published checksum that we
-    know of; gzip's own is compared when it is unpacked."""
-    root = downloads / "an4"
-    if not root.is_dir():
-        archive = downloads / "an4_sphere.tar.gz"
-        download(URL, archive)
-        unpack(archive, root, "an4")
-        archive.unlink()
-    return root
 
 
 def transcripts(path: Path, faults: corpus.Faults) -> Iterator[Row]:
@@ -92,7 +80,10 @@ def convert(raw: Path, flac: Path) -> str:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    root = corpus.directory_of("an4", args.corpus) if args.corpus else fetch(args.downloads)
+    if args.corpus:
+        root = corpus.directory_of("an4", args.corpus)
+    else:
+        root = fetch(URL, args.downloads, args.downloads / "an4", "an4")
     faults = corpus.Faults("unpack the archive again", args.subset)
     found = {
         part: list(utterances(root, part, args.output / "audio" / part, faults))

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import common_voice, corpus
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.download import fetch
 
-URL = "https://dl.fbaipublicfiles.com/covost/{}.tar.gz"
+URL = "https://dl.fbaipublicfiles.com/covost/covost_v2.{}.tsv.tar.gz"
 WHERE = "the clips are Common Voice's, https://commonvoice.mozilla.org/datasets"
 SPLITS = ("train", "dev", "test")
 FROM_ENGLISH = "de tr fa sv-SE mn zh-CN cy ca sl et id ar ta lv ja".split()
@@ -57,19 +57,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", choices=common_voice.TEXTS, default="written")
     parser.add_argument("output", type=Path, help="where train, valid and test go")
     return parser
-
-
-def fetch(pair: str, downloads: Path) -> Path:
-    """The directory of a pair's translations under `downloads`. The archive has no published
-    checksum that we know of; gzip's own is compared when it is unpacked."""
-    name = f"covost_v2.{pair}.tsv"
-    root = downloads / name.removesuffix(".tsv")
-    if not root.is_dir():
-        archive = downloads / f"{name}.tar.gz"
-        download(URL.format(name), archive)
-        unpack(archive, root, "")
-        archive.unlink()
-    return root
 
 
 def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, str]]:
@@ -113,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.corpus:
         root = corpus.directory_of("covost2", args.corpus)
     else:
-        root = fetch(pair, args.downloads)
+        url = URL.format(pair)
+        root = fetch(url, args.downloads, args.downloads / f"covost_v2.{pair}", inside="")
     faults = corpus.Faults("get the files again, of Common Voice its version 4", args.subset)
     found = translations(corpus.existing(root, f"covost_v2.{pair}.tsv"), faults)
     names = {"train": "train", "dev": "valid", "test": "test"}

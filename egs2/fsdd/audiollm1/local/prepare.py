@@ -14,7 +14,6 @@ The audio is left as it is recorded, 8 kHz: stage 2 brings it to 16 kHz. Everyth
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import shutil
@@ -26,10 +25,10 @@ from pathlib import Path
 import numpy as np
 from world import Item, sample
 
-from espnet_audiollm.atomic import atomic_write
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import audio, kaldi_dir
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.corpus import directory_of, made_before, mark_made
+from espnet_audiollm.data.download import fetch
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import Seconds, Utterance
 
@@ -59,15 +58,9 @@ def get_parser() -> argparse.ArgumentParser:
 def find_recordings(corpus: str, downloads: Path) -> list[Path]:
     """All recordings, sorted; the corpus is downloaded when no directory is given."""
     if not corpus:
-        root = downloads / "fsdd"
-        if not root.is_dir():
-            archive = downloads / f"fsdd-{RELEASE}.tar.gz"
-            download(URL, archive)
-            unpack(archive, root, f"free-spoken-digit-dataset-{RELEASE}")
+        root = fetch(URL, downloads, downloads / "fsdd", f"free-spoken-digit-dataset-{RELEASE}")
     else:
-        root = Path(corpus)
-        if not root.is_dir():
-            raise ValueError(f"--fsdd {corpus}: there is no such directory")
+        root = directory_of("fsdd", corpus)
     place = root / "recordings" if (root / "recordings").is_dir() else root
     found = sorted(path for path in place.glob("*.wav") if NAME.fullmatch(path.stem))
     if not found:
@@ -194,8 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         "seed": args.seed,
     }
     marker = args.output / ".fsdd"
-    if marker.is_file() and json.loads(marker.read_text()) == settings:
-        print(f"{args.output}: made already, skipped", file=sys.stderr)
+    if made_before(marker, settings):
         return 0
     splits = divide(recordings, args.new_speaker)
     samples, rate = read_all(recordings)
@@ -204,8 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = plan(split, splits[split], num, args.seed)
         write_split(rows, samples, rate, args.output / split)
         print(f"{args.output / split}: {num} strings of {len(splits[split])} speakers")
-    with atomic_write(marker) as out:
-        out.write(json.dumps(settings) + "\n")
+    mark_made(marker, settings)
     return 0
 
 

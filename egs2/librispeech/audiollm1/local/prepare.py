@@ -15,7 +15,7 @@ from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import corpus, kaldi_dir
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.download import fetch
 from espnet_audiollm.types import Utterance
 
 URL = "https://www.openslr.org/resources/12/{}.tar.gz"
@@ -52,16 +52,12 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fetch(part: str, downloads: Path) -> Path:
+def fetch_part(part: str, downloads: Path) -> Path:
     """The corpus's directory under `downloads`, after downloading `part` to it."""
     root = downloads / "LibriSpeech"
-    if not (root / part).is_dir():
-        if part not in MD5:
-            raise ValueError(f"{part} is no part of LibriSpeech: there are {', '.join(MD5)}")
-        archive = downloads / f"{part}.tar.gz"
-        download(URL.format(part), archive, MD5[part])
-        unpack(archive, root / part, f"LibriSpeech/{part}")
-        archive.unlink()
+    if not (root / part).is_dir() and part not in MD5:
+        raise ValueError(f"{part} is no part of LibriSpeech: there are {', '.join(MD5)}")
+    fetch(URL.format(part), downloads, root / part, f"LibriSpeech/{part}", MD5.get(part))
     return root
 
 
@@ -109,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     for directory, parts in wanted.items():
         found = []
         for part in parts:
-            root = given or fetch(part, args.downloads)
+            root = given or fetch_part(part, args.downloads)
             if (root / part).is_dir():
                 found.append(entries(root, part, args.case, faults))
             else:

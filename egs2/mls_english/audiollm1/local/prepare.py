@@ -17,7 +17,7 @@ from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import corpus
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.download import fetch
 from espnet_audiollm.data.kaldi_dir import Row
 from espnet_audiollm.types import Utterance
 
@@ -37,18 +37,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train_part", choices=("all", *HANDLES), default="all")
     parser.add_argument("output", type=Path, help="where train, valid and test go")
     return parser
-
-
-def fetch(audio: str, downloads: Path) -> Path:
-    """The corpus's directory under `downloads`. The archive has no published checksum that we
-    know of; gzip's own is compared when it is unpacked."""
-    root = downloads / ARCHIVES[audio]
-    if not root.is_dir():
-        archive = downloads / f"{root.name}.tar.gz"
-        download(URL.format(root.name), archive)
-        unpack(archive, root, root.name)
-        archive.unlink()
-    return root
 
 
 def transcripts(split: Path, only: set[str] | None, faults: corpus.Faults) -> Iterator[Row]:
@@ -134,7 +122,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.corpus:
         root = corpus.directory_of("mls_english", args.corpus)
     else:
-        root = fetch(args.audio, args.downloads)
+        name = ARCHIVES[args.audio]
+        root = fetch(URL.format(name), args.downloads, args.downloads / name, name)
     faults = corpus.Faults("unpack the archive again", args.subset)
     index = [corpus.existing(root / split, "transcripts.txt") for split in SPLITS]
     marker = args.output / ".mls_english"

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import corpus, questions
-from espnet_audiollm.data.download import download, unpack
+from espnet_audiollm.data.download import fetch
 
-URL = "https://nlp.cs.washington.edu/triviaqa/data/triviaqa-unfiltered.tar.gz"
+ARCHIVE = "triviaqa-unfiltered"
+URL = f"https://nlp.cs.washington.edu/triviaqa/data/{ARCHIVE}.tar.gz"
 PUBLISHED = {  # part: train, dev
     "unfiltered-web": (87_622, 11_313),
     "wikipedia": (61_888, 7_993),
@@ -32,18 +33,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", choices=PUBLISHED, default="unfiltered-web")
     questions.add_options(parser, train=10_000, valid=500, test=2_000)
     return parser
-
-
-def fetch(downloads: Path) -> Path:
-    """The directory of the questions under `downloads`. The archive has no published checksum
-    that we know of; gzip's own is compared when it is unpacked."""
-    root = downloads / "triviaqa-unfiltered"
-    if not root.is_dir():
-        archive = downloads / "triviaqa-unfiltered.tar.gz"
-        download(URL, archive)
-        unpack(archive, root, "triviaqa-unfiltered")
-        archive.unlink()
-    return root
 
 
 def locate(root: Path, part: str, split: str) -> Path:
@@ -66,7 +55,10 @@ def read(path: Path, faults: corpus.Faults) -> Iterator[questions.Question | Non
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    root = corpus.directory_of("triviaqa", args.corpus) if args.corpus else fetch(args.downloads)
+    if args.corpus:
+        root = corpus.directory_of("triviaqa", args.corpus)
+    else:
+        root = fetch(URL, args.downloads, args.downloads / ARCHIVE, ARCHIVE)
     paths = {split: locate(root, args.part, split) for split in ("train", "dev")}
     marker = args.output / ".triviaqa"
     settings = corpus.settings_of(args, *paths.values())
