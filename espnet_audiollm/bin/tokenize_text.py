@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import kaldi_dir
@@ -23,14 +25,24 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@dataclass(frozen=True)
+class Transcripts:
+    """The values of a table, read anew each time they are gone through."""
+
+    table: str
+
+    def __iter__(self) -> Iterator[str]:
+        return (transcript for _, transcript in kaldi_dir.read_table(self.table))
+
+
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if not Path(args.text).is_file():
         raise ValueError(f"{args.text} does not exist: run stage 2 first")
-    lines = [transcript for _, transcript in kaldi_dir.read_table(args.text)]
-    made = train_pieces(lines, args.vocab_size, args.bpe_type, args.output)
-    done = f"{args.vocab_size} {args.bpe_type} pieces from {len(lines)} transcripts"
+    made = train_pieces(Transcripts(args.text), args.vocab_size, args.bpe_type, args.output)
+    number = kaldi_dir.count_lines(args.text)
+    done = f"{args.vocab_size} {args.bpe_type} pieces from {number} transcripts"
     print(f"{args.output}: {done if made else 'already there, nothing to do'}")
     return 0
 

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         problems += found
         if not found:
             names = kaldi_dir.tables(directory)
-            count = sum(1 for _ in kaldi_dir.read_table(f"{directory}/wav.scp"))
+            count = kaldi_dir.count_lines(f"{directory}/wav.scp")
             print(f"{directory}: {count} utterances with {', '.join(names)}: no fault found")
     if problems:
         report = "".join(f"\n  {problem}" for problem in problems)

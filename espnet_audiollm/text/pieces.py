@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..atomic import atomic_write
@@ -15,24 +16,25 @@ META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPne
 
 
 def train_pieces(
-    lines: Sequence[str], vocab_size: int, model_type: str, directory: str | Path
+    lines: Iterable[str], vocab_size: int, model_type: str, directory: str | Path
 ) -> bool:
     """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .learned, each whole.
 
     `vocab_size` counts as ESPnet's nbpe does: the entries of tokens.txt, in its order `<blank>`,
     `<unk>`, pieces, `<sos/eos>`. `model_type` is "unigram" or "bpe". The same lines give the same
-    files (one thread; of more than MAX_LINES lines, evenly spaced ones are taken).
+    files (one thread; of more than MAX_LINES lines, evenly spaced ones are taken). `lines` are gone
+    through more than once, and never held.
     Returns False, with nothing done, when the directory holds this very vocabulary already.
     Raises ValueError, with the limit that works, when the text does not fit the size."""
     directory = Path(directory)
-    lines = [line for line in lines if line.strip()]
-    if not lines:
+    number, key = _fingerprint(lines, vocab_size, model_type)
+    if not number:
         raise ValueError("there is no text to learn a vocabulary from: run stage 2 again")
-    key = _fingerprint(lines, vocab_size, model_type)
     marker = directory / ".learned"
     if marker.is_file() and marker.read_text().strip() == key:
         return False
-    model = _train(_evenly_spaced(lines), vocab_size, model_type)
+    step = -(-number // MAX_LINES)
+    model = _train(itertools.islice(_with_words(lines), 0, None, step), vocab_size, model_type)
     marker.unlink(missing_ok=True)
     with atomic_write(directory / "bpe.model", "wb") as out:
         out.write(model)
@@ -52,13 +54,13 @@ def token_list(model: bytes) -> list[str]:
     return ["<blank>", "<unk>", *(p for p in pieces if p not in META_PIECES), "<sos/eos>"]
 
 
-def _train(lines: Sequence[str], vocab_size: int, model_type: str) -> bytes:
+def _train(lines: Iterable[str], vocab_size: int, model_type: str) -> bytes:
     import sentencepiece
 
-    model = io.BytesIO()
+    model, number = io.BytesIO(), itertools.count()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=(line for line, _ in zip(lines, number, strict=False)),
             model_writer=model,
             vocab_size=vocab_size,
             model_type=model_type,
@@ -68,7 +70,7 @@ def _train(lines: Sequence[str], vocab_size: int, model_type: str) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise ValueError(_explain(str(error), vocab_size, len(lines))) from error
+        raise ValueError(_explain(str(error), vocab_size, next(number))) from error
     return model.getvalue()
 
 
@@ -88,13 +90,15 @@ def _explain(error: str, vocab_size: int, lines: int) -> str:
     return f"SentencePiece cannot learn {vocab_size} pieces from this text: {error}"
 
 
-def _evenly_spaced(lines: Sequence[str]) -> Sequence[str]:
-    step = -(-len(lines) // MAX_LINES)
-    return lines[::step]
+def _with_words(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if line.strip())
 
 
-def _fingerprint(lines: Sequence[str], vocab_size: int, model_type: str) -> str:
-    digest = hashlib.sha256(f"{model_type} {vocab_size} {len(lines)}\n".encode())
-    for line in lines:
+def _fingerprint(lines: Iterable[str], vocab_size: int, model_type: str) -> tuple[int, str]:
+    """The number of lines with words, and a hash of these and of the options."""
+    number, digest = 0, hashlib.sha256()
+    for line in _with_words(lines):
+        number += 1
         digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+    digest.update(f"{model_type} {vocab_size} {number}\n".encode())
+    return number, digest.hexdigest()

@@ -334,8 +334,8 @@ def prepare(root: Path, utterances: int) -> list[Measured]:
         run("2: merging of the parts", [*form, "--merge"]),
     ]
     make_valid(root)
-    pieces = ["--text", root / "dump/valid/text", "--output", root / "bpe", "--vocab_size", 100]
-    run("(learning pieces)", ["-m", BIN + "tokenize_text", *pieces])
+    pieces = ["--text", dump / "text", "--output", root / "bpe", "--vocab_size", 1500]
+    done.append(run("3: SentencePiece pieces", ["-m", BIN + "tokenize_text", *pieces]))
     count = ["--bpemodel", root / "bpe/bpe.model"]
     for split in ("valid", "train"):
         output = ["--data", root / "dump" / split, "--output", stats / "ctc" / split]

@@ -70,3 +70,23 @@ def test_long_lines_are_not_skipped(tmp_path):
     model = io.BytesIO()
     model.write(pieces._train(["ab " * 3000, "q " * 3000], 7, "unigram"))  # over 4192 bytes
     assert "q" in "".join(pieces.token_list(model.getvalue()))
+
+
+def test_of_too_many_lines_evenly_spaced_ones_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "MAX_LINES", 2)
+    many = [LINES[0], "xyz", "", LINES[1], "xyz"]  # of four with words, every other one
+    assert pieces.train_pieces(many, 24, "unigram", tmp_path / "many")
+    assert pieces.train_pieces(LINES[:2], 24, "unigram", tmp_path / "two")
+    model = [(tmp_path / name / "bpe.model").read_bytes() for name in ("many", "two")]
+    assert model[0] == model[1]
+
+
+def test_lines_need_not_be_held(tmp_path):
+    class Lines:
+        def __iter__(self):
+            return iter(LINES)
+
+    pieces.train_pieces(Lines(), 24, "unigram", tmp_path / "stream")
+    pieces.train_pieces(LINES, 24, "unigram", tmp_path / "list")
+    for name in ("bpe.model", ".learned"):
+        assert (tmp_path / "stream" / name).read_bytes() == (tmp_path / "list" / name).read_bytes()
