@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = ("README.md", "egs2/TEMPLATE/audiollm1/README.md")
+GUIDES = ("README.md", "egs2/TEMPLATE/audiollm1/README.md", "docs/cluster.md")
 COMMAND = re.compile(r"^    ((?:\./|tools/|egs2/|utils/|python )\S.*?)(?:\s{2,}#.*)?$")
 
 
@@ -45,11 +45,19 @@ def test_shown_programs_exist(root):
 
 
 def test_shown_options_of_recipes_exist(root):
-    known = set(re.findall(r"--[a-z_]+", recipe_help(root))) | {"--librispeech", "--fsdd", "--help"}
+    known = set(re.findall(r"--[a-z_]+", recipe_help(root))) | {"--help"}
+    known |= {f"--{recipe.name}" for recipe in (root / "egs2").iterdir()}  # where a corpus lies
     for guide, words in shown_commands(root):
         if words[0].endswith("run.sh") and "test/" not in words[0]:
             options = {word for word in words[1:] if word.startswith("--") and " " not in word}
             assert options <= known, (guide, words, options - known)
+
+
+def test_shown_configurations_exist(root):
+    places = [root, root / "egs2/mls_english/audiollm1"]
+    for guide, words in shown_commands(root):
+        for word in (word for word in words if re.fullmatch(r"\S*conf/\S+", word)):
+            assert any((place / word).is_file() for place in places), (guide, word)
 
 
 def test_shown_modules_have_help(root):
