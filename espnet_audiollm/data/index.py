@@ -19,9 +19,11 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,7 +36,9 @@ BLOCK = 1 << 20  # bytes of a table looked at together
 HEADER = struct.Struct("<24sQ32s")
 MAGIC = b"espnet_audiollm index 1\n"
 OFFSET = np.dtype("<u8")
+STATE = 16  # digits that name the state of a file
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+NAMES_NEEDED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)  # of a new file
 
 
 class Table:
@@ -56,7 +60,7 @@ class Table:
         state = state_of(self._lines.fileno())
         self._index = cached(
             self.path.with_name(f".{self.path.name}.{state}.index"),
-            f".{self.path.name}.*.index",
+            f".{self.path.name}.{'?' * STATE}.index",
             lambda out: _write_index(self.path, out),
         )
         magic, self._len, ids = HEADER.unpack(self._pread(self._index, HEADER.size, 0))
@@ -130,7 +134,7 @@ def state_of(file: str | Path | int) -> str:
     """A short name of the present state of a file."""
     found = os.stat(file)
     stamp = f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
-    return hashlib.sha256(stamp.encode()).hexdigest()[:16]
+    return hashlib.sha256(stamp.encode()).hexdigest()[:STATE]
 
 
 def cached(path: Path, family: str, make: Callable[[IO[bytes]], None]) -> IO[bytes]:
@@ -143,34 +147,55 @@ def cached(path: Path, family: str, make: Callable[[IO[bytes]], None]) -> IO[byt
     except FileNotFoundError:
         pass
     try:
-        number, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")
+        with _aside(path) as out:
+            make(out)
+            os.fsync(out.fileno())
+            os.fchmod(out.fileno(), 0o644)
+            for old in path.parent.glob(family):
+                old.unlink(missing_ok=True)
+            _name(out, path)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         unnamed = tempfile.TemporaryFile(buffering=0)
         make(unnamed)
         return unnamed
-    try:
-        with open(number, "w+b", buffering=0) as out:
-            make(out)
-            os.fsync(number)
-            os.fchmod(number, 0o644)
-        for old in path.parent.glob(family):
-            if old.suffix != ".tmp":
-                old.unlink(missing_ok=True)
-        _link(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
     return open(path, "rb", buffering=0)
 
 
-def _link(aside: str, path: Path) -> None:
+@contextmanager
+def _aside(path: Path) -> Iterator[IO[bytes]]:
+    """A new file in the directory of `path`, without a name where that can be: a process that is
+    killed leaves nothing."""
     try:
-        os.link(aside, path)
+        number = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except OSError as error:
+        if error.errno not in NAMES_NEEDED:
+            raise
+        with tempfile.NamedTemporaryFile(
+            "w+b", buffering=0, dir=path.parent, prefix=f"{path.name}.", suffix=".tmp"
+        ) as named:
+            yield named
+        return
+    with open(number, "w+b", buffering=0) as out:
+        yield out
+
+
+def _name(file: IO[bytes], path: Path) -> None:
+    """Give the file `file` the name `path`, unless another process was faster."""
+    source = file.name if isinstance(file.name, str) else f"/proc/self/fd/{file.fileno()}"
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.link(source, path, src_dir_fd=directory, follow_symlinks=True)
     except FileExistsError:
-        pass  # another process was faster
+        pass
     except OSError:  # a file system without links
-        os.replace(aside, path)
+        if source != file.name:
+            raise
+        shutil.copyfile(source, f"{source}.whole")
+        os.replace(f"{source}.whole", path)
+    finally:
+        os.close(directory)
 
 
 def _write_index(path: Path, out: IO[bytes]) -> None:

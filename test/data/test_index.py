@@ -1,5 +1,6 @@
 """Tables by row and id, batches by size: no list of ids, and the answers of the slow way."""
 
+import errno
 import os
 import pickle
 import random
@@ -122,6 +123,28 @@ def test_several_processes_make_it_at_once(tmp_path):
     for process in started:
         assert process.communicate()[0] == b"('u000077', '77')\n"
     assert len(cache(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_systems_that_can_do_less(tmp_path, monkeypatch, links):
+    """A new file needs a name; files cannot have two."""
+    real = os.open
+
+    def no_unnamed(path, flags, *mode, **more):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no unnamed files")
+        return real(path, flags, *mode, **more)
+
+    def no_links(*_, **__):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "open", no_unnamed)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    path = write(tmp_path / "text", [("a", "1"), ("b", "2")])
+    assert Table(path)[1] == ("b", "2")
+    (made,) = cache(tmp_path)
+    assert made.endswith(".index") and Table(path)[0] == ("a", "1")
 
 
 def test_a_table_goes_to_another_process(tmp_path):
