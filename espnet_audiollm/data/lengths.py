@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..atomic import atomic_write
+from ..atomic import atomic_write, remove_asides
 from ..progress import progress
 from .kaldi_dir import Row, count_lines, read_table
 
@@ -64,6 +64,7 @@ def write_lengths(
             done += len(chunk)
         if not done:
             raise ValueError(f"{samples} is empty: run stage 2 again")
+    remove_asides(output, "speech_shape", f"{name}_shape")
     return done
 
 
