@@ -9,7 +9,7 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,15 +76,26 @@ def question(
     return None
 
 
-def unique(
-    questions: Iterable[Question | None], path: Path, faults: corpus.Faults
+def read(
+    path: Path,
+    take: Callable[[dict], tuple[str, str, Iterable[str]]],
+    form: str,
+    faults: corpus.Faults,
+    key: str = "",
 ) -> dict[str, Question]:
-    """{id: question} of those that are one."""
+    """{id: question} of a file of objects (of the array under `key`): `take` gives an object's id,
+    text and answers, and a KeyError or TypeError where it is not of the `form`."""
     found: dict[str, Question] = {}
-    for each in filter(None, questions):
-        if each.id in found:
-            faults.add(path, corpus.TWICE, each.id)
-        found[each.id] = each
+    for number, row in enumerate(stream_objects(path, key), 1):
+        try:
+            id_, text, answers = take(row)
+        except (KeyError, TypeError):
+            faults.add(path, f"objects without {form}", f"number {number}")
+            continue
+        if each := question(id_, text, answers, path, faults):
+            if id_ in found:
+                faults.add(path, corpus.TWICE, id_)
+            found[id_] = each
     return found
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
@@ -40,16 +39,9 @@ def locate(root: Path, part: str, split: str) -> Path:
     return corpus.existing(root, name, f"triviaqa-unfiltered/{name}", f"qa/{name}")
 
 
-def read(path: Path, faults: corpus.Faults) -> Iterator[questions.Question | None]:
-    for number, row in enumerate(questions.stream_objects(path, "Data"), 1):
-        try:
-            id_, text, answer = row["QuestionId"], row["Question"], row["Answer"]
-            answers = [answer["Value"], *answer["Aliases"]]
-        except (KeyError, TypeError):
-            what = "objects without QuestionId, Question or Answer"
-            faults.add(path, what, f"number {number}")
-            continue
-        yield questions.question(id_, text, answers, path, faults)
+def take(row: dict) -> tuple[str, str, list[str]]:
+    answer = row["Answer"]
+    return row["QuestionId"], row["Question"], [answer["Value"], *answer["Aliases"]]
 
 
 @user_errors
@@ -66,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     faults = corpus.Faults("unpack the archive again", args.subset)
     found = {
-        split: questions.unique(read(path, faults), path, faults) for split, path in paths.items()
+        split: questions.read(path, take, "QuestionId, Question or Answer", faults, key="Data")
+        for split, path in paths.items()
     }
     faults.refuse()
     published = dict(zip(("train", "dev"), PUBLISHED[args.part], strict=True))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
@@ -41,14 +40,8 @@ def fetch(downloads: Path) -> Path:
     return root
 
 
-def read(path: Path, faults: corpus.Faults) -> Iterator[questions.Question | None]:
-    for number, row in enumerate(questions.stream_objects(path), 1):
-        try:
-            id_, text, answers = row["qId"], row["qText"], list(row["answers"])
-        except (KeyError, TypeError):
-            faults.add(path, "objects without qId, qText or answers", f"number {number}")
-            continue
-        yield questions.question(id_, text, answers, path, faults)
+def take(row: dict) -> tuple[str, str, list[str]]:
+    return row["qId"], row["qText"], list(row["answers"])
 
 
 @user_errors
@@ -65,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     faults = corpus.Faults("download the file again", args.subset)
     splits = {
-        split: questions.unique(read(path, faults), path, faults) for split, path in paths.items()
+        split: questions.read(path, take, "qId, qText or answers", faults)
+        for split, path in paths.items()
     }
     counts = [
         (f"questions in {paths[split]}", len(found), PUBLISHED[FILES[split]])
