@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 RUNNER = Path(__file__).parents[2] / "utils/local.py"
+sys.path.insert(0, str(RUNNER.parent))
+import job_logs  # noqa: E402
+
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x *"
 
 
@@ -164,20 +167,10 @@ def test_interrupt_ends_the_jobs_and_what_they_started(tmp_path, number):
 
 def test_a_trainings_pace_is_repeated(tmp_path):
     pace = "training: 1/14 epoch (22.3 s/epoch, 22 s so far, 290 s left)"
-    screen = local_module().Screen(io.StringIO())
+    screen = job_logs.Screen(io.StringIO())
     screen.last = float("-inf")
     screen.show(pace)
     screen.last = float("-inf")
     screen.show("2epoch:train:1-50batch: loss 0.5")
     lines = screen.out.getvalue().splitlines()
     assert lines == [pace, f"2epoch:train:1-50batch: loss 0.5 | {pace}"]
-
-
-def local_module():
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("local_runner", Path(__file__).parents[2] / "utils/local.py")
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module

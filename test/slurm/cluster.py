@@ -29,7 +29,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={dir}/munge.socket,cred_expire=8
+AuthInfo=socket={dir}/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={dir}/state
 SlurmctldPidFile={dir}/slurmctld.pid

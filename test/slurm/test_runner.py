@@ -1,0 +1,342 @@
+"""utils/slurm.py on a real Slurm: the contract of all job runners, and what clusters do to jobs."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+UTILS = Path(__file__).parents[2] / "utils"
+RUNNER = UTILS / "slurm.py"
+NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x * % \\"
+CONFIG = """\
+default: {mem: 100M, cpus: 1}
+train: {signal: 60}
+poll: 1
+controller_wait: 60
+file_delay: 3
+"""
+
+
+class Caller:
+    """Calls the runner in a directory of its own."""
+
+    def __init__(self, cluster, directory: Path):
+        self.cluster, self.dir = cluster, directory
+        self.env = {**cluster.env, "AUDIOLLM_SLURM_CONFIG": str(directory / "slurm.yaml")}
+        self.configure(CONFIG)
+
+    def configure(self, text: str) -> None:
+        (self.dir / "slurm.yaml").write_text(text)
+
+    def command(self, *words) -> list[str]:
+        return [sys.executable, str(RUNNER), *map(str, words)]
+
+    def run(self, *words, **env) -> subprocess.CompletedProcess:
+        options = {"env": {**self.env, **env}, "cwd": self.dir, "check": False}
+        return self.cluster.run(self.command(*words), **options)
+
+    def start(self, *words) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command(*words), env=self.env, cwd=self.dir, stderr=subprocess.PIPE, text=True
+        )
+
+    def text(self, name: str) -> str:
+        path = self.dir / name
+        return path.read_text() if path.exists() else ""
+
+    def wait_for(self, happened, what="it"):
+        self.cluster.wait_for(happened, what)
+
+
+@pytest.fixture
+def call(cluster, tmp_path):
+    return Caller(cluster, tmp_path)
+
+
+def sh(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+def test_log_records_the_job(call):
+    done = call.run("--num_threads", 3, "deep/er/one.log", *sh("echo out; echo $OMP_NUM_THREADS"))
+    assert done.returncode == 0, done.stderr
+    text = call.text("deep/er/one.log")
+    records = ("# host: ", "# job: ", "# command: sh -c", "# start: 2", "out\n3\n", "# exit: 0")
+    for line in records:
+        assert line in text
+    assert re.search(r"^# job: \d+ on n[123]$", text, re.MULTILINE)
+    assert os.listdir(call.dir / "deep/er") == ["one.log"]
+
+
+def test_names_with_spaces_arrive(call):
+    code = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    folder = call.dir / "a 'b' $c %j"
+    done = call.run(folder / "JOB 1.log", sys.executable, "-c", code, call.dir / "out", NASTY)
+    assert done.returncode == 0, done.stderr
+    assert call.text("out") == NASTY
+    assert not (call.dir / "broken").exists()
+    assert os.listdir(folder) == ["JOB 1.log"]
+
+
+def test_environment_reaches_the_job(call):
+    env = {
+        "HF_HOME": "/models with spaces",
+        "HF_TOKEN": "hf_hidden",
+        "https_proxy": "http://me:hidden@proxy:3128",
+    }
+    script = 'echo "home $HF_HOME, $HF_TOKEN, $https_proxy"'
+    done = call.run("log", *sh(script), SLURM_MEM_PER_CPU="999999999", **env)
+    assert done.returncode == 0, done.stderr
+    text = call.text("log")
+    assert "home /models with spaces, hf_hidden, http://me:hidden@proxy:3128\n" in text
+    record = next(line for line in text.splitlines() if line.startswith("# environment: "))
+    assert "HF_HOME=/models with spaces" in record and "//***@proxy:3128" in record
+    assert "hidden" not in record
+
+
+def test_failed_members_only_run_again(call):
+    script = 'echo "run JOB"; test -e mended || { seq 50; echo "no such LLM JOB"; exit JOB; }'
+    script = f"case JOB in 3|5) {script};; *) echo run JOB;; esac"
+    work = ("JOB=1:6", "logs/JOB.log", *sh(script))
+    done = call.run(*work)
+    assert done.returncode == 1
+    assert "no such LLM 3" in done.stderr and "no such LLM 5" not in done.stderr
+    assert "job 3 of 6 failed with exit status 3" in done.stderr and "logs/3.log" in done.stderr
+    assert "2 of 6 jobs failed (also 5)" in done.stderr
+    (call.dir / "mended").touch()
+    done = call.run(*work)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 6 jobs are whole already; now job 3, 5" in done.stderr
+    runs = [call.text(f"logs/{number}.log").count(f"run {number}\n") for number in range(1, 7)]
+    assert runs == [1, 1, 2, 1, 2, 1]
+    assert call.run(*work).returncode == 0  # All were whole: everything runs.
+    assert call.text("logs/1.log").count("run 1\n") == 2
+
+
+def test_changed_inputs_run_everything_again(call):
+    work = ("JOB=1:2", "JOB.log", *sh("echo run; test JOB = 1"))
+    call.run(*work, JOB_KEY="a")
+    call.run(*work, JOB_KEY="b")
+    assert call.text("1.log").count("\nrun\n") == 2
+
+
+def test_max_jobs_run(call):
+    script = "mkdir busy || exit 1; sleep 1; rmdir busy"
+    done = call.run("--max_jobs_run", 1, "JOB=1:3", "JOB.log", *sh(script))
+    assert done.returncode == 0, done.stderr
+
+
+def test_gpus_are_asked_for(call):
+    done = call.run("--gpu", 2, "log", *sh('echo "have $CUDA_VISIBLE_DEVICES"'))
+    assert done.returncode == 0, done.stderr
+    assert "have 0,1\n" in call.text("log")
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "sentence", "hint"),
+    [
+        ("cpu: {partition: nope}", [], "Invalid partition name specified", "partition (now nope)"),
+        ("cpu: {time: '9:00:00', partition: small}", [], "time limit", "time (now 9:00:00)"),
+        ("cpu: {mem: 900G}", [], "Memory specification", "mem (now 900G)"),
+        ("cpu: {constraint: a100}", [], "Invalid feature", "constraint (now a100)"),
+        ("cpu: {extra: [--nonsense=3]}", [], "unrecognized option", "extra (now"),
+        ("gpu: {gpu: '--gres=tpu:{n}'}", ["--gpu", 1], "(gres)", "gpu (now --gres=tpu:{n})"),
+        ("", ["--gpu", 5], "not available", "--ngpu"),
+        ("", ["--num_threads", 99], "More processors", "--num_threads is more than"),
+        ("train: {partition: small}", ["--num_nodes", 2, "--num_procs", 1], "ode", "--num_nodes"),
+        ("", ["JOB=1:2000"], "Invalid job array", "smaller --nj"),
+    ],
+)
+def test_refusals_say_what_to_change(call, config, words, sentence, hint):
+    call.configure(config)
+    done = call.run(*words, "x.JOB.log", "true")
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr and hint in done.stderr
+    assert "slurm.yaml" in done.stderr or "--nj" in done.stderr
+    assert os.listdir(call.dir) == ["slurm.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("gpus: {}", "unknown key 'gpus'; there are controller_wait, cpu, default"),
+        ("train: {partion: x}", "unknown key 'partion' in 'train'; there are account, constraint"),
+        ("cpu: {cpus: many}", "'cpus' is a number"),
+        ("cpu: {time: 1:00:00}", "put quotes around 'time' in 'cpu'"),
+        ("gpu: {gpu: '--gres=gpu'}", "needs {n}"),
+        ("cpu: [", "is no YAML"),
+    ],
+)
+def test_mistakes_in_the_configuration(tmp_path, config, message):
+    (tmp_path / "c.yaml").write_text(config)
+    words = [sys.executable, RUNNER, "--slurm_config", "c.yaml", "log", "true"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr and "c.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_cancels(call, number):
+    runner = call.start("--max_jobs_run", 2, "JOB=1:4", "JOB.log", *sh("echo on; sleep 300"))
+    call.wait_for(lambda: "on\n" in call.text("1.log") and "on\n" in call.text("2.log"))
+    runner.send_signal(number)
+    _, stderr = runner.communicate(timeout=60)
+    assert runner.returncode == 130 and "its jobs were cancelled" in stderr
+    running = [line for line in call.cluster.jobs() if " CG " not in line]
+    assert not running
+    assert not (call.dir / "3.log").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_lost_runners_jobs_are_taken_up(call, number):
+    script = "echo begun JOB; while ! test -e go; do sleep 0.1; done; echo ended"
+    work = ("JOB=1:2", "JOB.log", *sh(script))
+    runner = call.start(*work)
+    call.wait_for(lambda: all("begun" in call.text(f"{n}.log") for n in (1, 2)))
+    runner.send_signal(number)
+    _, stderr = runner.communicate(timeout=30)
+    if number == signal.SIGHUP:
+        assert "the jobs run on" in stderr
+    again = call.start(*work)
+    assert "of an earlier call goes on (2 of 2 jobs)" in again.stderr.readline()
+    (call.dir / "go").touch()
+    _, stderr = again.communicate(timeout=60)
+    assert again.returncode == 0, stderr
+    assert [call.text(f"{n}.log").count("begun") for n in (1, 2)] == [2, 2]  # With "# command".
+
+
+def test_another_command_for_the_same_log_is_refused(call):
+    runner = call.start("one.log", *sh("echo begun; sleep 300"))
+    call.wait_for(lambda: "begun\n" in call.text("one.log"))
+    runner.kill()
+    runner.communicate()
+    done = call.run("one.log", "true")
+    assert done.returncode == 2
+    assert re.search(r"job \d+, of another command, .* scancel \d+", done.stderr)
+
+
+def test_controller_away_at_submission(call):
+    call.cluster.stop_controller()
+    runner = call.start("log", "echo", "hello")
+    line = runner.stderr.readline()
+    assert "controller is away, waiting for it" in line and "Unable to contact" in line
+    call.cluster.start_controller()
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert "hello\n" in call.text("log")
+
+
+def test_controller_away_while_a_job_runs(call):
+    runner = call.start("log", *sh("echo begun; while ! test -e go; do sleep 0.1; done; exit 3"))
+    call.wait_for(lambda: "begun\n" in call.text("log"))
+    call.cluster.stop_controller()
+    (call.dir / "go").touch()
+    call.wait_for(lambda: "# exit: 3" in call.text("log"))
+    call.cluster.start_controller()
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 1
+    assert "the command failed with exit status 3" in stderr
+
+
+def test_controller_that_stays_away(call):
+    call.configure("controller_wait: 1")
+    call.cluster.stop_controller()
+    done = call.run("log", "true")
+    assert done.returncode == 2 and "has been away for 1 s" in done.stderr
+
+
+def test_somebody_elses_cancel_is_named(call):
+    runner = call.start("log", *sh("echo begun; sleep 300"))
+    call.wait_for(lambda: "begun\n" in call.text("log"))
+    call.cluster.run(["scancel", "--user=root"])
+    _, stderr = runner.communicate(timeout=60)
+    assert runner.returncode == 1
+    assert "it was cancelled" in stderr
+
+
+def test_a_member_that_never_began_is_noticed(call):
+    call.configure(CONFIG + "cpu: {extra: [--hold]}")
+    runner = call.start("log", "true")
+    assert "submitted (cpu)" in runner.stderr.readline()
+    line = runner.stderr.readline()
+    while "waits for what may never come" not in line:
+        line = runner.stderr.readline()
+    assert "JobHeldUser" in line
+    call.cluster.run(["scancel", "--user=root"])
+    _, stderr = runner.communicate(timeout=60)
+    assert runner.returncode == 1
+    assert "failed with exit status 1 (it was cancelled)" in stderr
+
+
+def test_requeue_goes_on(call):
+    work = ("log", *sh("echo begun; test -e mark && exit 0; touch mark; sleep 300"))
+    runner = call.start(*work)
+    call.wait_for(lambda: (call.dir / "mark").exists())
+    job = call.cluster.run(["squeue", "-h", "-o", "%A"]).stdout.strip()
+    call.cluster.run(["scontrol", "requeue", job])
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert "restart 1" in call.text("log")
+
+
+def test_preempted_job_goes_on(call):
+    script = "echo begun; test -e mark && exit 0; touch mark; sleep 300"
+    runner = call.start("--num_threads", 4, "log", *sh(script))
+    call.wait_for(lambda: (call.dir / "mark").exists())
+    urgent = ["sbatch", "-p", "urgent", "--nodes=3", "--cpus-per-task=4", "--output=/dev/null"]
+    call.cluster.run([*urgent, "--wrap", "sleep 1"])
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert "restart 1" in call.text("log")
+
+
+def test_a_node_that_dies_under_an_array(call):
+    script = "echo begun; while ! test -e go; do sleep 0.1; done; echo whole JOB >> out.JOB"
+    runner = call.start("--num_threads", 2, "JOB=1:6", "JOB.log", *sh(script))
+    call.wait_for(lambda: all("begun\n" in call.text(f"{n}.log") for n in range(1, 7)))
+    call.cluster.kill_node("n2")
+    (call.dir / "go").touch()
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert [call.text(f"out.{n}") for n in range(1, 7)] == [f"whole {n}\n" for n in range(1, 7)]
+
+
+SAVER = """\
+import os, signal, sys, time
+status = int(sys.argv[1])
+starts = len(open("starts").readlines()) if os.path.exists("starts") else 0
+open("starts", "a").write("start\\n")
+signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(75))
+if starts >= int(sys.argv[2]):
+    sys.exit(0)
+if status:
+    sys.exit(status)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "needed", "ends", "starts"), [(75, 4, 0, 5), (76, 9, 1, 4), (1, 9, 1, 1)]
+)
+def test_exit_status_of_a_training(call, status, needed, ends, starts):
+    (call.dir / "saver.py").write_text(SAVER)
+    done = call.run("--num_procs", 1, "log", sys.executable, "saver.py", status, needed)
+    assert done.returncode == ends, done.stderr
+    assert len(call.text("starts").splitlines()) == starts
+
+
+def test_signal_before_the_time_limit_saves_and_requeues(call):
+    (call.dir / "saver.py").write_text(SAVER)
+    runner = call.start("--num_procs", 1, "log", sys.executable, "saver.py", 0, 1)
+    call.wait_for(lambda: call.text("starts"))
+    time.sleep(2)
+    shown = call.cluster.run(["squeue", "-h", "-o", "%A"]).stdout.strip()
+    call.cluster.run(["scancel", "--batch", "--signal=USR1", shown])
+    _, stderr = runner.communicate(timeout=120)
+    assert runner.returncode == 0, stderr
+    assert call.text("starts") == "start\nstart\n"

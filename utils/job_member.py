@@ -1,0 +1,139 @@
+"""One job, or one member of an array: runs the command, keeps its log, leaves no process behind."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import IO
+
+import processes
+from job_logs import now, told_environment
+from jobs import Job
+
+Seconds = float
+
+POLL: Seconds = 0.1
+KILLED: Seconds = 10.0  # for what was killed to be gone
+FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+CANNOT_RUN = 127
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@dataclass
+class Setting:
+    """How a member is run."""
+
+    threads: int
+    gpus: str  # for the log: "0,1"
+    grace: Seconds  # between asking the command to end and killing it
+    group: bool  # whether all that the command started is asked, or it alone
+    through_srun: bool = False  # which ends a step on SIGTERM, but hands SIGUSR1 on
+    job_id: str = ""  # Slurm's
+
+
+class Member:
+    def __init__(self, job: Job, setting: Setting):
+        self.job, self.setting = job, setting
+        self.asked: list[int] = []
+        self.deadline: Seconds | None = None  # then it is killed
+        self.child: subprocess.Popen | None = None
+
+    @property
+    def ending(self) -> bool:
+        """It was asked to end (SIGUSR1 asks for saving; that it ends is its own decision)."""
+        return any(number != signal.SIGUSR1 for number in self.asked)
+
+    def run(self) -> int:
+        """The exit status; that of a signal is 128 and its number."""
+        for number in FORWARDED:
+            signal.signal(number, self.ask)
+        processes.adopt_orphans()
+        os.makedirs(os.path.dirname(self.job.log) or ".", exist_ok=True)
+        with open(self.job.log, "a", encoding="utf-8") as log:
+            if not self.lock(log):
+                return 128 + signal.SIGTERM
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            start = time.time()
+            self.write_head(log)
+            status = self.execute(log)
+            processes.end_descendants(KILLED)
+            print(f"# end: {now()} (after {time.time() - start:.0f} s)", file=log)
+            print(f"# exit: {status}", file=log)
+        return status
+
+    def ask(self, number: int, frame) -> None:
+        self.asked.append(number)
+        if self.child is not None:
+            self.forward(number)
+
+    def lock(self, log: IO[str]) -> bool:
+        """Wait for what is left of an earlier run; the command inherits the lock with the log."""
+        told = False
+        while not self.ending:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if not told:
+                    print(f"an earlier run still writes {self.job.log}: waiting", file=sys.stderr)
+                told = True
+                time.sleep(POLL)
+            except OSError as error:
+                if error.errno in NO_LOCKS:
+                    return True
+                raise
+        return False
+
+    def write_head(self, log: IO[str]) -> None:
+        setting = self.setting
+        print(f"# host: {socket.gethostname()}", file=log)
+        if setting.job_id:
+            print(f"# job: {setting.job_id}", file=log)
+        print(f"# command: {shlex.join(self.job.command)}", file=log)
+        print(f"# threads: {setting.threads}, GPUs: {setting.gpus or 'none'}", file=log)
+        if environment := told_environment():
+            print(f"# environment: {environment}", file=log)
+        print(f"# start: {now()}", file=log, flush=True)
+
+    def execute(self, log: IO[str]) -> int:
+        try:
+            self.child = subprocess.Popen(
+                self.job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            print(f"{self.job.command[0]}: {error.strerror}", file=log, flush=True)
+            return CANNOT_RUN
+        for number in list(self.asked):
+            self.forward(number)
+        while (status := self.child.poll()) is None:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                processes.send(self.child.pid, signal.SIGKILL)
+            time.sleep(POLL)
+        return status if status >= 0 else 128 - status
+
+    def forward(self, number: int) -> None:
+        if number != signal.SIGUSR1:
+            number = signal.SIGTERM
+            self.deadline = time.monotonic() + self.setting.grace
+        if self.setting.through_srun:
+            number = signal.SIGUSR1
+        try:
+            if self.setting.group:
+                os.killpg(self.child.pid, number)
+            else:
+                self.child.send_signal(number)
+        except ProcessLookupError:
+            pass

@@ -1,0 +1,89 @@
+"""What is known of the members of a piece of work, in a directory beside their logs.
+
+It is there while the work is incomplete: N.exit holds how member N ended, `key` of which work.
+Once all members are whole it is removed, so that the next call runs everything again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jobs import Options
+
+
+@dataclass
+class Exit:
+    status: int
+    asked: bool = False  # a signal had asked it to end: the cluster may start it again
+    note: str = ""
+
+
+class State:
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def beside_log(cls, options: Options) -> State:
+        folder = Path(options.log).absolute().parent
+        while options.variable and options.variable in str(folder):
+            folder = folder.parent
+        name = os.path.relpath(os.path.abspath(options.log), folder).replace(os.sep, "-")
+        return cls(folder / f".{name}.jobs")
+
+    def key(self) -> str:
+        try:
+            return (self.path / "key").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def take(self, key: str) -> None:
+        """Go on with what is known of this work; forget another."""
+        if self.key() != key:
+            self.remove()
+            self.write("key", key)
+
+    def write(self, name: str, text: str) -> None:
+        """A file of the directory, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        new = self.path / f"{name}.new{os.getpid()}"
+        new.write_text(text)
+        os.replace(new, self.path / name)
+
+    def finish(self, number: int, end: Exit) -> None:
+        self.write(f"{number}.exit", json.dumps(asdict(end)))
+
+    def forget(self, number: int) -> None:
+        (self.path / f"{number}.exit").unlink(missing_ok=True)
+
+    def exits(self) -> dict[int, Exit]:
+        """How the members that have ended did. Lists the directory: a network file system may
+        hold back a file that is asked for by its name, but not from a list."""
+        found = {}
+        for name in os.listdir(self.path) if self.path.is_dir() else ():
+            if name.endswith(".exit"):
+                try:
+                    found[int(name[:-5])] = Exit(**json.loads((self.path / name).read_text()))
+                except FileNotFoundError:
+                    pass  # it was started again in between
+        return found
+
+    def done(self) -> set[int]:
+        return {number for number, end in self.exits().items() if end.status == 0}
+
+    def count(self, name: str) -> int:
+        try:
+            return int((self.path / name).read_text())
+        except FileNotFoundError:
+            return 0
+
+    def clean(self, total: int) -> None:
+        """At the end: kept when some, but not all, are whole."""
+        if len(self.done()) in (0, total):
+            self.remove()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)

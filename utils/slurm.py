@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+"""Run a command, or an array of jobs, on a Slurm cluster; keep a log of each.
+
+--slurm_config FILE says how this cluster is asked (conf/slurm.yaml; $AUDIOLLM_SLURM_CONFIG).
+Ctrl-C and SIGTERM cancel what was submitted. After SIGHUP, or when this process is killed, the jobs
+run on, and the same command takes them up again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import processes
+from job_logs import Failure, Follower, Screen, report, some
+from job_state import Exit, State
+from jobs import Interrupted, Options, UserError, guarded, parse
+from slurm_config import advice, load_config
+from slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
+
+Seconds = float
+
+LOOK: Seconds = 0.5  # between two looks at logs and status files
+DOUBTFUL: Seconds = 1.0  # between two at the queue, when a member may be started again
+UTILS = Path(__file__).resolve().parent
+VANISHED = 1  # exit status of a member that left none
+SAVED = 75  # of a training
+STUCK = re.compile(
+    r"Held|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|AccountNotAllowed|launch failed"
+    r"|QOS\w*(NotAllowed|MaxWall|MaxCpuPerJob|MinGRES)|Assoc\w*(MaxWall|PerJob)|DependencyNever"
+)
+
+
+class Runner:
+    """Submits what is not whole yet, watches it, and says what became of it."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.config = load_config(options.slurm_config, options.kind)
+        self.total = len(options.numbers)
+        self.screen = Screen(sys.stderr)
+        self.state = State.beside_log(options)
+        self.key = options.key()
+        self.queue = self.queue_of(self.key)
+        self.entries: dict[int, Entry] = {}  # the newest of each member
+        self.looked: Seconds = 0.0  # at the queue
+        self.failed: list[Failure] = []
+        self.absent: dict[int, Seconds] = {}  # since when the queue does not show a member
+        self.told: set[str] = set()
+
+    def queue_of(self, key: str) -> Queue:
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "", Path(self.options.log).name)[:40]
+        return Queue(f"{stem}-{key[:16]}", self.config.controller_wait, self.screen.note)
+
+    def run(self) -> int:
+        """Run everything; answer the exit status: 0, or 1 when any job failed."""
+        self.refuse_other_work()
+        self.state.take(self.key)
+        self.open = set(self.options.numbers) - self.state.done()
+        self.followers = {
+            number: Follower(self.options.job(number), self.screen, self.total == 1)
+            for number in sorted(self.open)
+        }
+        try:
+            if self.open:
+                self.submit_missing()
+            while self.open:
+                time.sleep(LOOK)
+                self.look()
+        except Interrupted as interruption:
+            self.leave(interruption)
+        self.state.clean(self.total)
+        self.screen.clear()
+        if self.failed:
+            report(self.failed, self.total, sys.stderr)
+        return 1 if self.failed else 0
+
+    def refuse_other_work(self) -> None:
+        """Two works would write the same logs."""
+        other = self.state.key()
+        if other in ("", self.key):
+            return
+        here = [entry for entry in self.queue_of(other).look_patiently() if not entry.over]
+        if here:
+            job = here[0].id.partition("_")[0]
+            raise UserError(
+                f"job {job}, of another command, is still to write {self.options.log}; "
+                f"wait for it, or end it: scancel {job}"
+            )
+
+    def submit_missing(self) -> None:
+        """What the queue does not hold already from an earlier call."""
+        self.take_entries(self.queue.look_patiently())
+        here = {number for number in self.open if self.active(number)}
+        missing = sorted(self.open - here)
+        if here:
+            job = self.entries[min(here)].id.partition("_")[0]
+            self.screen.note(f"job {job} of an earlier call goes on ({self.count(here)})")
+            for number in here:
+                self.followers[number].begin = 0
+        if not missing:
+            return
+        if len(missing) < self.total and not here:
+            whole = self.total - len(missing)
+            note = f"{whole} of {self.total} jobs are whole already; now job {some(missing)}"
+            self.screen.note(note)
+        for number in missing:
+            self.state.forget(number)
+        job = self.submit(missing)
+        self.screen.note(f"job {job} submitted ({self.count(missing)}): {self.options.log}")
+
+    def count(self, numbers) -> str:
+        return f"{len(numbers)} of {self.total} jobs" if self.total > 1 else self.options.kind
+
+    def submit(self, numbers: list[int]) -> str:
+        options = self.options
+        words = self.config.options(options)
+        if options.variable:
+            limit = f"%{options.max_jobs_run}" if options.max_jobs_run else ""
+            words.append(f"--array={ranges(numbers)}{limit}")
+        aside = str(self.state.path / "slurm").replace("%", "%%")
+        output = f"{aside}-%a.out" if options.variable else f"{aside}-{options.first}.out"
+        spec = {
+            "options": asdict(options),
+            "state": str(self.state.path),
+            "cpus": self.config.cpus(options),
+            "directory": os.getcwd(),
+            "python": sys.executable,
+            "utils": str(UTILS),
+        }
+        self.state.write("spec.json", json.dumps(spec))
+        try:
+            return self.queue.submit([
+                "--requeue", "--open-mode=append", "--export=ALL", f"--output={output}",
+                f"--chdir={os.getcwd()}", *words,
+                str(UTILS / "slurm_task.py"), str(self.state.path / "spec.json"),
+            ])  # fmt: skip
+        except Refused as refused:
+            self.state.clean(self.total)
+            hint = advice(str(refused), self.config)
+            raise UserError(f"the cluster refuses the job: {refused}\n{hint}") from None
+
+    def look(self) -> None:
+        exits = self.state.exits()
+        for number in sorted(self.open):
+            self.followers[number].look()
+        doubtful = any(exits[number].status for number in self.open & set(exits))
+        pause = min(DOUBTFUL, self.config.poll) if doubtful else self.config.poll
+        if time.monotonic() - self.looked > pause:
+            self.ask_queue()
+        for number in sorted(self.open):
+            self.settle(number, exits.get(number))
+
+    def ask_queue(self) -> None:
+        self.take_entries(self.queue.look_patiently())
+        states = Counter("waiting" if e.waiting else "running" for e in self.shown())
+        reasons = sorted({e.reason for e in self.shown() if e.waiting and e.reason != "None"})
+        parts = [f"{states[name]} {name}" for name in ("running", "waiting") if states[name]]
+        line = ", ".join(parts) + (f": {', '.join(reasons)}" if reasons else "")
+        if line and (states["waiting"] or self.total > 1):
+            self.screen.show(line)
+        for reason in reasons:
+            if STUCK.search(reason) and reason not in self.told:
+                self.told.add(reason)
+                self.screen.note(
+                    f"a job waits for what may never come: {reason}; "
+                    f"{advice(reason, self.config)} (Ctrl-C cancels it)"
+                )
+
+    def take_entries(self, entries: list[Entry]) -> None:
+        self.looked = time.monotonic()
+        self.entries = {}
+        for entry in entries:
+            number = self.options.first if entry.number is None else entry.number
+            held = self.entries.get(number)
+            if held is None or held.over or not entry.over:
+                self.entries[number] = entry
+
+    def shown(self) -> list[Entry]:
+        return [self.entries[number] for number in self.open if self.active(number)]
+
+    def active(self, number: int) -> bool:
+        entry = self.entries.get(number)
+        return entry is not None and not entry.over
+
+    def settle(self, number: int, end: Exit | None) -> None:
+        """Has this member ended for good?
+
+        A failure counts when the queue, asked after it, has no more to come of this member: Slurm
+        starts those again that it pre-empted, or whose node it lost."""
+        if end is not None and end.status == 0:
+            self.open.discard(number)
+        elif self.active(number):
+            self.absent.pop(number, None)
+        else:
+            since = self.absent.setdefault(number, self.looked)
+            if self.looked > since if end else self.looked - since > self.config.file_delay:
+                self.fail(number, end)
+
+    def fail(self, number: int, end: Exit | None) -> None:
+        self.open.discard(number)
+        entry = self.entries.get(number)
+        reason = OVER.get(entry.state, "") if entry else ""
+        if end is None:
+            reason = reason or "it left no exit status, and the queue does not know why"
+        elif end.status == SAVED:
+            reason = f"{reason}; it saved: the same command goes on from there".removeprefix("; ")
+        job, begin = self.options.job(number), self.followers[number].begin
+        status = end.status if end else VANISHED
+        aside = self.state.path / f"slurm-{number}.out"
+        said = aside.read_text(errors="replace") if aside.exists() else ""
+        self.failed.append(Failure(job, status, begin, reason, said[-2000:]))
+
+    def leave(self, interruption: Interrupted) -> None:
+        number = interruption.args[0]
+        self.screen.clear()
+        if number == signal.SIGHUP:
+            raise Interrupted(number, "hung up; the jobs run on: the same command takes them up")
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        self.screen.note("interrupted; cancelling the jobs")
+        self.queue.cancel()
+        self.state.clean(self.total)
+        raise Interrupted(signal.SIGINT, "interrupted; its jobs were cancelled")
+
+
+def ranges(numbers: list[int]) -> str:
+    """1-3,7 for 1, 2, 3, 7."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(f"{a}-{b}" if b > a else str(a) for a, b in parts)
+
+
+def interrupt(number, frame):
+    raise Interrupted(number, "interrupted")
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    processes.die_with(os.getppid(), signal.SIGHUP)
+    forget_outer_job()
+    return Runner(parse(sys.argv[1:], __doc__)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
