@@ -9,9 +9,13 @@ stop_stage=11  # Last stage to run (12 packs the trained model for others).
 skip_stages="" # Stages to leave out ("4 5").
 
 ## Machine
-ngpu=0            # GPUs of a training or LLM job (0: the processor).
-nj="$(nproc)"     # Parallel jobs of the stages that split their work.
-cmd_backend=local # Where jobs run (see cmd.sh).
+ngpu=0                         # GPUs of a training or LLM job, on each node (0: the processor).
+num_nodes=1                    # Nodes of a training.
+num_procs=1                    # Processes of a training on a node without GPUs.
+nj="$(nproc)"                  # Parallel jobs of the stages that work on the processor.
+inference_nj=1                 # Parallel jobs of stages 6, 7 and 10; each loads its model.
+cmd_backend=local              # Where jobs run: local or slurm (see cmd.sh).
+slurm_config=conf/slurm.yaml   # The cluster's partitions, accounts, ways to ask for GPUs.
 
 ## Data (stages 1 and 2)
 recipe="$(basename "$(dirname "${PWD}")")" # Name in the results.
@@ -59,9 +63,12 @@ runs() { # runs N: is stage N to run? Remembers it for messages.
     ((stage <= $1 && $1 <= stop_stage)) && [[ " ${skip_stages} " != *" $1 "* ]] && current="$1"
 }
 
+# hash_of WORDS FILE...: of the words and of what is in the files.
+hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
+
 # once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents
-# of INPUT came to its end before. MARKER is written last. A runner before "python" is no part of
-# "the same": another number of jobs makes no other result.
+# of INPUT came to its end before. MARKER is written last. What stands before "python" is no part
+# of "the same": another number of jobs makes no other result.
 once() {
     local marker="$1" inputs=() words now
     shift
@@ -72,18 +79,38 @@ once() {
     done
     shift
     words=" $*"
-    now="$( (echo "python${words#* python}" && cat /dev/null "${inputs[@]}") | sha256sum)"
+    now="$(hash_of "python${words#* python}" "${inputs[@]}")"
     if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
         log "  whole already: ${marker%/*}"
         return
     fi
     rm -f "${marker}"
-    "$@" || die "stage ${current} failed, see above; once mended, go on with --stage ${current}"
+    JOB_KEY="${now}" "$@" || failed
     mkdir -p "${marker%/*}"
     echo "${now}" >"${marker}.tmp" && mv "${marker}.tmp" "${marker}"
 }
 
-# collect_stats DIR python -m MODULE...: lengths of all utterances, by jobs over parts of the data.
+failed() { die "stage ${current} failed, see above; once mended, go on with --stage ${current}"; }
+
+# alone LOCK COMMAND...: one at a time; what is left of a killed run ends first.
+alone() {
+    mkdir -p "${1%/*}"
+    setpriv --pdeathsig TERM flock --no-fork "$@"
+}
+
+# in_jobs RUNNER NUMBER LOGS python -m MODULE...: MODULE's work in NUMBER jobs, then their merge.
+in_jobs() {
+    local runner="$1" jobs="$2" logs="$3"
+    shift 3
+    if ((jobs > 1)); then
+        ${runner} JOB=1:"${jobs}" "${logs}/job.JOB.log" "$@" --job JOB --num_jobs "${jobs}" &&
+            ${train_cmd} "${logs}/all.log" "$@" --num_jobs "${jobs}" --merge
+    else
+        ${runner} "${logs}/all.log" "$@"
+    fi
+}
+
+# collect_stats DIR python -m MODULE...: the features' mean and variance, by jobs over the data.
 collect_stats() {
     local dir="$1" jobs parts=() i
     shift
@@ -130,8 +157,9 @@ ctc_stats="${expdir}/ctc_stats_${bpe_type}${vocab_size}"
 align_stats="${expdir}/audiollm_stats"
 device=cpu
 ((ngpu == 0)) || device=cuda
-machine=(--ngpu "${ngpu}")
-((ngpu <= 1)) || machine+=(--multiprocessing_distributed true)
+training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
+training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
+inference="${cuda_cmd} --gpu $((ngpu > 0))"
 keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
 llm_opts=(--llm "${llm}")
 [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
@@ -152,7 +180,8 @@ align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$
 if runs 1; then
     log "Stage 1: prepare data/{${splits// /,}}"
     # shellcheck disable=SC2086
-    local/data.sh ${local_data_opts} || die "stage 1: local/data.sh failed, see above"
+    alone data/.lock local/data.sh ${local_data_opts} ||
+        die "stage 1: local/data.sh failed, see above"
     learned=("data/${train_set}" "data/${valid_set}")
     read -ra tested <<<"data/${test_sets// / data/}"
     once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
@@ -164,10 +193,11 @@ fi
 if runs 2; then
     log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
     for split in ${splits}; do
-        ${train_cmd} "${dumpdir}/${split}/format.log" \
-            python -m espnet_audiollm.bin.format_data "data/${split}" "${dumpdir}/${split}" \
-            --min_audio "${min_audio}" --max_audio "${max_audio}" --nj "${nj}" ||
-            die "stage 2 failed, see above"
+        out="${dumpdir}/${split}"
+        JOB_KEY="$(hash_of "${out}" "data/${split}/wav.scp")" \
+            in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
+            python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
+            --min_audio "${min_audio}" --max_audio "${max_audio}" || failed
     done
 fi
 
@@ -181,10 +211,18 @@ fi
 
 if runs 4; then
     log "Stage 4: statistics for CTC pretraining"
-    once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
-        "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
-        collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
-        --config "${ctc_config}" "${ctc_data[@]}"
+    if grep -qE '^normalize: *global_mvn' "${ctc_config}"; then
+        once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
+            "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
+            collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
+            --config "${ctc_config}" "${ctc_data[@]}"
+    fi
+    for split in train valid; do
+        once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/bpe.model" -- \
+            ${train_cmd} "${ctc_stats}/${split}/lengths.log" \
+            python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
+            --bpemodel "${tokens}/bpe.model" --output "${ctc_stats}/${split}"
+    done
 fi
 
 if runs 5; then
@@ -192,13 +230,13 @@ if runs 5; then
     # shellcheck disable=SC2086
     once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
         "${ctc_stats}"/{train,valid}/{speech,text}_shape -- \
-        ${cuda_cmd} --gpu "${ngpu}" "${ctc_exp}/train.log" \
+        ${training} "${ctc_exp}/train.log" \
         python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
         --train_shape_file "${ctc_stats}/train/speech_shape" \
         --train_shape_file "${ctc_stats}/train/text_shape" \
         --valid_shape_file "${ctc_stats}/valid/speech_shape" \
         --valid_shape_file "${ctc_stats}/valid/text_shape" \
-        --resume true "${machine[@]}" \
+        --resume true --ngpu "${ngpu}" \
         --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
 fi
 
@@ -207,13 +245,12 @@ if runs 6; then
     for checkpoint in ${ctc_checkpoints}; do
         for split in ${test_sets}; do
             out="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
-            # shellcheck disable=SC2086
             once "${out}/.done" "${ctc_exp}/${checkpoint}" "${dumpdir}/${split}/wav.scp" -- \
-                ${cuda_cmd} --gpu "${ngpu}" "${out}/decode.log" \
+                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
                 python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
                 --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
                 --device "${device}"
-            log "  $(tail -n 3 "${out}/decode.log" | grep ': WER ' || echo "${out}: no reference")"
+            log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
         done
     done
 fi
@@ -221,22 +258,21 @@ fi
 if runs 7; then
     log "Stage 7: the LLM answers every transcript"
     for split in ${splits}; do
-        ${cuda_cmd} --gpu "${ngpu}" "${dumpdir}/${split}/responses/generate.log" \
+        out="${dumpdir}/${split}/responses"
+        JOB_KEY="$(hash_of "${out}" "${dumpdir}/${split}/text")" \
+            in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" \
-            --data "${dumpdir}/${split}" --output "${dumpdir}/${split}/responses" \
-            --device "${device}" || die "stage 7 failed, see above; the same command goes on from there"
+            --data "${dumpdir}/${split}" --output "${out}" --device "${device}" || failed
     done
 fi
 
 if runs 8; then
     log "Stage 8: statistics for the alignment"
     for split in train valid; do
-        response_ids="${!split}/responses/response_ids"
-        [ -s "${response_ids}" ] || die "${response_ids} is missing or empty; run stage 7 first"
-        mkdir -p "${align_stats}/${split}"
-        awk '{ print $1, NF - 1 }' "${response_ids}" >"${align_stats}/${split}/.response_shape"
-        mv "${align_stats}/${split}"/{.,}response_shape
-        cp "${!split}/utt2num_samples" "${align_stats}/${split}/speech_shape"
+        once "${align_stats}/${split}/.done" "${!split}"/{utt2num_samples,responses/response_ids} -- \
+            ${train_cmd} "${align_stats}/${split}/lengths.log" \
+            python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
+            --responses "${!split}/responses/response_ids" --output "${align_stats}/${split}"
     done
 fi
 
@@ -252,14 +288,14 @@ if runs 9; then
         once "${exp}/.done" "${config}" "${ctc_exp}/${init_checkpoint}" \
             "${train}/responses/response_ids" "${valid}/responses/response_ids" \
             "${align_stats}"/{train,valid}/{speech,response}_shape -- \
-            ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
+            ${training} "${exp}/train.log" \
             python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
             --train_shape_file "${align_stats}/train/speech_shape" \
             --train_shape_file "${align_stats}/train/response_shape" \
             --valid_shape_file "${align_stats}/valid/speech_shape" \
             --valid_shape_file "${align_stats}/valid/response_shape" \
             --init_param "${init[@]}" \
-            --resume true "${machine[@]}" \
+            --resume true --ngpu "${ngpu}" \
             --output_dir "${exp}" ${align_args}
     done
 fi
@@ -275,7 +311,7 @@ respond() {
     shift
     # shellcheck disable=SC2086
     once "${out}/.done" "${dumpdir}/${split}"/{wav.scp,responses/response_ids} \
-        ${inputs[@]+"${inputs[@]}"} -- ${cuda_cmd} --gpu "${ngpu}" "${out}/respond.log" \
+        ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
         python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
         --data "${dumpdir}/${split}" --references "${dumpdir}/${split}/responses" \
         --output "${out}" --beam "${beam}" --device "${device}" "$@" ${inference_args}
@@ -320,7 +356,7 @@ if runs 11; then
         mapfile -t -O "${#directories[@]}" directories < <(systems "${split}")
     done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
-    python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
+    alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
         --output "${expdir}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
         "${directories[@]}" || die "stage 11 failed, see above"
 fi
