@@ -174,3 +174,79 @@ def test_a_trainings_pace_is_repeated(tmp_path):
     screen.show("2epoch:train:1-50batch: loss 0.5")
     lines = screen.out.getvalue().splitlines()
     assert lines == [pace, f"2epoch:train:1-50batch: loss 0.5 | {pace}"]
+
+
+def test_failed_members_only_run_again(tmp_path):
+    script = f"test -e {tmp_path}/mended || test JOB != 2"
+    work = ("JOB=1:3", tmp_path / "JOB.log", "sh", "-c", script)
+    assert run(*work).returncode == 1
+    (tmp_path / "mended").touch()
+    done = run(*work)
+    assert done.returncode == 0
+    assert "2 of 3 jobs are whole already; now job 2" in done.stderr
+    assert starts(tmp_path) == [1, 2, 1]
+    assert run(*work).returncode == 0  # All were whole: everything runs.
+    assert starts(tmp_path) == [2, 3, 2]
+    assert sorted(os.listdir(tmp_path)) == ["1.log", "2.log", "3.log", "mended"]
+
+
+def starts(folder: Path) -> list[int]:
+    return [(folder / f"{number}.log").read_text().count("# start: ") for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("change", ["key", "command"])
+def test_another_work_runs_everything(tmp_path, monkeypatch, change):
+    words = ["JOB=1:3", tmp_path / "JOB.log", "sh", "-c"]
+    run(*words, "test JOB != 2")
+    if change == "key":
+        monkeypatch.setenv("JOB_KEY", "other inputs")
+    run(*words, "test JOB != 2" if change == "key" else "test JOB != 3")
+    assert starts(tmp_path) == [2, 2, 2]
+
+
+def test_several_nodes_are_for_clusters(tmp_path):
+    done = run("--num_nodes", 2, "--num_procs", 1, tmp_path / "log", "true")
+    assert done.returncode == 2
+    assert "2 nodes, and this is one machine: --cmd_backend slurm has more" in done.stderr
+    assert "needs --num_procs" in run("--num_nodes", 2, tmp_path / "log", "true").stderr
+
+
+def test_a_training_is_started_by_the_launcher(tmp_path):
+    script = 'echo "rank ${RANK:-0}, $AUDIOLLM_RUN_DIR"'
+    done = run("--num_procs", 1, tmp_path / "log", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert "\nrank 0, /" in (tmp_path / "log").read_text()
+
+
+def begin(tmp_path, shell_first: bool) -> tuple[subprocess.Popen, int]:
+    """A runner whose job started something that is deaf to SIGTERM; its process id."""
+    script = f"trap '' TERM; sleep 60 & echo $! >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid"
+    script += "; wait"
+    command = [sys.executable, RUNNER, tmp_path / "log", "sh", "-c", script]
+    if shell_first:
+        command = ["sh", "-c", '"$@"; true', "sh", *command]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for((tmp_path / "pid").exists)
+    return process, int((tmp_path / "pid").read_text())
+
+
+@pytest.mark.parametrize("shell_first", [False, True])
+def test_nothing_outlives_a_killed_runner_or_its_killed_parent(tmp_path, shell_first):
+    process, pid = begin(tmp_path, shell_first)
+    process.kill()
+    process.wait()
+    wait_for(lambda: gone(pid), seconds=20)
+    wait_for(lambda: "# exit: " in (tmp_path / "log").read_text())
+
+
+def test_remains_of_a_killed_run_are_waited_for(tmp_path):
+    """Who holds the log of an earlier run, and be it one of its descendants, still writes."""
+    script = f"echo begun; mkdir {tmp_path}/busy || exit 1; sleep 2; rmdir {tmp_path}/busy"
+    command = [sys.executable, RUNNER, tmp_path / "log", "sh", "-c", f"trap '' TERM; {script}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for((tmp_path / "busy").exists)
+    process.kill()
+    process.wait()
+    done = run(*command[2:])
+    assert done.returncode == 0
+    assert "an earlier run still writes" in done.stderr
