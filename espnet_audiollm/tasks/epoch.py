@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..types import SAMPLE_RATE, Seconds
 from . import supervision
@@ -39,6 +41,17 @@ class Watch:
         return self.stopping
 
 
+@contextmanager
+def without_signals() -> Iterator[None]:
+    """Processes begun in here never see a request to stop: it may go to all that a training
+    started, and a loader is needed until the trainer has saved."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, supervision.ASKING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Batches:
     """What ESPnet's loops iterate over. It ends early when `pause(batches so far)` says so; after
     the last one it is not asked.
@@ -48,7 +61,6 @@ class Batches:
         loader: of the rest of the epoch; `len(loader)` counts the whole.
         start: batches of the epoch that are not in it.
         step: `pause` is asked after so many batches.
-        begun: called once the loader's iterator exists, which may have drawn random numbers.
     """
 
     def __init__(
@@ -58,9 +70,8 @@ class Batches:
         pause: Callable[[int], bool],
         start: int = 0,
         step: int = 1,
-        begun: Callable[[], None] = lambda: None,
     ):
-        self.phase, self.loader, self.pause, self.begun = phase, loader, pause, begun
+        self.phase, self.loader, self.pause = phase, loader, pause
         self.done, self.step = start, step
         self.audio: Seconds = 0.0  # in this rank's share
 
@@ -69,9 +80,9 @@ class Batches:
 
     def __iter__(self) -> Iterator:
         batches = iter(self.loader)
-        self.begun()
         while not (self.may_pause() and self.pause(self.done)):
-            batch = next(batches, None)
+            with without_signals():  # the loader's processes are begun with its first batch
+                batch = next(batches, None)
             if batch is None:
                 break
             yield batch

@@ -141,6 +141,7 @@ class _Training:
         train = reporter.start_epoch("train")
         if here:
             restore_statistics(train, here.statistics)
+            session.set_random(here)
         if not self.train(epoch, train, here):
             return False
         end = Snapshot.take(epoch, session.epoch_batches, train)
@@ -167,7 +168,6 @@ class _Training:
             lambda done: self.watch.pause(lambda: Snapshot.take(epoch, done, reporter)),
             start,
             options.accum_grad,
-            lambda: here and session.set_random(here),
         )
         began = time.monotonic()
         nothing_learned = self.loop.train_one_epoch(

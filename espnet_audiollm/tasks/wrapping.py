@@ -44,12 +44,14 @@ def wrap_autocast(model: torch.nn.Module, options: TrainerOptions) -> torch.nn.M
 def wrap_distributed(model, options: TrainerOptions, distributed_option):
     """DistributedDataParallel where there are several processes.
 
-    The LLM is no submodule: it is neither broadcast nor waited for."""
+    The LLM is no submodule: it is neither broadcast nor waited for. Looking for unused parameters
+    keeps DDP from laying its buckets out anew after the first step: of three processes or more,
+    sums would be taken in another order in the first step after a resume."""
     if not distributed_option.distributed:
         return model
     devices = [torch.cuda.current_device()] if distributed_option.ngpu > 0 else None
     return torch.nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=options.unused_parameters
+        model, device_ids=devices, find_unused_parameters=True
     )
 
 

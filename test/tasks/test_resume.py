@@ -6,7 +6,12 @@ rate changes with every update: whatever is not restored shows."""
 import contextlib
 import logging
 import math
+import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -103,12 +108,12 @@ def same(a, b):
     return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
 
 
-def assert_same(whole, directory):
+def assert_same(whole, directory, steps=2 * STEPS):
     names = sorted(p.name for p in whole.glob("*.pth"))
-    assert f"checkpoint_{2 * STEPS:09d}.pth" in names and "valid.loss.ave.pth" in names
+    assert f"checkpoint_{steps:09d}.pth" in names and "valid.loss.ave.pth" in names
     weights = {name for name in names if not name.startswith("checkpoint_")}
     assert weights == {p.name for p in directory.glob("[!c]*.pth")}
-    for name in [*weights, f"checkpoint_{2 * STEPS:09d}.pth"]:
+    for name in [*weights, f"checkpoint_{steps:09d}.pth"]:
         one, two = (checkpoints.load(d / name) for d in (whole, directory))
         assert one.keys() == two.keys()
         for key in one:
@@ -164,6 +169,18 @@ def test_a_kill(data, whole, tmp_path, at_beat, phase, number, workers):
     with pytest.raises(Killed):
         train(data, tmp_path, **often)
     train(data, tmp_path, **often)
+    assert_same(whole, tmp_path)
+
+
+def test_workers_outlive_a_signal_to_the_whole_group(data, whole, tmp_path, at_beat):
+    """They read what is missing of an update, while their trainer gets ready to stop."""
+
+    def terminate():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGTERM)
+
+    at_beat(1, terminate)
+    train(data, tmp_path, num_workers=1)
     assert_same(whole, tmp_path)
 
 
@@ -277,3 +294,74 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(data, tmp_path):
 def test_too_few_batches_for_an_update(data, tmp_path):
     with pytest.raises(ValueError, match="--accum_grad 9: an epoch has 8 batches"):
         train(data, tmp_path, accum_grad=9)
+
+
+class Process:
+    """A training in a process group of its own, whose log is read as it is written."""
+
+    def __init__(self, root, options, before=(), **environment):
+        command = [sys.executable, "-m", "espnet_audiollm.bin.ctc_train", *options]
+        self.process = subprocess.Popen(
+            [*before, *command, "--resume", "true"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), **environment},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        self.log = ""
+
+    def end(self, number=None, after="", group=True):
+        """Send a signal once the log holds `after`; the exit status."""
+        for line in self.process.stderr:
+            self.log += line
+            if number and after in line:
+                (os.killpg if group else os.kill)(self.process.pid, number)
+                number = None
+        return self.process.wait()
+
+
+LONG = dict(max_epoch=30, log_interval=1, num_workers=1, use_tensorboard=False)
+
+
+def test_signals_to_a_real_process(data, tmp_path, root):
+    """As local.py sends them: to the training and all that it started."""
+
+    def start(name, **more):
+        return Process(root, ctc_options(data, tmp_path / name, **{**RANDOM, **LONG, **more}))
+
+    whole = start("whole")
+    for number, after, status, more in [
+        (signal.SIGUSR1, "3epoch:train:3-3batch", 75, {}),
+        (signal.SIGTERM, "8epoch:train:6-6batch", 75, {}),
+        (signal.SIGKILL, "13epoch:train:4-4batch", -9, dict(save_every_minutes=1e-9)),
+        (None, "", 0, {}),
+    ]:
+        process = start("interrupted", **more)
+        assert process.end(number, after) == status, process.log[-3000:]
+        assert ("Saved and stopped in epoch" in process.log) == (status == 75)
+        assert (tmp_path / "interrupted/30epoch.pth").exists() == (status == 0)
+    assert whole.end() == 0, whole.log[-3000:]
+    assert_same(tmp_path / "whole", tmp_path / "interrupted", 30 * STEPS)
+
+
+def test_two_processes_that_were_interrupted(data, tmp_path, root, caplog):
+    """Each has its own random numbers; a batch is shared by both."""
+    launch = [sys.executable, root / "utils/launch.py", "--num_procs", "2", "--"]
+    options = {**RANDOM, **LONG, "batch_size": 2, "accum_grad": 1}
+
+    def start(name):
+        return Process(root, ctc_options(data, tmp_path / name, **options), launch)
+
+    whole, process = start("whole"), start("interrupted")
+    assert process.end(signal.SIGUSR1, "5epoch:train:2-2batch", group=False) == 75, process.log
+    shutil.copytree(tmp_path / "interrupted", tmp_path / "by one", symlinks=True)
+    process = start("interrupted")
+    with caplog.at_level(logging.INFO):
+        train(data, tmp_path / "by one", **options)
+    assert process.end() == 0, process.log[-3000:]
+    assert whole.end() == 0, whole.log[-3000:]
+    assert_same(tmp_path / "whole", tmp_path / "interrupted", 30 * STEPS)
+    assert "saved by 2 processes, and 1 go on" in caplog.text
+    names = {path.name for path in (tmp_path / "by one").glob("*.pth")}
+    assert {"30epoch.pth", "valid.loss.ave.pth"} <= names
