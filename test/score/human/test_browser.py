@@ -33,6 +33,7 @@ class Visit:
             viewport={"width": width, "height": 800}, color_scheme=scheme
         )
         self.context.set_offline(True)
+        self.context.set_default_timeout(60_000)  # ms; machines are shared
         self.url = path.as_uri()
         self.page = self.context.new_page()
         self.asked, self.complaints = [], []
@@ -75,7 +76,7 @@ class Visit:
             self.page.click("#download")
         path = folder / download.value.suggested_filename
         download.value.save_as(path)
-        self.press("Escape")
+        self.page.get_by_role("button", name="Close").click()  # the download may have the focus
         return path
 
 
