@@ -9,9 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..types import Seconds
 from .cli import user_errors
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 SAMPLE_RATE = 16_000  # Hz
 TOKENS_PER_SECOND = 3.5  # of a transcript, in an LLM's tokens; assumed
@@ -32,7 +36,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--align_config", required=True, help="and of stage 9")
     parser.add_argument("--hours", type=float, required=True, help="of audio to learn from")
     parser.add_argument("--utterances", type=int, required=True)
-    parser.add_argument("--llm", help="id or directory (default: the shape of Llama-2-7B)")
+    parser.add_argument(
+        "--llm", help="conf/llm/*.yaml, id or directory (default: the shape of Llama-2-7B)"
+    )
     parser.add_argument("--response_tokens", type=float, default=150, help="of a response, a mean")
     parser.add_argument("--align_updates", type=int, help="(default: the configuration's)")
     parser.add_argument("--gpu", default="A100", help="A100, H100, H200, or its TFLOP/s")
@@ -76,11 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     from ..model import llm as llms
-    from ..model.flops import llama2_7b
 
     corpus = Corpus(args.hours, args.utterances)
-    config = llms.load_config(args.llm) if args.llm else llama2_7b()
-    llm = llms.empty_llm(config, torch.bfloat16)
+    llm = llms.empty_llm(shape_of(args.llm), torch.bfloat16)
     ctc = read_training(args.ctc_config, corpus)
     align = read_training(args.align_config, corpus, args.align_updates)
     print(f"{args.hours:,.0f} hours, {args.utterances:,} utterances of {corpus.mean:.1f} s\n")
@@ -88,6 +92,20 @@ def main(argv: list[str] | None = None) -> int:
     print()
     print_disk(corpus, ctc, align, llm, args.response_tokens)
     return 0
+
+
+def shape_of(llm: str | None) -> PretrainedConfig:
+    """The configuration of --llm; that in conf/llm/*.yaml needs neither files nor a network."""
+    from transformers import LlamaConfig
+
+    from ..model import llm as llms
+    from ..model import llm_config
+    from ..model.flops import llama2_7b
+
+    if not llm:
+        return llama2_7b()
+    known = llm_config.find(llm)
+    return LlamaConfig(**known.architecture) if known else llms.load_config(llm)
 
 
 def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Training:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = ("README.md", "egs2/TEMPLATE/audiollm1/README.md", "docs/cluster.md")
+GUIDES = (
+    "README.md",
+    "egs2/TEMPLATE/audiollm1/README.md",
+    "docs/cluster.md",
+    "docs/first_real_run.md",
+)
 COMMAND = re.compile(r"^    ((?:\./|tools/|egs2/|utils/|python )\S.*?)(?:\s{2,}#.*)?$")
 
 
@@ -54,7 +59,7 @@ def test_shown_options_of_recipes_exist(root):
 
 
 def test_shown_configurations_exist(root):
-    places = [root, root / "egs2/mls_english/audiollm1"]
+    places = [root, *(root / f"egs2/{name}/audiollm1" for name in ("mls_english", "librispeech"))]
     for guide, words in shown_commands(root):
         for word in (word for word in words if re.fullmatch(r"\S*conf/\S+", word)):
             assert any((place / word).is_file() for place in places), (guide, word)
