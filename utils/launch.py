@@ -10,8 +10,8 @@ One that dies, that is killed for memory, or in which no batch follows the last 
 seconds (or for twice the longest batch so far) ends the job, and the cause is shown: which rank, on
 which host, its traceback or what all its threads were doing. Saving and loading may take four times
 --stall_limit (or ten times the longest so far), and what this run does for the first time
---slow_limit. SIGUSR1 and SIGTERM ask for saving and stopping. No process outlives this one, however
-it ends.
+--slow_limit. Without --stall_limit, $AUDIOLLM_STALL_LIMIT counts, or 45. SIGUSR1 and SIGTERM ask
+for saving and stopping. No process outlives this one, however it ends.
 
 Exit status: 0 finished; 75 saved, run me again; 76 may pass, but nothing was saved since the start;
 1 a bug; 2 something that the user can mend. Each node's launcher leaves its own in
@@ -80,6 +80,8 @@ class Launcher:
             self.end_all()
             return self.judge(returncode)
         finally:
+            for number in ASKING:  # there is nothing left to ask; Python's end would restore them
+                signal.signal(number, signal.SIG_IGN)
             self.end_all()
             self.directory.remove()
 
@@ -298,7 +300,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--num_procs", type=int, default=1, help="on each node")
-    parser.add_argument("--stall_limit", type=float, default=45.0, help="seconds")
+    stall = os.environ.get("AUDIOLLM_STALL_LIMIT", "45")
+    parser.add_argument("--stall_limit", type=float, default=stall, help="seconds")
     parser.add_argument("--slow_limit", type=float, default=1800.0, help="seconds")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     return parser

@@ -56,6 +56,9 @@ def main():
     request = supervision.install()
     if BEHAVIOUR == "lost-peer":
         importlib.import_module("torch")  # which sorts errors; a training has it by now
+    if BEHAVIOUR == "wait-for-all":
+        torch = importlib.import_module("torch")
+        torch.distributed.init_process_group("gloo")
     if BEHAVIOUR == "offspring" and MINE:
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
     for step in range(1, STEPS + 1):
@@ -65,6 +68,8 @@ def main():
             raise RuntimeError("gloo/pair.cc: Connection closed by peer")
         if step == 3 and MINE:
             misbehave()
+        if BEHAVIOUR == "wait-for-all":
+            torch.distributed.all_reduce(torch.ones(1))
         supervision.beat("train", step)
         print(f"rank {RANK} step {step}", flush=True)
         if request.asked():
