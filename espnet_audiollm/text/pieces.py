@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..atomic import atomic_write
 
-MAX_LINES = 2_000_000  # lines a vocabulary is learned from: more change nothing but memory and time
+MAX_BYTES = 32_000_000  # of text (6 million words): SentencePiece takes 20 bytes of memory for each
 META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPnet's
 
 
@@ -22,18 +22,18 @@ def train_pieces(
 
     `vocab_size` counts as ESPnet's nbpe does: the entries of tokens.txt, in its order `<blank>`,
     `<unk>`, pieces, `<sos/eos>`. `model_type` is "unigram" or "bpe". The same lines give the same
-    files (one thread; of more than MAX_LINES lines, evenly spaced ones are taken). `lines` are gone
+    files (one thread; of more than MAX_BYTES, evenly spaced lines are taken). `lines` are gone
     through more than once, and never held.
     Returns False, with nothing done, when the directory holds this very vocabulary already.
     Raises ValueError, with the limit that works, when the text does not fit the size."""
     directory = Path(directory)
-    number, key = _fingerprint(lines, vocab_size, model_type)
-    if not number:
+    size, key = _fingerprint(lines, vocab_size, model_type)
+    if not size:
         raise ValueError("there is no text to learn a vocabulary from: run stage 2 again")
     marker = directory / ".learned"
     if marker.is_file() and marker.read_text().strip() == key:
         return False
-    step = -(-number // MAX_LINES)
+    step = -(-size // MAX_BYTES)
     model = _train(itertools.islice(_with_words(lines), 0, None, step), vocab_size, model_type)
     marker.unlink(missing_ok=True)
     with atomic_write(directory / "bpe.model", "wb") as out:
@@ -95,10 +95,10 @@ def _with_words(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _fingerprint(lines: Iterable[str], vocab_size: int, model_type: str) -> tuple[int, str]:
-    """The number of lines with words, and a hash of these and of the options."""
-    number, digest = 0, hashlib.sha256()
+    """The bytes of all lines with words, and a hash of these and of the options."""
+    size, digest = 0, hashlib.sha256(f"{model_type} {vocab_size}\n".encode())
     for line in _with_words(lines):
-        number += 1
-        digest.update(line.encode() + b"\n")
-    digest.update(f"{model_type} {vocab_size} {number}\n".encode())
-    return number, digest.hexdigest()
+        text = line.encode() + b"\n"
+        size += len(text)
+        digest.update(text)
+    return size, digest.hexdigest()

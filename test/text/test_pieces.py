@@ -72,9 +72,10 @@ def test_long_lines_are_not_skipped(tmp_path):
     assert "q" in "".join(pieces.token_list(model.getvalue()))
 
 
-def test_of_too_many_lines_evenly_spaced_ones_are_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(pieces, "MAX_LINES", 2)
+def test_of_too_much_text_evenly_spaced_lines_are_taken(tmp_path, monkeypatch):
     many = [LINES[0], "xyz", "", LINES[1], "xyz"]  # of four with words, every other one
+    size = sum(len(line) + 1 for line in many if line)
+    monkeypatch.setattr(pieces, "MAX_BYTES", size - 1)
     assert pieces.train_pieces(many, 20, "unigram", tmp_path / "many")
     assert pieces.train_pieces(LINES[:2], 20, "unigram", tmp_path / "two")
     model = [(tmp_path / name / "bpe.model").read_bytes() for name in ("many", "two")]
