@@ -19,8 +19,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +151,13 @@ def check(options: Options) -> None:
 
 def processors() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def heed(numbers: Iterable[signal.Signals], handler: Callable) -> None:
+    """Handle these signals; SIGHUP not if nohup(1) had it ignored."""
+    for number in numbers:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -19,7 +19,7 @@ import processes
 from job_logs import Failure, Follower, Screen, report, some
 from job_member import Member, Setting
 from job_state import Exit, State
-from jobs import Interrupted, Job, Options, UserError, guarded, parse, processors
+from jobs import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
 
 Seconds = float
 
@@ -156,8 +156,7 @@ def interrupt(number, frame):
 
 
 def main() -> int:
-    for number in INTERRUPTS:
-        signal.signal(number, interrupt)
+    heed(INTERRUPTS, interrupt)
     processes.die_with(os.getppid(), signal.SIGTERM)
     return Runner(parse(sys.argv[1:], __doc__)).run()
 

@@ -2,8 +2,8 @@
 """Run a command, or an array of jobs, on a Slurm cluster; keep a log of each.
 
 --slurm_config FILE says how this cluster is asked (conf/slurm.yaml; $AUDIOLLM_SLURM_CONFIG).
-Ctrl-C and SIGTERM cancel what was submitted. After SIGHUP, or when this process is killed, the jobs
-run on, and the same command takes them up again.
+Ctrl-C and SIGTERM cancel what was submitted. After SIGHUP, or when this process or what called it
+is killed, the jobs run on, and the same command takes them up again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import processes
 from job_logs import Failure, Follower, Screen, report, some
 from job_state import Exit, State
-from jobs import Interrupted, Options, UserError, guarded, parse
+from jobs import Interrupted, Options, UserError, guarded, heed, parse
 from slurm_config import advice, load_config
 from slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
 
@@ -30,6 +30,7 @@ Seconds = float
 LOOK: Seconds = 0.5  # between two looks at logs and status files
 DOUBTFUL: Seconds = 1.0  # between two at the queue, when a member may be started again
 UTILS = Path(__file__).resolve().parent
+ORPHANED = signal.SIGUSR1  # what called this has ended
 VANISHED = 1  # exit status of a member that left none
 SAVED = 75  # of a training
 STUCK = re.compile(
@@ -143,7 +144,8 @@ class Runner:
                 str(UTILS / "slurm_task.py"), str(self.state.path / "spec.json"),
             ])  # fmt: skip
         except Refused as refused:
-            self.state.clean(self.total)
+            if not self.shown():
+                self.state.clean(self.total)
             hint = advice(str(refused), self.config)
             raise UserError(f"the cluster refuses the job: {refused}\n{hint}") from None
 
@@ -221,10 +223,12 @@ class Runner:
     def leave(self, interruption: Interrupted) -> None:
         number = interruption.args[0]
         self.screen.clear()
-        if number == signal.SIGHUP:
-            raise Interrupted(number, "hung up; the jobs run on: the same command takes them up")
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number in (signal.SIGHUP, ORPHANED):
+            raise Interrupted(number, "left alone; the jobs run on: the same command takes them up")
+        for each in (signal.SIGHUP, ORPHANED):
             signal.signal(each, signal.SIG_IGN)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
         self.screen.note("interrupted; cancelling the jobs")
         self.queue.cancel()
         self.state.clean(self.total)
@@ -247,9 +251,8 @@ def interrupt(number, frame):
 
 
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-    processes.die_with(os.getppid(), signal.SIGHUP)
+    heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, ORPHANED), interrupt)
+    processes.die_with(os.getppid(), ORPHANED)
     forget_outer_job()
     return Runner(parse(sys.argv[1:], __doc__)).run()
 

@@ -155,7 +155,12 @@ REFUSALS = (
     ("node configuration is not available", ["cpus", "mem", "gpu", "constraint", "partition"]),
     ("unrecognized option", ["extra", "gpu"]),
     ("invalid option", ["extra", "gpu"]),
+    ("reservation", ["extra"]),
     ("account", ["account"]),
+    ("requested partition configuration", ["time", "cpus", "mem", "partition"]),
+    ("partition", ["partition"]),
+    ("tasks", ["cpus"]),
+    ("permission denied", ["partition", "account", "qos"]),
 )
 ELSEWHERE = (
     ("job array", "this cluster allows no array that long (MaxArraySize): use a smaller --nj"),

@@ -250,3 +250,11 @@ def test_remains_of_a_killed_run_are_waited_for(tmp_path):
     done = run(*command[2:])
     assert done.returncode == 0
     assert "an earlier run still writes" in done.stderr
+
+
+def test_nohup_is_respected(tmp_path):
+    command = ["nohup", sys.executable, RUNNER, tmp_path / "log", "sh", "-c", "echo on; sleep 2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "log").exists() and "on\n" in (tmp_path / "log").read_text())
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == 0

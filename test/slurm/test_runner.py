@@ -1,5 +1,8 @@
 """utils/slurm.py on a real Slurm: the contract of all job runners, and what clusters do to jobs."""
 
+import ctypes
+import functools
+import glob
 import os
 import re
 import signal
@@ -12,6 +15,10 @@ import pytest
 
 UTILS = Path(__file__).parents[2] / "utils"
 RUNNER = UTILS / "slurm.py"
+sys.path.insert(0, str(UTILS))
+import slurm_config  # noqa: E402
+import slurm_queue  # noqa: E402
+
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x * % \\"
 CONFIG = """\
 default: {mem: 100M, cpus: 1}
@@ -20,6 +27,8 @@ poll: 1
 controller_wait: 60
 file_delay: 3
 """
+
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 
 class Caller:
@@ -162,6 +171,42 @@ def test_refusals_say_what_to_change(call, config, words, sentence, hint):
 
 
 @pytest.mark.parametrize(
+    ("sentence", "key"),
+    [
+        (POLICY, "qos"),
+        ("Invalid qos specification", "qos"),
+        ("Invalid account or account/partition combination specified", "account"),
+        ("User's group not permitted to use this partition", "partition"),
+        ("Requested partition configuration not available now", "time"),
+        ("Node count specification invalid", "partition"),
+        ("Invalid GRES specification (with and without type identification)", "gpu"),
+    ],
+)
+def test_refusals_that_need_a_larger_cluster(sentence, key):
+    """Sentences of Slurm's own library: a QOS needs its data base, which the tests do not run."""
+    assert sentence in sentences()
+    config = slurm_config.Config("conf/slurm.yaml", "gpu", slurm_config.Kind(qos="long"))
+    assert f"see {key} (now " in slurm_config.advice(sentence, config)
+    assert not slurm_queue.AWAY.search(sentence)
+
+
+@functools.cache
+def sentences() -> set[str]:
+    found = glob.glob("/usr/lib/*/slurm-wlm/libslurmfull.so")
+    if not found:
+        pytest.skip("Slurm is not installed")
+    library = ctypes.CDLL(found[0])
+    library.slurm_strerror.restype = ctypes.c_char_p
+    return {library.slurm_strerror(number).decode() for number in range(1000, 10_000)}
+
+
+def test_a_controller_that_is_away_is_no_refusal():
+    away = [text for text in sentences() if text.startswith(("Unable to contact slurm", "Socket"))]
+    assert len(away) > 3
+    assert all(slurm_queue.AWAY.search(text) for text in away)
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         ("gpus: {}", "unknown key 'gpus'; there are controller_wait, cpu, default"),
@@ -178,6 +223,18 @@ def test_mistakes_in_the_configuration(tmp_path, config, message):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert message in done.stderr and "c.yaml" in done.stderr
+
+
+def test_without_slurm(tmp_path):
+    done = subprocess.run(
+        [sys.executable, RUNNER, "log", "true"],
+        env={"PATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no squeue here: is this a login node of a Slurm cluster?" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -201,7 +258,7 @@ def test_a_lost_runners_jobs_are_taken_up(call, number):
     runner.send_signal(number)
     _, stderr = runner.communicate(timeout=30)
     if number == signal.SIGHUP:
-        assert "the jobs run on" in stderr
+        assert "the jobs run on" in stderr and runner.returncode == 129
     again = call.start(*work)
     assert "of an earlier call goes on (2 of 2 jobs)" in again.stderr.readline()
     (call.dir / "go").touch()
@@ -284,10 +341,15 @@ def test_requeue_goes_on(call):
     assert "restart 1" in call.text("log")
 
 
-def test_preempted_job_goes_on(call):
-    script = "echo begun; test -e mark && exit 0; touch mark; sleep 300"
-    runner = call.start("--num_threads", 4, "log", *sh(script))
-    call.wait_for(lambda: (call.dir / "mark").exists())
+@pytest.mark.parametrize("training", [False, True])
+def test_preempted_job_goes_on(call, training):
+    work = sh("echo begun; test -e starts && exit 0; touch starts; sleep 300")
+    if training:
+        (call.dir / "saver.py").write_text(SAVER)
+        work = [sys.executable, "saver.py", 0, 1]
+    sizes = ["--num_threads", 4, "--num_procs", int(training)]
+    runner = call.start(*sizes, "log", *work)
+    call.wait_for(lambda: (call.dir / "starts").exists())
     urgent = ["sbatch", "-p", "urgent", "--nodes=3", "--cpus-per-task=4", "--output=/dev/null"]
     call.cluster.run([*urgent, "--wrap", "sleep 1"])
     _, stderr = runner.communicate(timeout=120)
@@ -311,7 +373,8 @@ import os, signal, sys, time
 status = int(sys.argv[1])
 starts = len(open("starts").readlines()) if os.path.exists("starts") else 0
 open("starts", "a").write("start\\n")
-signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(75))
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: sys.exit(75))
 if starts >= int(sys.argv[2]):
     sys.exit(0)
 if status:
@@ -328,6 +391,27 @@ def test_exit_status_of_a_training(call, status, needed, ends, starts):
     done = call.run("--num_procs", 1, "log", sys.executable, "saver.py", status, needed)
     assert done.returncode == ends, done.stderr
     assert len(call.text("starts").splitlines()) == starts
+
+
+def test_a_cancelled_training_is_not_requeued(call):
+    (call.dir / "saver.py").write_text(SAVER)
+    runner = call.start("--num_procs", 1, "log", sys.executable, "saver.py", 0, 9)
+    call.wait_for(lambda: call.text("starts"))
+    time.sleep(1)
+    runner.send_signal(signal.SIGINT)
+    runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    call.wait_for(lambda: not call.cluster.jobs(), "an empty queue")
+    assert call.text("starts") == "start\n"
+
+
+def test_two_nodes(call):
+    script = 'echo "I am $RANK of $WORLD_SIZE on $SLURMD_NODENAME, $OMP_NUM_THREADS threads"'
+    sizes = ["--num_nodes", 2, "--num_procs", 2, "--num_threads", 4]
+    done = call.run(*sizes, "log", *sh(script))
+    assert done.returncode == 0, done.stderr + call.text("log")
+    found = re.findall(r"^I am (\d) of 4 on n\d, 2 threads$", call.text("log"), re.MULTILINE)
+    assert sorted(found) == ["0", "1", "2", "3"]
 
 
 def test_signal_before_the_time_limit_saves_and_requeues(call):
