@@ -36,7 +36,6 @@ class Failure:
     status: int
     begin: int = 0  # where in the log, in bytes, the output of this run begins
     reason: str = ""  # what the cluster says of it
-    aside: str = ""  # what was said elsewhere, for a job that wrote no log
 
 
 def now() -> str:
@@ -148,7 +147,7 @@ def report(failures: list[Failure], total: int, out: IO[str]) -> None:
     """The end of the first failed job's log, and which others failed."""
     failures = sorted(failures, key=lambda failure: failure.job.number)
     first = failures[0]
-    lines = "".join(tail(first.job.log, first.begin)) or first.aside
+    lines = "".join(tail(first.job.log, first.begin))
     print(lines, end="" if not lines or lines.endswith("\n") else "\n", file=out)
     which = f"job {first.job.number} of {total}" if total > 1 else "the command"
     where = "its log, of which the end is above" if lines else "its log, which says nothing"
@@ -166,6 +165,13 @@ def report(failures: list[Failure], total: int, out: IO[str]) -> None:
     for reason in elsewhere:
         those = some(failure.job.number for failure in failures if failure.reason == reason)
         print(f"job {those}: {reason}", file=out)
+
+
+def whole_already(done: int, left: list[int]) -> str:
+    """What a call says that finds the work of an earlier one."""
+    if not left:
+        return "all is whole already: an earlier call was killed while the jobs ended"
+    return f"{done} of {done + len(left)} jobs are whole already; now job {some(left)}"
 
 
 def some(numbers: Iterable[int]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,20 +60,22 @@ class State:
     def forget(self, number: int) -> None:
         (self.path / f"{number}.exit").unlink(missing_ok=True)
 
-    def exits(self) -> dict[int, Exit]:
-        """How the members that have ended did. Lists the directory: a network file system may
-        hold back a file that is asked for by its name, but not from a list."""
+    def exits(self, wanted: Iterable[int]) -> dict[int, Exit]:
+        """How those of the wanted members that have ended did. Lists the directory: a network file
+        system may hold back a file that is asked for by its name, but not from a list."""
+        listed = set(os.listdir(self.path)) if self.path.is_dir() else set()
         found = {}
-        for name in os.listdir(self.path) if self.path.is_dir() else ():
-            if name.endswith(".exit"):
+        for number in wanted:
+            name = f"{number}.exit"
+            if name in listed:
                 try:
-                    found[int(name[:-5])] = Exit(**json.loads((self.path / name).read_text()))
+                    found[number] = Exit(**json.loads((self.path / name).read_text()))
                 except FileNotFoundError:
                     pass  # it was started again in between
         return found
 
-    def done(self) -> set[int]:
-        return {number for number, end in self.exits().items() if end.status == 0}
+    def done(self, wanted: Iterable[int]) -> set[int]:
+        return {number for number, end in self.exits(wanted).items() if end.status == 0}
 
     def count(self, name: str) -> int:
         try:
@@ -80,9 +83,9 @@ class State:
         except FileNotFoundError:
             return 0
 
-    def clean(self, total: int) -> None:
+    def clean(self, members: range) -> None:
         """At the end: kept when some, but not all, are whole."""
-        if len(self.done()) in (0, total):
+        if len(self.done(members)) in (0, len(members)):
             self.remove()
 
     def remove(self) -> None:

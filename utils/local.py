@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 
 import processes
-from job_logs import Failure, Follower, Screen, report, some
+from job_logs import Failure, Follower, Screen, report, whole_already
 from job_member import Member, Setting
 from job_state import Exit, State
 from jobs import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
@@ -70,11 +70,10 @@ class Runner:
         self.failed: list[Failure] = []
         self.state = State.beside_log(options)
         self.state.take(options.key())
-        done = self.state.done()
+        done = self.state.done(options.numbers)
         self.waiting = [options.job(number) for number in options.numbers if number not in done]
-        if done and self.waiting:
-            left = some(job.number for job in self.waiting)
-            self.screen.note(f"{len(done)} of {self.total} jobs are whole already; now job {left}")
+        if done:
+            self.screen.note(whole_already(len(done), [job.number for job in self.waiting]))
 
     def run(self) -> int:
         """Run everything; answer the exit status: 0, or 1 when any job failed."""
@@ -87,7 +86,7 @@ class Runner:
                     self.watch(running)
         finally:
             self.end_all()
-            self.state.clean(self.total)
+            self.state.clean(self.options.numbers)
         self.screen.clear()
         if self.failed:
             report(self.failed, self.total, sys.stderr)

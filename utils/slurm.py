@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import processes
-from job_logs import Failure, Follower, Screen, report, some
+from job_logs import Failure, Follower, Screen, report, whole_already
 from job_state import Exit, State
 from jobs import Interrupted, Options, UserError, guarded, heed, parse
 from slurm_config import advice, load_config
@@ -31,6 +31,8 @@ LOOK: Seconds = 0.5  # between two looks at logs and status files
 DOUBTFUL: Seconds = 1.0  # between two at the queue, when a member may be started again
 UTILS = Path(__file__).resolve().parent
 ORPHANED = signal.SIGUSR1  # what called this has ended
+AT_ONCE = 20  # logs
+ASIDE = 5  # lines
 VANISHED = 1  # exit status of a member that left none
 SAVED = 75  # of a training
 STUCK = re.compile(
@@ -54,6 +56,7 @@ class Runner:
         self.looked: Seconds = 0.0  # at the queue
         self.failed: list[Failure] = []
         self.absent: dict[int, Seconds] = {}  # since when the queue does not show a member
+        self.followed: dict[int, Seconds] = {}  # when a member's log was read
         self.told: set[str] = set()
 
     def queue_of(self, key: str) -> Queue:
@@ -64,7 +67,10 @@ class Runner:
         """Run everything; answer the exit status: 0, or 1 when any job failed."""
         self.refuse_other_work()
         self.state.take(self.key)
-        self.open = set(self.options.numbers) - self.state.done()
+        done = self.state.done(self.options.numbers)
+        self.open = set(self.options.numbers) - done
+        if done:
+            self.screen.note(whole_already(len(done), sorted(self.open)))
         self.followers = {
             number: Follower(self.options.job(number), self.screen, self.total == 1)
             for number in sorted(self.open)
@@ -77,7 +83,7 @@ class Runner:
                 self.look()
         except Interrupted as interruption:
             self.leave(interruption)
-        self.state.clean(self.total)
+        self.state.clean(self.options.numbers)
         self.screen.clear()
         if self.failed:
             report(self.failed, self.total, sys.stderr)
@@ -108,10 +114,6 @@ class Runner:
                 self.followers[number].begin = 0
         if not missing:
             return
-        if len(missing) < self.total and not here:
-            whole = self.total - len(missing)
-            note = f"{whole} of {self.total} jobs are whole already; now job {some(missing)}"
-            self.screen.note(note)
         for number in missing:
             self.state.forget(number)
         job = self.submit(missing)
@@ -145,20 +147,26 @@ class Runner:
             ])  # fmt: skip
         except Refused as refused:
             if not self.shown():
-                self.state.clean(self.total)
+                self.state.clean(self.options.numbers)
             hint = advice(str(refused), self.config)
             raise UserError(f"the cluster refuses the job: {refused}\n{hint}") from None
 
     def look(self) -> None:
-        exits = self.state.exits()
-        for number in sorted(self.open):
-            self.followers[number].look()
-        doubtful = any(exits[number].status for number in self.open & set(exits))
+        exits = self.state.exits(self.open)
+        self.follow()
+        doubtful = any(end.status for end in exits.values())
         pause = min(DOUBTFUL, self.config.poll) if doubtful else self.config.poll
         if time.monotonic() - self.looked > pause:
             self.ask_queue()
         for number in sorted(self.open):
             self.settle(number, exits.get(number))
+
+    def follow(self) -> None:
+        """The logs of some of those that may run; next time, of others: disks are shared."""
+        begun = [n for n in self.open if not (n in self.entries and self.entries[n].waiting)]
+        for number in sorted(begun, key=lambda n: self.followed.get(n, 0.0))[:AT_ONCE]:
+            self.followed[number] = time.monotonic()
+            self.followers[number].look()
 
     def ask_queue(self) -> None:
         self.take_entries(self.queue.look_patiently())
@@ -216,9 +224,18 @@ class Runner:
             reason = f"{reason}; it saved: the same command goes on from there".removeprefix("; ")
         job, begin = self.options.job(number), self.followers[number].begin
         status = end.status if end else VANISHED
+        self.keep_aside(number, job.log)
+        self.failed.append(Failure(job, status, begin, reason))
+
+    def keep_aside(self, number: int, log: str) -> None:
+        """What Slurm itself said of a member goes to its log: of memory, of who cancelled it."""
         aside = self.state.path / f"slurm-{number}.out"
-        said = aside.read_text(errors="replace") if aside.exists() else ""
-        self.failed.append(Failure(job, status, begin, reason, said[-2000:]))
+        if not aside.exists():
+            return
+        os.makedirs(os.path.dirname(log) or ".", exist_ok=True)
+        with open(log, "a", encoding="utf-8") as out:
+            for line in aside.read_text(errors="replace").splitlines()[-ASIDE:]:
+                print(f"slurm: {line}", file=out)
 
     def leave(self, interruption: Interrupted) -> None:
         number = interruption.args[0]
@@ -231,7 +248,7 @@ class Runner:
             signal.signal(each, signal.SIG_DFL)
         self.screen.note("interrupted; cancelling the jobs")
         self.queue.cancel()
-        self.state.clean(self.total)
+        self.state.clean(self.options.numbers)
         raise Interrupted(signal.SIGINT, "interrupted; its jobs were cancelled")
 
 

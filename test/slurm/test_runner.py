@@ -314,6 +314,7 @@ def test_somebody_elses_cancel_is_named(call):
     _, stderr = runner.communicate(timeout=60)
     assert runner.returncode == 1
     assert "it was cancelled" in stderr
+    assert re.search(r"^slurm: slurmstepd.* CANCELLED AT", stderr, re.MULTILINE)
 
 
 def test_a_member_that_never_began_is_noticed(call):
