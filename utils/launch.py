@@ -56,6 +56,7 @@ AFTERMATH: Seconds = 8.0  # for torchrun to say what it saw, once its workers ar
 STACKS: Seconds = 2.0  # for a process to write down what its threads do
 SUSPENDED: Seconds = 5.0  # between two looks: this whole node was stopped
 ASKING = (signal.SIGUSR1, signal.SIGTERM)
+VERDICTS = os.environ.get("AUDIOLLM_VERDICTS")
 ME = [sys.executable, os.path.abspath(__file__)]
 
 
@@ -121,7 +122,7 @@ class Launcher:
             if self.asked and not told:
                 told = True
                 self.pass_on()
-            if lost_at is None and self.find_lost(now):
+            if lost_at is None and (self.find_lost(now) or self.node_is_lost()):
                 lost_at = now
             if lost_at is None and self.find_hung(now):
                 return
@@ -148,6 +149,12 @@ class Launcher:
             if rank.lost is None and self.directory.failed(rank):
                 rank.lost = now
         return any(rank.lost is not None for rank in self.ranks)
+
+    def node_is_lost(self) -> bool:
+        """The SIGTERM came because another node's launcher has ended badly: nobody can save now."""
+        if self.asked != signal.SIGTERM or not VERDICTS:
+            return False
+        return any(path.read_text() not in ("", "0") for path in Path(VERDICTS).glob("node*"))
 
     def find_hung(self, now: Seconds) -> bool:
         """Those that wait for the hung one are as silent as it is: all of them are shown."""
@@ -226,9 +233,8 @@ def say(text: str) -> None:
 
 def say_once(text: str) -> None:
     """Of all nodes, the first says it."""
-    verdicts = os.environ.get("AUDIOLLM_VERDICTS")
-    if verdicts:
-        said = Path(verdicts) / f"said-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if VERDICTS:
+        said = Path(VERDICTS) / f"said-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         try:
             said.touch(exist_ok=False)
         except FileExistsError:
@@ -251,9 +257,8 @@ def verdict(directory: str | Path, status: int) -> int:
 
 
 def leave_verdict(node: int, status: int) -> None:
-    directory = os.environ.get("AUDIOLLM_VERDICTS")
-    if directory:
-        (Path(directory) / f"node{node}").write_text(str(status))
+    if VERDICTS:
+        (Path(VERDICTS) / f"node{node}").write_text(str(status))
 
 
 def torchrun(words: list[str]) -> int:

@@ -9,6 +9,7 @@ import json
 import shutil
 import signal
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ Seconds = float
 
 FINISHED, BUG, USER, RUN_AGAIN, MAY_PASS = 0, 1, 2, 75, 76  # exit statuses
 STATUS_OF = {"bug": BUG, "passing": MAY_PASS}
+PREFIX = "audiollm_run_"
+A_DAY: Seconds = 86_400.0
 BATCHES = ("train", "valid")  # phases in which a batch follows a batch
 STATES = {
     "T": "; it is stopped (SIGSTOP, or a debugger)",
@@ -51,7 +54,10 @@ class RunDirectory:
     """The files through which launcher and ranks talk."""
 
     def __init__(self):
-        self.path = Path(tempfile.mkdtemp(prefix="audiollm_run_"))
+        for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):  # of launchers that were killed
+            if time.time() - _last_change(old) > A_DAY:
+                shutil.rmtree(old, ignore_errors=True)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
 
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
@@ -103,6 +109,13 @@ class RunDirectory:
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _last_change(directory: Path) -> float:
+    try:
+        return max(path.stat().st_mtime for path in (directory, *directory.iterdir()))
+    except OSError:
+        return time.time()  # another's
 
 
 @dataclass(frozen=True)

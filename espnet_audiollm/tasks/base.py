@@ -91,6 +91,7 @@ def take_place(args: argparse.Namespace) -> None:
             "--multiprocessing_distributed: processes are started by utils/launch.py --num_procs N"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        os.environ.setdefault("NCCL_DEBUG", "WARN")  # ESPnet's choice fills the log
         args.dist_backend = "nccl" if args.ngpu > 0 else "gloo"
         args.ngpu = min(args.ngpu, 1)
     elif args.ngpu > 1:

@@ -84,7 +84,8 @@ def test_training_that_ends_well(procs):
 def test_processes_know_their_places_and_share_the_threads(tmp_path):
     names = "RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR OMP_NUM_THREADS"
     code = f"import os, sys; names = '{names}'.split()\n"
-    code += "print(*(os.environ[name] for name in names), *sys.argv[1:], flush=True)"
+    code += "words = [os.environ[name] for name in names] + sys.argv[1:]\n"
+    code += "os.write(1, (' '.join(words) + chr(10)).encode())"
     odd = "a  b $(touch broken) ' --num_procs"
     process = start(2, sys.executable, "-c", code, odd, OMP_NUM_THREADS="7")
     output, _ = process.communicate(timeout=60)
@@ -230,6 +231,29 @@ def test_one_verdict_of_several_nodes(tmp_path):
         for node, status in left.items():
             (directory / f"node{node}").write_text(str(status))
         assert launch.verdict(directory, answered) == expected, table[i]
+
+
+def test_node_that_is_told_of_another_ones_end_does_not_wait_for_a_checkpoint(tmp_path):
+    """With NCCL a rank waits for its lost peer for ever; here it waits for a lock."""
+    command = (sys.executable, TRAINING, "lock", "all", FOREVER)
+    with start(1, *command, AUDIOLLM_VERDICTS=str(tmp_path)) as process:
+        wait_for(process, "rank 0 step 2")
+        (tmp_path / "node1").write_text("76")
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert time.monotonic() - begin < 30  # and not --stall_limit
+    assert process.returncode == 75
+
+
+def test_what_killed_launchers_left_behind_goes(tmp_path):
+    for name, age in (("audiollm_run_old", 90_000), ("audiollm_run_new", 600)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rank0").touch()
+        for path in (tmp_path / name / "rank0", tmp_path / name):
+            os.utime(path, times=(time.time() - age,) * 2)
+    start(1, "true", TMPDIR=str(tmp_path)).communicate(timeout=60)
+    assert os.listdir(tmp_path) == ["audiollm_run_new"]
 
 
 def test_verdict_and_sentence_are_left_once_for_all_nodes(tmp_path):

@@ -86,7 +86,8 @@ def command_line(pid: int) -> list[str]:
 
 def test_ranks_and_meeting_point_are_slurms(step):
     names = "RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR SLURMD_NODENAME"
-    code = f"import os; print(*(os.environ[name] for name in '{names}'.split()), flush=True)"
+    code = f"import os; words = [os.environ[name] for name in '{names}'.split()]\n"
+    code += "os.write(1, (' '.join(words) + chr(10)).encode())"
     two = step(sys.executable, "-c", code)
     assert two.srun.wait(MINUTE) == 0, two.output()
     assert sorted(two.output().splitlines()) == ["0 0 2 127.0.0.1 n1", "1 0 2 127.0.0.1 n2"]
