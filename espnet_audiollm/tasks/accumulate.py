@@ -26,6 +26,11 @@ class AccumulatedMean(torch.nn.Module):
         """The next batch is the first one after an update."""
         self.batches, self.weight = 0, 0.0
 
+    def train(self, mode: bool = True) -> AccumulatedMean:
+        """ESPnet's loop calls this before an epoch; what was left over is forgotten."""
+        self.begin()
+        return super().train(mode)
+
     def forward(self, **batch):
         loss, stats, weight = self.module(**batch)
         return (loss * self.share(weight) if self.training else loss), stats, weight

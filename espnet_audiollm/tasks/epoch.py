@@ -60,19 +60,14 @@ class Batches:
         phase: "train" or "valid".
         loader: of the rest of the epoch; `len(loader)` counts the whole.
         start: batches of the epoch that are not in it.
-        step: `pause` is asked after so many batches.
+        step: `pause` is asked before the first batch and after every `step` of them.
     """
 
     def __init__(
-        self,
-        phase: str,
-        loader,
-        pause: Callable[[int], bool],
-        start: int = 0,
-        step: int = 1,
+        self, phase: str, loader, pause: Callable[[int], bool], start: int = 0, step: int = 1
     ):
         self.phase, self.loader, self.pause = phase, loader, pause
-        self.done, self.step = start, step
+        self.start, self.done, self.step = start, start, step
         self.audio: Seconds = 0.0  # in this rank's share
 
     def __len__(self) -> int:
@@ -91,4 +86,4 @@ class Batches:
             supervision.beat(self.phase, self.done)
 
     def may_pause(self) -> bool:
-        return self.done < len(self) and self.done % self.step == 0
+        return self.done < len(self) and (self.done - self.start) % self.step == 0

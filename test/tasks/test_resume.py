@@ -158,6 +158,17 @@ def test_a_stop_after_every_update(data, whole, tmp_path, at_beat):
     assert_same(whole, tmp_path)
 
 
+def test_batches_that_are_too_few_for_an_update(data, tmp_path, at_beat):
+    """Of eight, three make an update: two are left over when an epoch ends, and forgotten."""
+    train(data, tmp_path / "whole", accum_grad=3)
+    for number in (4, 5):  # inside the first epoch, then inside the second
+        at_beat(number, ask)
+        train(data, tmp_path / "interrupted", accum_grad=3)
+        supervision.install().signalled = False
+    train(data, tmp_path / "interrupted", accum_grad=3)
+    assert_same(tmp_path / "whole", tmp_path / "interrupted", steps=4)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("phase", "number"), [("train", 3), ("train", 8), ("save", 2), ("valid", 5), ("train", 15)]
@@ -321,7 +332,8 @@ class Process:
         return self.process.wait()
 
 
-LONG = dict(max_epoch=30, log_interval=1, num_workers=1, use_tensorboard=False)
+EPOCHS = 20
+LONG = dict(max_epoch=EPOCHS, log_interval=1, num_workers=1, use_tensorboard=False)
 
 
 def test_signals_to_a_real_process(data, tmp_path, root):
@@ -332,17 +344,17 @@ def test_signals_to_a_real_process(data, tmp_path, root):
 
     whole = start("whole")
     for number, after, status, more in [
-        (signal.SIGUSR1, "3epoch:train:3-3batch", 75, {}),
-        (signal.SIGTERM, "8epoch:train:6-6batch", 75, {}),
-        (signal.SIGKILL, "13epoch:train:4-4batch", -9, dict(save_every_minutes=1e-9)),
+        (signal.SIGUSR1, "2epoch:train:3-3batch", 75, {}),
+        (signal.SIGTERM, "6epoch:train:6-6batch", 75, {}),
+        (signal.SIGKILL, "10epoch:train:4-4batch", -9, dict(save_every_minutes=1e-9)),
         (None, "", 0, {}),
     ]:
         process = start("interrupted", **more)
         assert process.end(number, after) == status, process.log[-3000:]
         assert ("Saved and stopped in epoch" in process.log) == (status == 75)
-        assert (tmp_path / "interrupted/30epoch.pth").exists() == (status == 0)
+        assert (tmp_path / f"interrupted/{EPOCHS}epoch.pth").exists() == (status == 0)
     assert whole.end() == 0, whole.log[-3000:]
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", 30 * STEPS)
+    assert_same(tmp_path / "whole", tmp_path / "interrupted", EPOCHS * STEPS)
 
 
 def test_two_processes_that_were_interrupted(data, tmp_path, root, caplog):
@@ -354,14 +366,14 @@ def test_two_processes_that_were_interrupted(data, tmp_path, root, caplog):
         return Process(root, ctc_options(data, tmp_path / name, **options), launch)
 
     whole, process = start("whole"), start("interrupted")
-    assert process.end(signal.SIGUSR1, "5epoch:train:2-2batch", group=False) == 75, process.log
+    assert process.end(signal.SIGUSR1, "3epoch:train:2-2batch", group=False) == 75, process.log
     shutil.copytree(tmp_path / "interrupted", tmp_path / "by one", symlinks=True)
     process = start("interrupted")
     with caplog.at_level(logging.INFO):
         train(data, tmp_path / "by one", **options)
     assert process.end() == 0, process.log[-3000:]
     assert whole.end() == 0, whole.log[-3000:]
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", 30 * STEPS)
+    assert_same(tmp_path / "whole", tmp_path / "interrupted", EPOCHS * STEPS)
     assert "saved by 2 processes, and 1 go on" in caplog.text
     names = {path.name for path in (tmp_path / "by one").glob("*.pth")}
-    assert {"30epoch.pth", "valid.loss.ave.pth"} <= names
+    assert {f"{EPOCHS}epoch.pth", "valid.loss.ave.pth"} <= names
