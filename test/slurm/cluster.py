@@ -5,6 +5,7 @@ Partitions: `main` (all nodes), `urgent` (all nodes, pre-empts and requeues the 
 `small` (n1 and n2; one node and five minutes a job at most). n3 has two things called GPUs.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 
 Seconds = float
 
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+LIBC = ctypes.CDLL(None)
 NODE = Path(__file__).with_name("node.py")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "sinfo")
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -82,6 +85,11 @@ def missing() -> str:
     if absent:
         return f"Slurm is not installed (no {', '.join(absent)}): tools/install_slurm.sh does it"
     return ""
+
+
+def end_with_parent() -> None:
+    """In a daemon, before exec: a killed test leaves no Slurm behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_ports(number: int) -> list[int]:
@@ -212,6 +220,7 @@ class Cluster:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
 
     def end(self, name: str, number: int = signal.SIGTERM) -> None:
