@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from recipe_copies import MINI_TRAINING, MiniRun, copy_recipe, run_mini
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
@@ -37,3 +38,10 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"{path}/data is absent (AUDIOLLM_SHARED says where it is)")
     return path
+
+
+@pytest.fixture(scope="session")
+def mini_run(root, tmp_path_factory) -> MiniRun:
+    """The mini recipe, cut down and undisturbed, on this machine."""
+    place = tmp_path_factory.mktemp("mini")
+    return run_mini(copy_recipe(root, place, "mini", MINI_TRAINING))

@@ -21,7 +21,8 @@ option() { # option NAME WORD...: the word after NAME
 }
 out="$(option --output "$@")$(option --output_dir "$@")"
 case "${module}" in
-    data_lengths) mkdir -p "${out}" && echo x | tee "${out}"/{speech,text}_shape > "${out}/response_shape" ;;
+    data_lengths)
+        mkdir -p "${out}" && echo x | tee "${out}"/{speech,text}_shape > "${out}/response_shape" ;;
     format_data)
         [[ " $* " != *" --job "* ]] || exit 0 # Tables are the merge's.
         mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples" ;;
