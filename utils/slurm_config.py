@@ -29,6 +29,7 @@ class Kind:
     time: str = ""  # as Slurm reads it: minutes, H:MM:SS, D-HH
     mem: str = ""  # of a node: 16G
     cpus: int = 0  # of a job, or of each node of a training
+    cpus_per_gpu: int = 0  # where GPUs are asked for and `cpus` is not given
     gpu: str = "--gres=gpu:{n}"  # how n GPUs of a node are asked for
     signal: int = 0  # seconds before the time limit at which a job is told to save and requeue
     extra: list[str] = field(default_factory=list)  # more options of sbatch, as they are
@@ -64,7 +65,8 @@ class Config:
         return words + kind.extra
 
     def cpus(self, work: Options) -> int:
-        return work.num_threads or self.asked.cpus or max(1, work.num_procs)
+        asked = self.asked.cpus or self.asked.cpus_per_gpu * work.gpu
+        return work.num_threads or asked or max(1, work.num_procs)
 
 
 def load_config(named: str, kind: str) -> Config:
@@ -101,7 +103,7 @@ def fill(asked: Kind, path: Path, section: str, given: dict) -> None:
     known = {each.name: each for each in fields(Kind)}
     check_keys(path, f" in '{section}'", given, set(known))
     for name, value in given.items():
-        if name in ("cpus", "signal"):
+        if name in ("cpus", "cpus_per_gpu", "signal"):
             value = int(number(path, name, value))
         elif name == "extra":
             value = [value] if isinstance(value, str) else value

@@ -137,7 +137,7 @@ name_of() {
     echo "$1${name:+_${name}}"
 }
 
-command="./run.sh $*"
+command="./run.sh$(printf ' %q' "$@")"
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
