@@ -28,7 +28,7 @@ def test_the_shown_configuration_is_taken(slurm_config, tmp_path):
     path.write_text(shown_configuration())
     training = slurm_config.load_config(str(path), "train").asked
     assert (training.account, training.partition, training.time) == ("speech", "gpu", "2-00")
-    assert (training.cpus, training.mem, training.signal) == (20, "120G", 300)
+    assert (training.cpus_per_gpu, training.mem, training.signal) == (5, "120G", 300)
     assert slurm_config.load_config(str(path), "cpu").asked.partition == "batch"
 
 

@@ -83,7 +83,7 @@ def missing() -> str:
     path = f"{os.environ['PATH']}:{SYSTEM}"
     absent = [name for name in PROGRAMS if not shutil.which(name, path=path)]
     if absent:
-        return f"Slurm is not installed (no {', '.join(absent)}): tools/install_for_tests.sh does it"
+        return f"Slurm is not installed (no {', '.join(absent)}); see tools/install_for_tests.sh"
     return ""
 
 
