@@ -17,12 +17,21 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="takes minutes; run with --slow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def group_of(item) -> str:
+    """Tests that share something expensive run one after the other in the same process."""
+    if "mini_run" in getattr(item, "fixturenames", ()):
+        return "mini_run"
+    return "slurm" if item.path.parent.name == "slurm" else str(item.path)
 
 
 @pytest.fixture(scope="session")
