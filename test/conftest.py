@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
 ROOT = Path(__file__).parents[1]
+LONG = ("mini_run", "slurm")
 
 
 def pytest_addoption(parser):
@@ -17,8 +18,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    # What takes longest begins first, so that no process ends long after the others.
+    items.sort(key=lambda item: group_of(item.nodeid) not in LONG)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="takes minutes; run with --slow")
@@ -27,11 +28,23 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
-def group_of(item) -> str:
-    """Tests that share something expensive run one after the other in the same process."""
-    if "mini_run" in getattr(item, "fixturenames", ()):
+def pytest_xdist_make_scheduler(config, log):
+    """For --numprocesses: tests of one group run one after the other in the same process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """Tests that share something expensive: a run of the mini recipe, a cluster, or their file."""
+    path = nodeid.split("::")[0]
+    if path in ("test/faults/test_killed_recipe.py", "test/slurm/test_recipe.py"):
         return "mini_run"
-    return "slurm" if item.path.parent.name == "slurm" else str(item.path)
+    return "slurm" if path.startswith("test/slurm/") else path
 
 
 @pytest.fixture(scope="session")

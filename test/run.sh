@@ -6,4 +6,4 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 # shellcheck source=tools/activate
 . tools/activate
 tools/install_for_tests.sh
-exec python -m pytest --numprocesses 2 --dist loadgroup "$@"
+exec python -m pytest --numprocesses 2 --no-loadscope-reorder "$@"
