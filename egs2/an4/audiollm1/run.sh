@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" an4 AN4 "$@"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --vocab_size 60 \
     --ctc_config conf/train_ctc.yaml \
     --align_configs conf/train_align.yaml \

@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" commonvoice COMMONVOICE "$@"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --vocab_size 1500 \
     --ctc_config conf/train_ctc_conformer12.yaml \
     --align_configs conf/train_align_conformer12.yaml \

@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" fsdd FSDD "$@"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --test_sets "test_known test_new" \
     --vocab_size 32 \
     --llm exp/llm \

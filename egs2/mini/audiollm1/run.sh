@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --bpe_type bpe --vocab_size 300 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \

@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" mls_english MLS_ENGLISH "$@"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --max_audio 20 \
     --vocab_size 1500 \
     --llm meta-llama/Llama-2-7b-chat-hf \

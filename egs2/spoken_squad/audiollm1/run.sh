@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" spoken_squad SPOKEN_SQUAD "$@"
 
-./audiollm.sh \
+exec ./audiollm.sh \
     --max_audio 120 \
     --vocab_size 1500 \
     --ctc_config conf/train_ctc_conformer12.yaml \
