@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import kaldi_dir, validation
 
 
 def preparer(root: Path, recipe: str, place: Path):
@@ -37,7 +37,7 @@ def fails(done, *words):
 
 def utterances(directory: Path) -> dict:
     """{id: utterance} of a data directory without a fault."""
-    assert kaldi_dir.validate(directory, require_text=True) == []
+    assert validation.validate(directory, require_text=True) == []
     return {utt.id: utt for utt in kaldi_dir.load_utterances(directory)}
 
 

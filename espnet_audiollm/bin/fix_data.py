@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..data import kaldi_dir
+from ..data import repair
 from .cli import user_errors
 
 
@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     for directory in args.directories:
-        changes = kaldi_dir.fix(directory)
+        changes = repair.fix(directory)
         listed = "; ".join(f"{count} {what}" for what, count in changes.items())
         print(f"{directory}: {listed or 'nothing to mend'}")
     return 0

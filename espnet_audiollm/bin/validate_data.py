@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..data import kaldi_dir
+from ..data import kaldi_dir, validation
 from .cli import user_errors
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     problems = []
     for directory in args.directories:
-        found = kaldi_dir.validate(directory, args.require_text == "true")
+        found = validation.validate(directory, args.require_text == "true")
         problems += found
         if not found:
             names = kaldi_dir.tables(directory)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from ..atomic import atomic_write
 from ..types import Utterance
-from .kaldi_dir import Findings, Problem, Row
+from .kaldi_dir import Row
+from .validation import Findings, Problem
 
 RUN = 200_000  # rows sorted in memory at once: about 100 MB
 

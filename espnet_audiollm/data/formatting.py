@@ -36,7 +36,7 @@ import numpy as np
 from ..atomic import atomic_write
 from ..progress import progress
 from ..types import Seconds, Utterance
-from . import audio, kaldi_dir
+from . import audio, kaldi_dir, validation
 
 VERSION = 1  # of what stage 2 writes: a new number makes old directories be formatted again
 PART = 1 << 16  # bytes of wav.scp in a part: some 700 utterances
@@ -102,7 +102,7 @@ def format_dir(
     to be converted. A killed run goes on from the parts and recordings it had made."""
     src, dst = _check(src, dst, limits)
     if not _readable(src) or _parts_left(src, dst, limits, drop_bad_audio):
-        kaldi_dir.check(src, allow=(kaldi_dir.EMPTY_TEXT,))
+        validation.check(src, allow=(validation.EMPTY_TEXT,))
         format_parts(src, dst, limits, nj, drop_bad_audio)
     return merge(src, dst, limits, drop_bad_audio)
 
@@ -120,7 +120,7 @@ def format_parts(
     many that were. Parts with bad recordings are made again, unless these may be dropped."""
     src, dst = _check(src, dst, limits)
     if not _readable(src):
-        kaldi_dir.check(src, allow=(kaldi_dir.EMPTY_TEXT,))
+        validation.check(src, allow=(validation.EMPTY_TEXT,))
     left = _parts_left(src, dst, limits, drop_bad_audio, job, num_jobs)
     if not left:
         return 0
@@ -150,7 +150,7 @@ def merge(
     when parts are missing or are not those of `src` and `limits`, or when all is dropped."""
     src, dst = _check(src, dst, limits)
     if not _readable(src):
-        kaldi_dir.check(src, allow=(kaldi_dir.EMPTY_TEXT,))
+        validation.check(src, allow=(validation.EMPTY_TEXT,))
     parts = list(_parts(src))
     heads = [_read_head(part.path(dst)) for part in parts]
     for number, (part, head) in enumerate(zip(parts, heads, strict=True)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_audiollm.data import audio, formatting, kaldi_dir
+from espnet_audiollm.data import audio, formatting, kaldi_dir, validation
 from espnet_audiollm.data.formatting import Limits, format_dir, format_parts, merge
 from espnet_audiollm.types import Utterance
 
@@ -75,7 +75,7 @@ def test_mixed(tmp_path, mixed, nj):
     kept = sorted(["good", "eight", "stereo", "least", "most", ODD, "../up"])
     for name in ("wav.scp", "text", "utt2spk", "utt2dur", "utt2num_samples", "answers", "category"):
         assert list(kaldi_dir.read_dict(dst / name)) == kept
-    assert kaldi_dir.validate(dst, require_text=True) == []
+    assert validation.validate(dst, require_text=True) == []
     assert (dst / "dropped.tsv").read_text() == (
         "id\treason\tdetail\n"
         "long\tlonger than 2 s\t2.001 s\n"

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import kaldi_dir, repair, sorting, validation
 from espnet_audiollm.types import Utterance
 
 ODD = "a$(touch${IFS}pwned);'b\"`x`&|*"  # an id that a careless shell would run
@@ -26,14 +26,14 @@ def make_dir(path, **tables):
 
 def found(directory, **options):
     """{(file, kind): (count, first)} of all problems."""
-    problems = kaldi_dir.validate(directory, **options)
+    problems = validation.validate(directory, **options)
     assert all(p.next_step and str(p.count) in str(p) for p in problems)
     return {(p.file.rsplit("/", 1)[-1], p.kind): (p.count, p.first) for p in problems}
 
 
 def test_a_good_directory(tmp_path):
     directory = make_dir(tmp_path / "d")
-    assert kaldi_dir.validate(directory, require_text=True) == []
+    assert validation.validate(directory, require_text=True) == []
     a, b, c = kaldi_dir.load_utterances(directory)
     assert b == Utterance("b", str(directory / "x.wav"), "s", None, "two three")
     assert c.speaker == "t"
@@ -41,7 +41,7 @@ def test_a_good_directory(tmp_path):
 
 def test_durations_and_missing_text(tmp_path):
     directory = make_dir(tmp_path / "d", text=None, utt2dur=b"a 1.5\nb 2\nc 0.125\n")
-    assert kaldi_dir.validate(directory) == []
+    assert validation.validate(directory) == []
     assert found(directory, require_text=True) == {("text", "missing file"): (1, "text")}
     utts = kaldi_dir.load_utterances(directory)
     assert [u.duration for u in utts] == [1.5, 2.0, 0.125]
@@ -76,7 +76,7 @@ def test_faults_of_a_table(tmp_path, text, expected):
     directory = make_dir(tmp_path / "d", text=text)
     assert found(directory) == {("text", kind): what for kind, what in expected.items()}
     with pytest.raises(ValueError, match="text"):
-        kaldi_dir.check(directory)
+        validation.check(directory)
 
 
 def test_empty_file(tmp_path):
@@ -103,7 +103,7 @@ def test_all_faults_come_in_one_report(tmp_path):
         ("wav.scp", "audio files that are empty"): (1, "c /dev/null"),
     }
     with pytest.raises(ValueError) as error:
-        kaldi_dir.check(directory)
+        validation.check(directory)
     assert str(error.value).count("\n") == 6
 
 
@@ -184,14 +184,14 @@ def test_fix_mends_what_needs_no_guess(tmp_path):
         text=b"\xef\xbb\xbfc four\r\nb\r\n\na one\r\na one\r\nd more\r\n",
         answers=b"a 1\nb 2\nc 4\n",
     )
-    changes = kaldi_dir.fix(directory)
+    changes = repair.fix(directory)
     assert changes["empty transcripts in text"] == 1
     assert changes["duplicate ids in text"] == 1
     assert changes["utterances removed from wav.scp"] == 1
-    assert kaldi_dir.validate(directory) == []
+    assert validation.validate(directory) == []
     assert (directory / "text").read_bytes() == b"a one\nc four\n"
     assert (directory / "answers").read_bytes() == b"a 1\nc 4\n"
-    assert kaldi_dir.fix(directory) == {}
+    assert repair.fix(directory) == {}
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_fix_does_not_guess(tmp_path, text, message):
     directory = make_dir(tmp_path / "d", text=text)
     before = {p.name: p.read_bytes() for p in directory.iterdir()}
     with pytest.raises(ValueError, match=message):
-        kaldi_dir.fix(directory)
+        repair.fix(directory)
     assert {p.name: p.read_bytes() for p in directory.iterdir()} == before
 
 
 def test_files_out_of_order_are_sorted_in_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(kaldi_dir, "RUN", 3)
+    monkeypatch.setattr(sorting, "RUN", 3)
     ids = [f"u{i:02d}" for i in (5, 3, 11, 7, 0, 3, 9, 1, 3, 8)]
     text = "".join(f"{id_} two words\n" for id_ in ids).encode()
     scp = b"".join(b"u%02d /dev/zero\n" % i for i in range(12))
@@ -215,7 +215,7 @@ def test_files_out_of_order_are_sorted_in_files(tmp_path, monkeypatch):
     problems = found(directory)
     assert problems["text", "duplicate ids"] == (2, "u03")
     assert problems["text", "ids missing"] == (4, "u02")
-    changes = kaldi_dir.fix(directory)
+    changes = repair.fix(directory)
     assert changes["utterances removed from wav.scp"] == 4
     kept = sorted(set(ids))
     assert kaldi_dir.read_dict(directory / "text") == dict.fromkeys(kept, "two words")

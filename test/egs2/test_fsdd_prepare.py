@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from corpora import fails
 
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import kaldi_dir, validation
 
 SPLITS = ("train", "valid", "test_known", "test_new")
 SPEAKERS = ("ann", "bob", "cy")
@@ -156,5 +156,5 @@ def test_the_real_recordings(prepare, shared, tmp_path):
     done = prepare("--corpus", shared / "data/fsdd", "--num_train", 50, tmp_path / "data")
     assert done.returncode == 0, done.stderr
     for split in SPLITS:
-        assert kaldi_dir.validate(tmp_path / "data" / split, require_text=True) == []
+        assert validation.validate(tmp_path / "data" / split, require_text=True) == []
     assert {u.speaker for u in kaldi_dir.load_utterances(tmp_path / "data/test_new")} == {"george"}

@@ -10,7 +10,7 @@ import corpora
 import pytest
 from corpora import fails
 
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import kaldi_dir, validation
 
 SUBSET = ("--subset", "true")
 
@@ -37,7 +37,7 @@ def test_layout(prepare, corpus, tmp_path):
     done = prepare("--corpus", corpus, *SUBSET, *splits)
     assert done.returncode == 0, done.stderr
     assert "data/train: 8 utterances of 2 speakers" in done.stdout
-    assert kaldi_dir.validate(tmp_path / "data/train", require_text=True) == []
+    assert validation.validate(tmp_path / "data/train", require_text=True) == []
     utts = kaldi_dir.load_utterances(tmp_path / "data/train")
     assert [u.id for u in utts][:2] == ["19-198-0000", "19-198-0001"]
     assert (utts[1].text, utts[1].speaker) == ("that's number 1", "19")
@@ -146,5 +146,5 @@ def test_the_real_corpus(prepare, shared, tmp_path):
     done = prepare("--corpus", place, *SUBSET, *splits)
     assert done.returncode == 0, done.stderr
     for split, number in (("train", 161), ("valid", 20), ("test", 20)):
-        assert kaldi_dir.validate(tmp_path / split, require_text=True) == []
+        assert validation.validate(tmp_path / split, require_text=True) == []
         assert len(kaldi_dir.load_utterances(tmp_path / split)) == number

@@ -1,0 +1,237 @@
+"""Everything that is wrong with a data directory, in one report, each with what to do about it.
+
+Tables are read once, side by side; one that is out of order is sorted in files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+from ..progress import progress
+from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
+from .sorting import sort_rows
+
+NEVER_EMPTY = frozenset({"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "category"})
+EMPTY_TEXT = "empty transcripts"
+LARGE = 64 << 20  # bytes of a table whose reading is reported on the screen
+CHUNK = 256  # files looked for at once
+ASKERS = 8  # threads that look for files
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of fault of one file: how often, where first, and what to do about it."""
+
+    file: str  # path
+    kind: str
+    count: int
+    first: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.count} {self.kind} (first: {self.first}); {self.next_step}"
+
+
+class Findings:
+    """Faults counted by file and kind, with the first example of each.
+
+    `next_step` is what to do about kinds that are not a data directory's (a corpus's, say)."""
+
+    def __init__(self, next_step: str = ""):
+        self._next_step = next_step
+        self._found: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def add(self, file: str | Path, kind: str, example: str, times: int = 1) -> None:
+        count, first = self._found.get((str(file), kind), (0, example))
+        self._found[str(file), kind] = (count + times, first)
+
+    def problems(self) -> list[Problem]:
+        return [
+            Problem(file, kind, count, first, NEXT_STEP.get(kind, self._next_step))
+            for (file, kind), (count, first) in self._found.items()
+        ]
+
+
+_FIX = "run fix_data on the directory"
+NEXT_STEP = {
+    "missing directory": "run stage 1 (local/data.sh) first",
+    "missing file": "run stage 1 (local/data.sh) again",
+    "empty file": "check that the corpus directory holds the corpus, then run stage 1 again",
+    "byte order mark": _FIX,
+    "lines with CRLF ends": _FIX,
+    "lines that are not UTF-8": "convert the file, for example with iconv -f latin1 -t utf-8",
+    "lines with a NUL byte": "the file is damaged: make it again",
+    "blank lines": _FIX,
+    "lines without an id": "every line begins with its id: write the id, or delete the line",
+    "lines without a value": "give each id its value, or delete the line",
+    EMPTY_TEXT: _FIX + " to remove these utterances, or write their transcripts",
+    "lines out of order": _FIX + " to sort it",
+    "duplicate ids": "give each utterance its own id (fix_data removes lines that are identical)",
+    "ids missing": _FIX + " to keep the utterances that all files have",
+    "ids not in wav.scp": _FIX + " to keep the utterances that all files have",
+    "pipes": "convert the audio to files: commands in wav.scp are never run",
+    "audio files that do not exist": "check the paths (relative ones start from the recipe "
+    "directory; an id cannot hold spaces)",
+    "audio files that are empty": "copy these recordings again, or remove the utterances",
+}
+
+
+def validate(directory: str | Path, require_text: bool = False) -> list[Problem]:
+    """Everything that is wrong with a data directory; [] when nothing is.
+
+    Looks at the tables, the ids across them, and whether the audio files exist and hold a byte;
+    what is inside them is stage 2's to find. `require_text`: training needs transcripts."""
+    directory, findings = Path(directory), Findings()
+    if not directory.is_dir():
+        findings.add(directory, "missing directory", str(directory))
+        return findings.problems()
+    required = REQUIRED + (("text",) if require_text else ())
+    for name in required:
+        if not (directory / name).is_file():
+            findings.add(directory / name, "missing file", name)
+    present = tables(directory)
+    ids = {name: _validate_table(directory / name, findings) for name in present}
+    if "wav.scp" in present:
+        for name in present[1:]:
+            if ids[name] != ids["wav.scp"]:
+                _compare_ids(directory, name, ids["wav.scp"].ordered, ids[name].ordered, findings)
+        _validate_audio_paths(directory / "wav.scp", findings)
+    return findings.problems()
+
+
+def check(directory: str | Path, require_text: bool = False, allow: tuple[str, ...] = ()) -> None:
+    """Raise one ValueError with all problems of a directory, except the kinds in `allow`."""
+    problems = [p for p in validate(directory, require_text) if p.kind not in allow]
+    if problems:
+        raise ValueError("\n  ".join(map(str, problems)))
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """The ids of a table, to compare."""
+
+    ordered: bool
+    hash: bytes
+
+
+def _validate_table(path: Path, findings: Findings) -> _Ids:
+    """Add the faults of one table to the findings."""
+    previous, rows, disorder, ids = "", 0, None, hashlib.blake2b()
+    for number, id_, value, faults in _watched(path, "validate"):
+        rows += 1
+        for fault in faults:
+            findings.add(path, fault, f"line {number}")
+        if not id_:
+            continue
+        ids.update(f"{id_}\n".encode())
+        if not value and (path.name in NEVER_EMPTY or path.name == "text"):
+            kind = EMPTY_TEXT if path.name == "text" else "lines without a value"
+            findings.add(path, kind, id_)
+        if id_ < previous:
+            disorder = disorder or number
+            findings.add(path, "lines out of order", f"{id_} on line {number}")
+        elif id_ == previous and disorder is None:
+            findings.add(path, "duplicate ids", id_)
+        previous = id_
+    if rows == 0:
+        findings.add(path, "empty file", path.name)
+    if disorder is not None:
+        _find_scattered_duplicates(path, disorder, findings)
+    return _Ids(disorder is None, ids.digest())
+
+
+def _watched(path: Path, what: str) -> Iterator[tuple[int, str, str, list[str]]]:
+    """`_scan`, with a line on the screen now and then where it takes long."""
+    if path.stat().st_size < LARGE:
+        return scan(path)
+    return progress(scan(path), count_lines(path), f"{what} {path}", "lines")
+
+
+def _find_scattered_duplicates(path: Path, disorder: int, findings: Findings) -> None:
+    """Duplicates of a file out of order; those before line `disorder`, the first that is out of
+    order, were found in passing."""
+    numbered = ((id_, f"{number:012d}") for number, id_, _, _ in scan(path) if id_)
+    times, first = 0, None
+    for id_, rows in itertools.groupby(sort_rows(numbered), key=itemgetter(0)):
+        for _, number in itertools.islice(rows, 1, None):
+            if int(number) >= disorder:
+                times += 1
+                first = min(first or (number, id_), (number, id_))
+    if first:
+        findings.add(path, "duplicate ids", first[1], times)
+
+
+def _compare_ids(
+    directory: Path, name: str, scp_ordered: bool, ordered: bool, findings: Findings
+) -> None:
+    """Which ids of wav.scp `name` lacks, and which it has too many: two sorted lists, merged."""
+    ours = _unique_ids(directory / "wav.scp", scp_ordered)
+    theirs = _unique_ids(directory / name, ordered)
+    left, right = next(ours, None), next(theirs, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left < right):
+            findings.add(directory / name, "ids missing", left)
+            left = next(ours, None)
+        elif left is None or right < left:
+            findings.add(directory / name, "ids not in wav.scp", right)
+            right = next(theirs, None)
+        else:
+            left, right = next(ours, None), next(theirs, None)
+
+
+def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
+    rows = ((id_, "") for _, id_, _, _ in scan(path) if id_)
+    rows = rows if ordered else sort_rows(rows)
+    return (id_ for id_, _ in itertools.groupby(rows, key=itemgetter(0)))
+
+
+def _validate_audio_paths(scp: Path, findings: Findings) -> None:
+    rows = (
+        (id_, value)
+        for _, id_, value, faults in _watched(scp, "look for the audio of")
+        if id_ and value and "lines with a NUL byte" not in faults
+    )
+    for id_, value, size in _sizes(rows):
+        if value.endswith("|") or value.startswith("|"):
+            findings.add(scp, "pipes", f"{id_} {value[:60]}")
+        elif size is None:
+            findings.add(scp, "audio files that do not exist", f"{id_} {value}")
+        elif size == 0:
+            findings.add(scp, "audio files that are empty", f"{id_} {value}")
+
+
+def _sizes(rows: Iterator[Row]) -> Iterator[tuple[str, str, int | None]]:
+    """(id, path, bytes of the file or None) of each row, in order. Asks in several threads, a few
+    chunks ahead: a file server answers many as fast as one."""
+    chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
+    with ThreadPoolExecutor(ASKERS) as pool:
+        ahead = deque()
+        for chunk in chunks:
+            ahead.append((chunk, pool.submit(_sizes_of, chunk)))
+            if len(ahead) > 2 * ASKERS:
+                yield from _joined(*ahead.popleft())
+        while ahead:
+            yield from _joined(*ahead.popleft())
+
+
+def _joined(chunk: list[Row], sizes: Future) -> Iterator[tuple[str, str, int | None]]:
+    for (id_, value), size in zip(chunk, sizes.result(), strict=True):
+        yield id_, value, size
+
+
+def _sizes_of(chunk: list[Row]) -> list[int | None]:
+    return [_size(value) for _, value in chunk]
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
