@@ -10,7 +10,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
 ROOT = Path(__file__).parents[1]
-LONG = ("mini_run", "slurm")
+LONG = (  # groups that take minutes
+    "mini_run",
+    "slurm",
+    "test/tasks/test_resume.py",
+    "test/shell/test_launch.py",
+    "test/bin/test_killed_runs.py",
+)
 
 
 def pytest_addoption(parser):
