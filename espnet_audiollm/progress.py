@@ -37,7 +37,9 @@ def progress(
     _report(what, unit, done, total, time.monotonic() - start, before)
 
 
-def _report(what: str, unit: str, done: int, total: int, elapsed: Seconds, before: float) -> None:
+def _report(
+    what: str, unit: str, done: int, total: int, elapsed: Seconds, before: float = 0.0
+) -> None:
     rate = (done - before) / elapsed if elapsed > 0 else 0.0
     left = (total - done) / rate if rate > 0 else 0.0
     pace = f"{rate:.1f} {unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{unit}"

@@ -31,7 +31,13 @@ def start(procs, *command, options=(), **environment):
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
+        preexec_fn=mind_interrupts,
     )
+
+
+def mind_interrupts() -> None:
+    """A shell that runs the tests in the background has them ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def train(procs, *behaviour, limit=60, **options):
