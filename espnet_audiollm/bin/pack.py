@@ -43,13 +43,15 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    from ..atomic import atomic_write
+    from ..atomic import atomic_write, remove_asides
     from ..tasks import checkpoints
     from ..tasks.loading import read_config
 
     config = portable(vars(read_config(args.exp)))
     weights = Path(args.exp) / args.checkpoint
     checkpoints.load(weights)  # a damaged checkpoint is not packed
+    output = Path(args.output)
+    remove_asides(output.parent, output.name)
     with (
         atomic_write(args.output, "wb") as out,
         zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack,

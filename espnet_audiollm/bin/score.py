@@ -56,6 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
+    from ..atomic import remove_asides
     from ..score import html, report
     from ..score.results import score
 
@@ -64,6 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         for test_set, systems in _read(args.data, args.references, args.systems)
     ]
     output = Path(args.output)
+    remove_asides(output, "results*.json", "RESULTS.md", "report.html")
+    remove_asides(output / "images", "*.png")
     images = _draw(everything, args.data, args.train_dirs, output / "images")
     made = report.origin(args.command or _command(argv), args.recipe, args.llm)
     relative = [image.relative_to(output).as_posix() for image in images]

@@ -68,6 +68,8 @@ def test_the_reports(experiment):
     run = experiment.root / "ctc"
     run.mkdir()
     (run / "train.log").write_text("INFO: 1epoch results: [train] loss=2.0, [valid] loss=3.0\n")
+    (experiment.output / "images").mkdir(parents=True)
+    (experiment.output / "images/.loss_curves.png.17.tmp").touch()  # of a run that was killed
     main(["--train_dirs", str(run), *experiment.arguments(), "--command", "./run.sh --x '<b>'"])
     markdown = (experiment.output / "RESULTS.md").read_text()
     assert markdown.startswith("# Results: toy\n\n```\n./run.sh --x '<b>'\n```\n")
