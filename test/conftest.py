@@ -23,6 +23,15 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
 
 
+def pytest_configure(config):
+    """A processor for each of --numprocesses: threads that wait for one another beside somebody
+    else's busy process take many times as long."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")  # gw0, gw1 ...
+    if worker:
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[int(worker[2:]) % len(processors)]})
+
+
 def pytest_collection_modifyitems(config, items):
     # What takes longest begins first, so that no process ends long after the others.
     items.sort(key=lambda item: group_of(item.nodeid) not in LONG)
