@@ -152,15 +152,16 @@ def cached(path: Path, family: str, make: Callable[[IO[bytes]], None]) -> IO[byt
             os.fsync(out.fileno())
             os.fchmod(out.fileno(), 0o644)
             for old in path.parent.glob(family):
-                old.unlink(missing_ok=True)
+                if old != path:  # which another process may have named meanwhile, and open now
+                    old.unlink(missing_ok=True)
             _name(out, path)
+            return open(os.dup(out.fileno()), "rb", buffering=0)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         unnamed = tempfile.TemporaryFile(buffering=0)
         make(unnamed)
         return unnamed
-    return open(path, "rb", buffering=0)
 
 
 @contextmanager
