@@ -23,7 +23,8 @@ Row = tuple[str, str]  # id, value
 Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 
 REQUIRED = ("wav.scp", "utt2spk")
-OPTIONAL = ("text", "answers", "category", "utt2dur", "utt2num_samples")
+CARRIED = ("answers", "category", "translation", "summary", "question")  # from data/ to dump/
+OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 
 # --- tables -------------------------------------------------------------------------------------

@@ -245,11 +245,10 @@ class open_tables:
 def make_parts(root: Path, utterances: int) -> None:
     """Stage 2 on the whole list, with a stand-in for the decoding of 45,000 hours."""
     from espnet_audiollm.data import formatting
+    from espnet_audiollm.data.formatting import utterance
 
     samples = (int(n) for start in range(0, utterances, 4096) for n in lengths(start, 4096))
-    formatting.format_utterance = lambda utt, *_: formatting.Formatted(
-        utt, num_samples=next(samples)
-    )
+    utterance.format_utterance = lambda utt, *_: utterance.Formatted(utt, num_samples=next(samples))
     formatting.format_parts(root / "data/train", root / "dump/train")
 
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_audiollm.data import audio, formatting, kaldi_dir, validation
-from espnet_audiollm.data.formatting import Limits, format_dir, format_parts, merge
+from espnet_audiollm.data import audio, kaldi_dir, validation
+from espnet_audiollm.data.formatting import (
+    Limits,
+    format_dir,
+    format_parts,
+    merge,
+    parts,
+    utterance,
+)
 from espnet_audiollm.types import Utterance
 
 ODD = "a$(touch${IFS}pwned);'b\"`x`&|*"
@@ -201,7 +208,7 @@ def _converted(dst):
 
 
 def test_a_worker_that_is_killed_is_no_hang(tmp_path, mixed, monkeypatch):
-    monkeypatch.setattr(formatting, "format_utterance", lambda *args: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(utterance, "format_utterance", lambda *args: os.kill(os.getpid(), 9))
     with pytest.raises(ValueError, match="worker process was killed"):
         format_dir(mixed, tmp_path / "dump", LIMITS, nj=2)
     assert not (tmp_path / "dump" / "wav.scp").exists()
@@ -238,7 +245,7 @@ def _alive(pid):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of one to three utterances."""
-    monkeypatch.setattr(formatting, "PART", 200)
+    monkeypatch.setattr(parts, "PART", 200)
 
 
 @pytest.mark.parametrize("num_jobs", [2, 3, 40])
@@ -248,8 +255,8 @@ def test_jobs_and_a_merge_equal_one_process(tmp_path, mixed, small_parts, num_jo
         format_parts(mixed, tmp_path / "jobs", LIMITS, 1, job=job, num_jobs=num_jobs)
         for job in range(1, num_jobs + 1)
     ]
-    parts = list((tmp_path / "jobs" / "parts").iterdir())
-    assert sum(made) == len(parts) > 3
+    made_parts = list((tmp_path / "jobs" / "parts").iterdir())
+    assert sum(made) == len(made_parts) > 3
     assert not (tmp_path / "jobs" / "wav.scp").exists()
     summary = merge(mixed, tmp_path / "jobs", LIMITS)
     assert summary.kept == 7 and sum(summary.dropped.values()) == 3

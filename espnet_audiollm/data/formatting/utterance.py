@@ -1,0 +1,84 @@
+"""One utterance in stage 2: its recording is checked, and converted if training could not read it.
+
+This runs in the workers (workers.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from ...types import Seconds, Utterance
+from .. import audio
+
+VERSION = 1  # of what stage 2 writes: a new number makes old directories be formatted again
+BAD = "unreadable audio"
+
+
+@dataclass(frozen=True)
+class Limits:
+    min_audio: Seconds = 0.1  # shortest kept
+    max_audio: Seconds = 20.0  # longest kept
+
+
+@dataclass(frozen=True)
+class Formatted:
+    """What became of one utterance: kept (`num_samples`), dropped or bad (`reason`)."""
+
+    utterance: Utterance
+    converted: str = ""  # the recording to use, in audio/; "": the one there was
+    num_samples: int = 0  # at 16 kHz
+    reason: str = ""  # "" when kept
+    detail: str = ""
+    change: str = ""  # what was converted, for the summary
+
+
+def format_utterance(utt: Utterance, audio_dir: Path, limits: Limits) -> Formatted:
+    """Check one recording, and convert it when training could not read it as it is."""
+    if utt.text == "":
+        return Formatted(utt, reason="empty transcript")
+    try:
+        found = audio.info(utt.audio)
+        if reason := _length_fault(found.duration, limits):
+            return Formatted(utt, reason=reason, detail=f"{found.duration:.3f} s")
+        samples = audio.read_mono_16k(utt.audio)
+    except audio.AudioError as error:
+        return Formatted(utt, reason=BAD, detail=" ".join(str(error).split()))
+    if found.usable_in_place:
+        return Formatted(utt, num_samples=len(samples))
+    converted = converted_name(utt)
+    if not (audio_dir / converted).is_file():
+        audio.write_audio(audio_dir / converted, samples)
+    return Formatted(utt, converted, len(samples), change=_change(found))
+
+
+def converted_name(utt: Utterance) -> str:
+    """Where in audio/ a converted recording goes. The name tells its source file and the state of
+    it, so a file that exists is the right one; an id never becomes a path ("../x", or 300 bytes
+    long)."""
+    digest = hashlib.sha256(f"{VERSION} {utt.id}\n{stamp(utt.audio)}".encode()).hexdigest()
+    return f"{digest[:2]}/{quote(utt.id, safe='')[:150]}.{digest[:12]}.flac"
+
+
+def _length_fault(duration: Seconds, limits: Limits) -> str:
+    if duration < limits.min_audio:
+        return f"shorter than {limits.min_audio:g} s"
+    if duration > limits.max_audio:
+        return f"longer than {limits.max_audio:g} s"
+    return ""
+
+
+def _change(found: audio.AudioInfo) -> str:
+    changes = []
+    if found.rate != audio.SAMPLE_RATE:
+        changes.append(f"{found.rate} Hz to {audio.SAMPLE_RATE} Hz")
+    if found.channels != 1:
+        changes.append(f"{found.channels} channels to 1")
+    return ", ".join(changes) or f"{found.container} to FLAC"
+
+
+def stamp(path: str) -> str:
+    found = os.stat(path)
+    return f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"
