@@ -187,7 +187,8 @@ def _items(args, data: Path, references, systems: list, texts, words, chosen) ->
     """What raters see of each item, and what the key says of it, in the order of the page."""
     from ..data.audio import read_mono_16k
     from ..data.kaldi_dir import read_dict
-    from ..score.human.page import Shown, audio_uri
+    from ..score.embed import audio_uri
+    from ..score.human.page import Shown
     from ..score.human.study import Item, blind
 
     recordings = _table(data, "wav.scp", references.ids)

@@ -1,0 +1,74 @@
+"""One HTML file with everything in it: nothing is fetched, and no text of others is trusted.
+
+What people said and systems answered travels as JSON without a "<", reaches the document as text
+only, and a Content-Security-Policy lets nothing but our own script run and nothing be fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+
+from ..types import SAMPLE_RATE
+
+MP3_COMPRESSION = 0.7  # of libsndfile, variable rate: about 40 kbit/s for speech at 16 kHz
+
+
+def fill(package: str, template: str, style: str, script: str, parts: Mapping[str, str]) -> str:
+    """The file `template` of a package with @STYLE@, @SCRIPT@, @POLICY@ and `parts` put in.
+
+    `parts` are HTML already. Nothing that is put in is searched for further places."""
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}"
+    )
+    whole = {"STYLE": style, "SCRIPT": script, "POLICY": escape(policy, quote=False), **parts}
+    return re.sub(r"@([A-Z]+)@", lambda found: whole[found[1]], asset(package, template))
+
+
+def asset(package: str, *names: str) -> str:
+    """Files of a package, one after the other."""
+    return "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def json_text(value: object) -> str:
+    """JSON that can stand in an HTML page: "<", ">" and "&" only as escapes."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True)
+    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def audio_uri(samples_N: np.ndarray, container: str) -> str:
+    """16 kHz mono samples as a data URI. "mp3" plays in every browser and is a seventh of "wav",
+    which keeps every sample."""
+    import soundfile
+
+    encoded = io.BytesIO()
+    if container == "mp3":
+        soundfile.write(
+            encoded,
+            samples_N,
+            SAMPLE_RATE,
+            "MPEG_LAYER_III",
+            format="MP3",
+            compression_level=MP3_COMPRESSION,
+            bitrate_mode="VARIABLE",
+        )
+    else:
+        soundfile.write(encoded, np.clip(samples_N, -1.0, 1.0), SAMPLE_RATE, "PCM_16", format="WAV")
+    return data_uri({"mp3": "audio/mpeg", "wav": "audio/wav"}[container], encoded.getvalue())
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return f"'sha256-{digest}'"
