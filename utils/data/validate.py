@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Everything that is wrong with data directories, in one report, each with how to mend it."""
+
+import argparse
+
+import _start  # noqa: F401
+
+from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.data import kaldi_dir, validation
+
+EXAMPLE = "example: utils/data/validate.py --require_text true data/train data/valid"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("directories", nargs="+", metavar="DIR", help="e.g. data/train data/test")
+    parser.add_argument(
+        "--require_text",
+        choices=("true", "false"),
+        default="false",
+        help="true: a directory without transcripts is an error (training needs them)",
+    )
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    problems = []
+    for directory in args.directories:
+        found = validation.validate(directory, args.require_text == "true")
+        problems += found
+        if not found:
+            names = kaldi_dir.tables(directory)
+            count = kaldi_dir.count_lines(f"{directory}/utt2spk")
+            print(f"{directory}: {count} utterances with {', '.join(names)}: no fault found")
+    if problems:
+        report = "".join(f"\n  {problem}" for problem in problems)
+        raise ValueError(f"{len(problems)} kinds of fault in the data:{report}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()
