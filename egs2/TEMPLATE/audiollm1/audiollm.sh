@@ -39,6 +39,7 @@ ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different 
 ## LLM and alignment (stages 7 to 9)
 llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
+system_prompt=""                      # What the LLM is told before every request (empty: nothing).
 align_configs=conf/train_align.yaml   # Training configurations, one system each.
 align_tag=""                          # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                         # More options for the training.
@@ -90,6 +91,7 @@ inference="${cuda_cmd} --gpu $((ngpu > 0))"
 keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
 llm_opts=(--llm "${llm}")
 [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
+[ -z "${system_prompt}" ] || llm_opts+=(--system_prompt "${system_prompt}")
 for number in {7..12}; do
     if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
 done
@@ -112,9 +114,9 @@ if runs 1; then
     learned=("data/${train_set}" "data/${valid_set}")
     read -ra tested <<<"data/${test_sets// / data/}"
     once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
-        python -m espnet_audiollm.bin.validate_data "${learned[@]}" --require_text true
+        python utils/data/validate.py "${learned[@]}" --require_text true
     once data/.valid_test "${tested[@]/%//wav.scp}" -- \
-        python -m espnet_audiollm.bin.validate_data "${tested[@]}"
+        python utils/data/validate.py "${tested[@]}"
 fi
 
 if runs 2; then
