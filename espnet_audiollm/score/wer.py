@@ -1,15 +1,34 @@
 """Word and character error counts of a test set, joined by utterance id.
 
 The counts of substitutions, deletions and insertions are the result; the rates are views of it.
-Both sides go through `text.normalize` first, so case and punctuation are not counted."""
+Both sides are normalised first (`text/normalize.py`), so case and punctuation are not counted. The
+alignments are jiwer's. A missing hypothesis is an error that is named, never a shift."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..text.normalize import normalize
+from .edits import Edit, Normalize, aligned, chunks, edits, pair, write_aligned
 from .tables import check_same_ids
+
+__all__ = [
+    "CharacterErrors",
+    "Edit",
+    "WordErrors",
+    "by_length",
+    "by_speaker",
+    "character_errors",
+    "edits",
+    "group",
+    "group_by_length",
+    "total",
+    "utterance_errors",
+    "word_errors",
+    "write_aligned",
+]
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class CharacterErrors:
     substitutions: int
     deletions: int
     insertions: int
-    reference_characters: int  # blanks between words included
+    reference_characters: int  # blanks between words included, in languages that have them
 
     @property
     def errors(self) -> int:
@@ -54,35 +73,122 @@ class CharacterErrors:
         return {**asdict(self), "errors": self.errors, "cer": self.rate}
 
 
-def word_errors(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> WordErrors:
+def word_errors(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    normalize: Normalize = normalize,
+) -> WordErrors:
     """Word errors of {id: hypothesis} against {id: reference}; an empty hypothesis is allowed.
 
     Raises ValueError for a missing or unknown hypothesis, or a reference without words."""
-    import jiwer
-
-    return WordErrors(*_counts(jiwer.process_words, references, hypotheses))
+    return total(utterance_errors(references, hypotheses, normalize).values())
 
 
 def character_errors(
-    references: Mapping[str, str], hypotheses: Mapping[str, str]
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    normalize: Normalize = normalize,
 ) -> CharacterErrors:
     """Character errors; as `word_errors`."""
     import jiwer
 
-    return CharacterErrors(*_counts(jiwer.process_characters, references, hypotheses))
+    blank = " " if getattr(normalize, "spaced", True) else ""
+    counts = [0, 0, 0, 0]
+    for chunk in chunks(pair(references, hypotheses, normalize)):
+        texts = [[text.replace(" ", blank) for text in side] for side in zip(*chunk, strict=True)]
+        out = jiwer.process_characters(*texts[1:])
+        length = out.hits + out.substitutions + out.deletions
+        for i, count in enumerate((out.substitutions, out.deletions, out.insertions, length)):
+            counts[i] += count
+    return CharacterErrors(*counts)
 
 
-def _counts(process, references, hypotheses) -> tuple[int, int, int, int]:
-    if not references:
-        raise ValueError("there are no reference transcripts to score against")
-    check_same_ids(references, hypotheses, "the hypotheses", "decode this test set again")
-    refs = [normalize(text) for text in references.values()]
-    empty = [id for id, text in zip(references, refs, strict=True) if not text]
-    if empty:
-        raise ValueError(
-            f"{len(empty)} of {len(references)} reference transcripts have no words once "
-            f"normalised (first: {empty[0]}); correct them or drop these utterances"
-        )
-    out = process(refs, [normalize(hypotheses[id]) for id in references])
-    length = out.hits + out.substitutions + out.deletions
-    return out.substitutions, out.deletions, out.insertions, length
+def utterance_errors(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    normalize: Normalize = normalize,
+) -> dict[str, WordErrors]:
+    """{id: the word errors of this utterance}, in the order of the references."""
+    return {id: _count(parts) for id, parts in aligned(pair(references, hypotheses, normalize))}
+
+
+def by_speaker(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    utt2spk: Mapping[str, str],
+    normalize: Normalize = normalize,
+) -> dict[str, WordErrors]:
+    """{speaker: word errors}, in order of speakers.
+
+    utt2spk: may know more utterances. Raises ValueError for one without a speaker, and as
+    `word_errors`."""
+    errors = utterance_errors(references, hypotheses, normalize)
+    groups = group(errors, _values(references, utt2spk, "utt2spk"))
+    return dict(sorted(groups.items()))
+
+
+def by_length(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    lengths: Mapping[str, float],
+    edges: Sequence[float],
+    normalize: Normalize = normalize,
+) -> list[tuple[str, WordErrors]]:
+    """[(label, word errors)] of utterances by length, short ones first; empty groups are left out.
+
+    lengths: seconds, or reference words, by id; may know more utterances. edges: where the groups
+    meet, in ascending order: (2, 4) makes "under 2", "2 to 4" (4 not included), "4 and more".
+    Raises ValueError for an utterance without a length, and as `word_errors`."""
+    errors = utterance_errors(references, hypotheses, normalize)
+    return group_by_length(errors, _values(references, lengths, "lengths"), edges)
+
+
+def total(errors: Iterable[WordErrors]) -> WordErrors:
+    """The sum of the counts."""
+    sums = [0, 0, 0, 0]
+    for each in errors:
+        sums[0] += each.substitutions
+        sums[1] += each.deletions
+        sums[2] += each.insertions
+        sums[3] += each.reference_words
+    return WordErrors(*sums)
+
+
+def group(errors: Mapping[str, WordErrors], group_of: Mapping[str, str]) -> dict[str, WordErrors]:
+    """{group: sum of the utterances' errors}."""
+    members: dict[str, list[WordErrors]] = {}
+    for id, each in errors.items():
+        members.setdefault(group_of[id], []).append(each)
+    return {name: total(each) for name, each in members.items()}
+
+
+def group_by_length(
+    errors: Mapping[str, WordErrors], lengths: Mapping[str, float], edges: Sequence[float]
+) -> list[tuple[str, WordErrors]]:
+    """As `by_length`, from errors that are counted already."""
+    labels = [f"under {edges[0]:g}"]
+    labels += [f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)]
+    labels.append(f"{edges[-1]:g} and more")
+    place = {id: sum(lengths[id] >= edge for edge in edges) for id in errors}
+    groups = group(errors, {id: labels[number] for id, number in place.items()})
+    return [(label, groups[label]) for label in labels if label in groups]
+
+
+def _count(parts: Iterable[Edit]) -> WordErrors:
+    substitutions = deletions = insertions = words = 0
+    for part in parts:
+        words += len(part.reference_words)
+        if part.op == "substitute":
+            substitutions += len(part.reference_words)
+        elif part.op == "delete":
+            deletions += len(part.reference_words)
+        elif part.op == "insert":
+            insertions += len(part.hypothesis_words)
+    return WordErrors(substitutions, deletions, insertions, words)
+
+
+def _values(references: Mapping, table: Mapping, what: str) -> Mapping:
+    """The table's values of these utterances."""
+    here = {id: table[id] for id in references if id in table}
+    check_same_ids(references, here, what, "run stages 1 and 2 again")
+    return here
