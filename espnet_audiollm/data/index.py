@@ -304,4 +304,4 @@ def _check_order(path: str | Path, lines: Lines, previous: bytes) -> bytes:
 
 
 def _see(path: str | Path) -> str:
-    return f"validate_data {Path(path).parent} lists all faults, fix_data mends them"
+    return f"utils/data/validate.py {Path(path).parent} lists all faults, fix.py beside it mends"

@@ -97,7 +97,7 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
 
 def _strict(path: str | Path, number: int, fault: str, span: Span | None = None) -> str:
     where = f"line {number}" + (f" after byte {span[0]}" if span and span[0] else "")
-    return f"{path}, {where}: {fault}; validate_data {Path(path).parent} lists all faults"
+    return f"{path}, {where}: {fault}; utils/data/validate.py {Path(path).parent} lists all faults"
 
 
 def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
@@ -242,5 +242,5 @@ def _differing(directory: Path, names: list[str], rows: tuple[Row | None, ...]) 
     ]
     return (
         f"{directory}: {first} is missing in {', '.join(lacking)}; "
-        f"validate_data {directory} lists all faults"
+        f"utils/data/validate.py {directory} lists all faults"
     )

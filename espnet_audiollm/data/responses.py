@@ -87,7 +87,8 @@ def survey(rows: Iterable[Row]) -> Prompts:
     if empty:
         raise ValueError(
             f"{empty} of {num} transcripts are empty (first: {first}); "
-            "run fix_data on the directory to remove these utterances, or write their transcripts"
+            "run utils/data/fix.py on the directory to remove these utterances, or write "
+            "their transcripts"
         )
     return Prompts(num, total.hexdigest())
 

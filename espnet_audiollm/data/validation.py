@@ -59,7 +59,7 @@ class Findings:
         ]
 
 
-_FIX = "run fix_data on the directory"
+_FIX = "run utils/data/fix.py on the directory"
 NEXT_STEP = {
     "missing directory": "run stage 1 (local/data.sh) first",
     "missing file": "run stage 1 (local/data.sh) again",
@@ -73,7 +73,8 @@ NEXT_STEP = {
     "lines without a value": "give each id its value, or delete the line",
     EMPTY_TEXT: _FIX + " to remove these utterances, or write their transcripts",
     "lines out of order": _FIX + " to sort it",
-    "duplicate ids": "give each utterance its own id (fix_data removes lines that are identical)",
+    "duplicate ids": "give each utterance its own id (utils/data/fix.py "
+    "removes lines that are identical)",
     "ids missing": _FIX + " to keep the utterances that all files have",
     "ids not in wav.scp": _FIX + " to keep the utterances that all files have",
     "pipes": "convert the audio to files: commands in wav.scp are never run",

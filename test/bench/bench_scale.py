@@ -325,7 +325,7 @@ def prepare(root: Path, utterances: int) -> list[Measured]:
     one = ["-m", BIN + "format_data", data, root / "dump/one"]
     run("(making the list)", make(root, utterances, "list"))
     done = [
-        run("1: validation", ["-m", BIN + "validate_data", data, "--require_text", "true"]),
+        run("1: validation", [ROOT / "utils/data/validate.py", data, "--require_text", "true"]),
         run(
             f"2: formatting, one job of {JOBS:,}, decoding included",
             [*one, "--job", 1, "--num_jobs", JOBS],

@@ -44,7 +44,7 @@ def fails(result, *words):
         assert word in stderr
 
 
-TOOLS = ["validate_data", "fix_data", "format_data", "tokenize_text", "data_lengths"]
+TOOLS = ["format_data", "tokenize_text", "data_lengths"]
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -53,34 +53,6 @@ def test_help_needs_no_torch(run, tool):
     assert status == 0 and "usage" in stdout
     code = f"import espnet_audiollm.bin.{tool}, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).stdout == b"False\n"
-
-
-def test_validate(run, data):
-    status, stdout, _ = run("validate_data", data, "--require_text", "true")
-    assert status == 0 and "6 utterances with wav.scp, utt2spk, text" in stdout
-
-
-def test_validate_reports_all_directories_at_once(run, data, tmp_path):
-    (data / "text").write_bytes(b"u0 one\r\nu0 \xff\n")
-    result = run("validate_data", data, tmp_path / "none", "--require_text", "true")
-    fails(
-        result,
-        "validate_data: error: 5 kinds of fault",
-        "CRLF",
-        "not UTF-8",
-        "1 duplicate ids (first: u0)",
-        "5 ids missing (first: u1); run fix_data",
-        "missing directory",
-    )
-
-
-def test_fix_then_validate(run, data):
-    lines = (data / "text").read_text().splitlines()
-    (data / "text").write_bytes("\r\n".join(reversed(lines[1:])).encode())
-    fails(run("validate_data", data), "out of order", "CRLF", "ids missing")
-    status, stdout, _ = run("fix_data", data)
-    assert status == 0 and "1 utterances removed from wav.scp" in stdout
-    assert run("validate_data", data)[0] == 0
 
 
 def test_format(run, data, tmp_path):

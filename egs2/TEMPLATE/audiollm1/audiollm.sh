@@ -49,6 +49,7 @@ init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts f
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
 inference_args=""                       # More options for respond.
 beam=1                                  # Beam of the LLM (1: greedy; the paper: 10).
+noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
 
 ## Places
 dumpdir=dump                  # Formatted data.
@@ -104,6 +105,17 @@ for split in train valid; do
     align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
         "${flag}" "${!split}/responses/response_ids,response,text_int")
 done
+heard="${test_sets}" # What is decoded and answered: the test sets, and noisy copies of the first.
+declare -A noise_of=()
+for noise in ${noises}; do
+    copy="${noise/:/}"
+    copy="${test_sets%% *}_${copy//[^A-Za-z0-9.-]/_}"
+    noise_of["${copy}"]="${noise}"
+    heard+=" ${copy}"
+done
+references_of() { # The store of reference responses of a test set; a noisy copy has the clean set's.
+    echo "${dumpdir}/$([ -n "${noise_of[$1]:-}" ] && echo "${test_sets%% *}" || echo "$1")/responses"
+}
 align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
 if runs 1; then
@@ -127,6 +139,14 @@ if runs 2; then
             in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
             python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
             --min_audio "${min_audio}" --max_audio "${max_audio}" || failed
+    done
+    clean="${dumpdir}/${test_sets%% *}"
+    for copy in "${!noise_of[@]}"; do
+        out="${dumpdir}/${copy}"
+        once "${out}/.done" "${clean}"/{.done,wav.scp} -- \
+            in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
+            python -m espnet_audiollm.bin.add_noise --data "${clean}" \
+            --noise "${noise_of[${copy}]}" --output "${out}"
     done
 fi
 

@@ -1,0 +1,53 @@
+"""validate.py and fix.py: what an author sees of a directory with faults."""
+
+import subprocess
+
+import pytest
+
+UTTS = {f"u{i}": "s" for i in range(6)}
+TEXTS = dict.fromkeys(UTTS, "one two")
+
+
+@pytest.fixture
+def data(make_dir):
+    return make_dir("data", utt2spk=UTTS, text=TEXTS)
+
+
+def test_validate(tool, data):
+    done = tool("validate", data, "--require_text", "true")
+    done.says("6 utterances with wav.scp, utt2spk, text: no fault found")
+
+
+def test_validate_reports_all_directories_at_once(tool, data, tmp_path):
+    (data / "text").write_bytes(b"u0 one\r\nu0 \xff\n")
+    tool("validate", data, tmp_path / "none", "--require_text", "true").fails(
+        "validate: error: 5 kinds of fault",
+        "CRLF",
+        "not UTF-8",
+        "1 duplicate ids (first: u0)",
+        "5 ids missing (first: u1); run utils/data/fix.py",
+        "missing directory",
+    )
+
+
+def test_fix_then_validate(tool, data):
+    lines = (data / "text").read_text().splitlines()
+    (data / "text").write_bytes("\r\n".join(reversed(lines[1:])).encode())
+    tool("validate", data).fails("out of order", "CRLF", "ids missing")
+    tool("fix", data).says("1 utterances removed from wav.scp")
+    assert tool("validate", data).status == 0
+
+
+def test_tools_start_from_a_recipe_with_the_system_s_python(root, tmp_path):
+    """Through the link `utils`, in another directory, with nothing activated."""
+    (tmp_path / "utils").symlink_to(root / "utils")
+    done = subprocess.run(
+        ["utils/data/validate.py", "none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("validate: error: 1 kinds of fault in the data:\n")
