@@ -29,7 +29,9 @@ case "${module}" in
         mkdir -p "${out}" && echo x | tee "${out}"/{speech,text}_shape > "${out}/response_shape" ;;
     format_data)
         [[ " $* " != *" --job "* ]] || exit 0 # Tables are the merge's.
-        mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples" ;;
+        mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples"
+        echo x > "$4/.done" ;;
+    add_noise) [[ " $* " == *" --job "* ]] || { mkdir -p "${out}" && echo a > "${out}/wav.scp"; } ;;
     tokenize_text) mkdir -p "${out}" && echo x | tee "${out}/tokens.txt" > "${out}/bpe.model" ;;
     ctc_train | aggregate_stats_dirs)
         mkdir -p "${out}"/{train,valid}
@@ -204,3 +206,32 @@ def test_cascades_and_alignments_become_systems(recipe):
     ]
     training = next(call for call in done.calls if "--resume true" in call)
     assert "--keep_epochs 2" in training
+
+
+def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
+    done = run(recipe, "--noises", "babble:-5 files:my/noise:10", "--test_sets", "test valid")
+    assert done.returncode == 0, done.stderr
+    copies = ("test_babble-5", "test_filesmy_noise_10")
+    assert [call for call in done.calls if call.startswith("add_noise")] == [
+        "add_noise --data dump/test --noise babble:-5 --output dump/test_babble-5",
+        "add_noise --data dump/test --noise files:my/noise:10 --output dump/test_filesmy_noise_10",
+    ]
+    answered = [call.split(" --data ")[1] for call in done.calls if "generate_responses" in call]
+    assert not [words for words in answered if words.startswith("dump/test_")]
+    for copy in copies:
+        calls = [call for call in done.calls if f"--data dump/{copy} " in call]
+        mains = [call.split()[0] for call in calls]
+        assert mains == ["ctc_decode", "respond", "respond", "score"]  # a cascade and an AudioLLM
+        assert all("--references dump/test/responses " in call for call in calls[1:3])
+    scored = done.calls[-1]
+    stores = [words.split()[0] for words in scored.split("--references ")[1:]]
+    assert stores == ["dump/test/responses", "dump/valid/responses", *["dump/test/responses"] * 2]
+    assert "exp/text/respond_test/reference" in scored
+    assert "exp/text/respond_test_babble-5" not in scored
+    assert run(recipe, "--noises", "babble:-5 files:my/noise:10").mains.count("add_noise") == 0
+
+
+def test_two_noises_of_one_name_are_refused(recipe):
+    done = run(recipe, "--noises", "files:a/b:10 files:a_b:10")
+    assert done.returncode == 1 and done.calls == []
+    assert "two of them would be called test_filesa_b_10" in done.stderr

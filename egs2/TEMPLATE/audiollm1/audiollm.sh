@@ -105,16 +105,17 @@ for split in train valid; do
     align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
         "${flag}" "${!split}/responses/response_ids,response,text_int")
 done
-heard="${test_sets}" # What is decoded and answered: the test sets, and noisy copies of the first.
+clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
 declare -A noise_of=()
 for noise in ${noises}; do
     copy="${noise/:/}"
-    copy="${test_sets%% *}_${copy//[^A-Za-z0-9.-]/_}"
-    noise_of["${copy}"]="${noise}"
-    heard+=" ${copy}"
+    copy="${clean}_${copy//[^A-Za-z0-9.-]/_}"
+    [ -z "${noise_of[${copy}]:-}" ] || die "--noises: two of them would be called ${copy}"
+    noise_of["${copy}"]="${noise}" noisy+=" ${copy}"
 done
-references_of() { # The store of reference responses of a test set; a noisy copy has the clean set's.
-    echo "${dumpdir}/$([ -n "${noise_of[$1]:-}" ] && echo "${test_sets%% *}" || echo "$1")/responses"
+references_of() {
+    [ -z "${noise_of[$1]:-}" ] || set -- "${clean}"
+    echo "${dumpdir}/$1/responses"
 }
 align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
@@ -140,12 +141,11 @@ if runs 2; then
             python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
             --min_audio "${min_audio}" --max_audio "${max_audio}" || failed
     done
-    clean="${dumpdir}/${test_sets%% *}"
-    for copy in "${!noise_of[@]}"; do
+    for copy in ${noisy}; do
         out="${dumpdir}/${copy}"
-        once "${out}/.done" "${clean}"/{.done,wav.scp} -- \
+        once "${out}/.done" "${dumpdir}/${clean}"/{.done,wav.scp} -- \
             in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
-            python -m espnet_audiollm.bin.add_noise --data "${clean}" \
+            python -m espnet_audiollm.bin.add_noise --data "${dumpdir}/${clean}" \
             --noise "${noise_of[${copy}]}" --output "${out}"
     done
 fi
@@ -192,7 +192,7 @@ fi
 if runs 6; then
     log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
     for checkpoint in ${ctc_checkpoints}; do
-        for split in ${test_sets}; do
+        for split in ${test_sets}${noisy}; do
             out="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
             once "${out}/.done" "${ctc_exp}/${checkpoint}" "${dumpdir}/${split}/wav.scp" -- \
                 in_jobs "${inference}" "${inference_nj}" "${out}/log" \
@@ -251,24 +251,27 @@ fi
 
 # respond SPLIT OUT SYSTEM INPUT... -- OPTION...: one system's answers to one test set.
 respond() {
-    local split="$1" out="$2" system="$3" inputs=()
+    local split="$1" out="$2" system="$3" references inputs=()
     shift 3
     while [ "$1" != -- ]; do
         inputs+=("$1")
         shift
     done
     shift
+    references="$(references_of "${split}")"
     # shellcheck disable=SC2086
-    once "${out}/.done" "${dumpdir}/${split}"/{wav.scp,responses/response_ids} \
+    once "${out}/.done" "${dumpdir}/${split}/wav.scp" "${references}/response_ids" \
         ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
         python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
-        --data "${dumpdir}/${split}" --references "${dumpdir}/${split}/responses" \
+        --data "${dumpdir}/${split}" --references "${references}" \
         --output "${out}" --beam "${beam}" --device "${device}" "$@" ${inference_args}
 }
 
 systems() { # The system directories of a test set, one a line.
-    echo "${expdir}/text/respond_$1/reference"
-    echo "${expdir}/text/respond_$1/no_prompt"
+    if [ -z "${noise_of[$1]:-}" ]; then
+        echo "${expdir}/text/respond_$1/reference"
+        echo "${expdir}/text/respond_$1/no_prompt"
+    fi
     for checkpoint in ${ctc_checkpoints}; do
         echo "${ctc_exp}/respond_$1/cascade_${checkpoint%.pth}"
     done
@@ -278,9 +281,10 @@ systems() { # The system directories of a test set, one a line.
 }
 
 if runs 10; then
-    for split in ${test_sets}; do
+    for split in ${test_sets}${noisy}; do
         log "Stage 10: responses to ${split}: text, cascades, audio"
         for system in reference no_prompt; do
+            [ -z "${noise_of[${split}]:-}" ] || break # What reads no audio hears no noise.
             respond "${split}" "${expdir}/text/respond_${split}/${system}" "${system}" --
         done
         for checkpoint in ${ctc_checkpoints}; do
@@ -300,8 +304,8 @@ fi
 if runs 11; then
     log "Stage 11: ${expdir}/RESULTS.md"
     data=() directories=() train_dirs=("${ctc_exp}")
-    for split in ${test_sets}; do
-        data+=(--data "${dumpdir}/${split}")
+    for split in ${test_sets}${noisy}; do
+        data+=(--data "${dumpdir}/${split}" --references "$(references_of "${split}")")
         mapfile -t -O "${#directories[@]}" directories < <(systems "${split}")
     done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
