@@ -95,8 +95,9 @@ def character_errors(
     blank = " " if getattr(normalize, "spaced", True) else ""
     counts = [0, 0, 0, 0]
     for chunk in chunks(pair(references, hypotheses, normalize)):
-        texts = [[text.replace(" ", blank) for text in side] for side in zip(*chunk, strict=True)]
-        out = jiwer.process_characters(*texts[1:])
+        _, *sides = zip(*chunk, strict=True)
+        sides = [[text.replace(" ", blank) for text in side] for side in sides]
+        out = jiwer.process_characters(*sides)
         length = out.hits + out.substitutions + out.deletions
         for i, count in enumerate((out.substitutions, out.deletions, out.insertions, length)):
             counts[i] += count

@@ -1,8 +1,19 @@
-"""The one normalisation of text before it is compared: word error rate and success rule alike."""
+"""The one place where texts are brought into the form in which they are compared.
+
+`normalize` is the form for any language; `normalizer(NAME)` gives a stated one, which the recipe
+chooses: "basic", a language ("de", whose rules are in languages.py), or a language whose numbers
+are spelled out ("de+numbers", numbers.py). It is named in wer.json, in the logs and the results.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
+
+from .languages import KEPT, LANGUAGES, PLAIN, Language
+from .numbers import can_spell, spell_out
+
+BASIC = "lower case; punctuation and symbols away, but for apostrophes within a word; NFKC"
 
 
 def normalize(text: str) -> str:
@@ -14,8 +25,7 @@ def normalize(text: str) -> str:
     and digits stay; numbers are not spelled out. Compatibility forms are folded (NFKC).
     """
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").lower()
-    kept = [char if _stays(text, i, char) else " " for i, char in enumerate(text)]
-    return " ".join("".join(kept).split())
+    return _only_words(text)
 
 
 def words(text: str) -> list[str]:
@@ -23,7 +33,65 @@ def words(text: str) -> list[str]:
     return normalize(text).split()
 
 
+@dataclass(frozen=True)
+class Normalizer:
+    """A stated normalisation: call it with a text."""
+
+    name: str
+    language: Language | None  # None: the form for any language
+    numbers: bool  # whether numbers are spelled out
+
+    def __call__(self, text: str) -> str:
+        if self.numbers:
+            text = spell_out(text, self.language.code)
+        if self.language is None:
+            return normalize(text)
+        text = self.language.fold(unicodedata.normalize("NFKC", text))
+        return self.language.part(_only_words(text)).replace(KEPT, "'")
+
+    @property
+    def spaced(self) -> bool:
+        """Whether blanks part the words. Without them, every character counts as a word."""
+        return self.language is None or self.language.spaced
+
+    @property
+    def sentence(self) -> str:
+        """What it does, for people."""
+        about = [BASIC]
+        if self.language is not None:
+            about = [f"{self.language.name}: {BASIC}", *self.language.about]
+        return "; ".join(about + ["numbers spelled out"] * self.numbers)
+
+
+def normalizer(name: str) -> Normalizer:
+    """The normalisation of this name; a region is let pass ("zh-CN" is "zh").
+
+    Raises ValueError, with all names, for one that is none."""
+    code, *options = name.split("+")
+    code = code.split("-")[0]
+    if code != "basic" and code not in LANGUAGES and code not in PLAIN:
+        raise ValueError(
+            f"there is no normaliser '{name}': give basic (any language) or one of "
+            f"{' '.join(sorted([*LANGUAGES, *PLAIN]))}, with +numbers to have numbers spelled out"
+        )
+    if any(option != "numbers" for option in options) or len(options) > 1:
+        raise ValueError(f"the normaliser '{name}': after '{code}' only +numbers may follow")
+    if options and code == "basic":
+        raise ValueError("basic+numbers: numbers are spelled in a language, such as en+numbers")
+    if options and not can_spell(code):
+        raise ValueError(f"{name}: the library num2words cannot spell the numbers of '{code}'")
+    language = LANGUAGES.get(code) or PLAIN.get(code)
+    return Normalizer(name, language, bool(options))
+
+
+def _only_words(text: str) -> str:
+    kept = [char if _stays(text, i, char) else " " for i, char in enumerate(text)]
+    return " ".join("".join(kept).split())
+
+
 def _stays(text: str, i: int, char: str) -> bool:
     if char == "'":
         return 0 < i < len(text) - 1 and text[i - 1].isalnum() and text[i + 1].isalnum()
+    if char == KEPT:
+        return True
     return unicodedata.category(char)[0] in "LMN"  # letters, marks (accents), numbers

@@ -1,6 +1,22 @@
+import io
+
 import pytest
 
-from espnet_audiollm.score.wer import character_errors, word_errors
+from espnet_audiollm.score import edits as edits_module
+from espnet_audiollm.score.wer import (
+    WordErrors,
+    by_length,
+    by_speaker,
+    character_errors,
+    edits,
+    utterance_errors,
+    word_errors,
+    write_aligned,
+)
+
+# The example of jiwer's own documentation ("alignment"), where the counts are given.
+SAID = {"a": "short one here", "b": "quite a bit of longer sentence"}
+HEARD = {"a": "shoe order one", "b": "quite bit of an even longest sentence here"}
 
 REFS = {"a": "the cat sat", "b": "hello there"}
 
@@ -61,3 +77,85 @@ def test_as_dict_keeps_the_counts():
 def test_bad_input(refs, hyps, message):
     with pytest.raises(ValueError, match=message):
         word_errors(refs, hyps)
+
+
+def test_the_counts_that_jiwer_publishes():
+    errors = word_errors(SAID, HEARD)
+    assert errors == WordErrors(substitutions=2, deletions=2, insertions=4, reference_words=9)
+    assert errors.rate == pytest.approx(88.89, abs=0.005)
+
+
+def test_aligned_errors_in_a_file():
+    out = io.StringIO()
+    assert write_aligned(out, {**SAID, "c": "right"}, {**HEARD, "c": "Right!"}) == 2
+    assert (
+        out.getvalue()
+        == """\
+a: 1 S, 1 D, 1 I of 3 words
+ref  **** short one here
+hyp  shoe order one ****
+     I    S         D
+
+b: 1 S, 1 D, 3 I of 6 words
+ref  quite a bit of ** **** longer  sentence ****
+hyp  quite * bit of an even longest sentence here
+           D        I  I    S                I
+
+"""
+    )
+
+
+def test_edits_are_runs_of_words():
+    found = [(e.op, e.reference_words, e.hypothesis_words) for e in edits(SAID["b"], HEARD["b"])]
+    assert found == [
+        ("equal", ("quite",), ("quite",)),
+        ("delete", ("a",), ()),
+        ("equal", ("bit", "of"), ("bit", "of")),
+        ("insert", (), ("an", "even")),
+        ("substitute", ("longer",), ("longest",)),
+        ("equal", ("sentence",), ("sentence",)),
+        ("insert", (), ("here",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "ops"),
+    [("", "a b", ["insert"]), ("a b", "", ["delete"]), ("", "", []), ("A.", "a", ["equal"])],
+)
+def test_edits_of_nothing(reference, hypothesis, ops):
+    assert [edit.op for edit in edits(reference, hypothesis)] == ops
+
+
+def test_by_speaker():
+    found = by_speaker(SAID, HEARD, {"b": "anna", "a": "zoe", "of another set": "x"})
+    assert list(found.items()) == [
+        ("anna", WordErrors(1, 1, 3, 6)),
+        ("zoe", WordErrors(1, 1, 1, 3)),
+    ]
+    with pytest.raises(ValueError, match=r"utt2spk: 1 of 2 utterances are missing \(first: b\)"):
+        by_speaker(SAID, HEARD, {"a": "zoe"})
+
+
+def test_by_length():
+    said = {**SAID, "c": "yes"}
+    heard, seconds = {**HEARD, "c": "no"}, {"a": 2.0, "b": 4.1, "c": 1.99}
+    assert by_length(said, heard, seconds, (2, 4)) == [
+        ("under 2", WordErrors(1, 0, 0, 1)),
+        ("2 to 4", WordErrors(1, 1, 1, 3)),
+        ("4 and more", WordErrors(1, 1, 3, 6)),
+    ]
+    words = {id: len(text.split()) for id, text in said.items()}
+    assert by_length(said, heard, words, (1, 2.5, 20)) == [
+        ("1 to 2.5", WordErrors(1, 0, 0, 1)),
+        ("2.5 to 20", WordErrors(2, 2, 4, 9)),
+    ]
+    with pytest.raises(ValueError, match=r"lengths: 2 of 3 utterances are missing \(first: b\)"):
+        by_length(said, heard, {"a": 1.0}, (2,))
+
+
+def test_sums_over_many_chunks(monkeypatch):
+    monkeypatch.setattr(edits_module, "CHUNK", 2)
+    said, heard = {f"u{i}": "a b c" for i in range(5)}, {f"u{i}": "a c d" for i in range(5)}
+    assert word_errors(said, heard) == WordErrors(0, 5, 5, 15)
+    assert set(utterance_errors(said, heard).values()) == {WordErrors(0, 1, 1, 3)}
+    assert character_errors(said, heard).reference_characters == 25

@@ -1,0 +1,173 @@
+"""What the languages do otherwise: case, apostrophes, letters of two forms, no blanks.
+
+Every rule is one that keeps a text of the right words from counting as wrong, because two
+keyboards, orthographies or corpora write the same word in two ways. Nothing is translated,
+stemmed or corrected. A language of `PLAIN` needs no more than the basic form.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+KEPT = "\ue000"  # an apostrophe that stays though it is at the edge of a word
+
+Fold = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Language:
+    code: str  # ISO 639, as corpora name it
+    name: str
+    folds: tuple[Fold, ...] = ()  # of a text in lower case, before its punctuation goes
+    about: tuple[str, ...] = ()  # the rules in words
+    lower: Fold = str.lower
+    spaced: bool = True  # False: no blanks between words, every character counts as a word
+
+    def fold(self, text: str) -> str:
+        """Lower case and one form of each letter; the punctuation is still there."""
+        text = _without_format(self.lower(_APOSTROPHES.sub("'", text)))
+        for fold in self.folds:
+            text = fold(text)
+        return text
+
+    def part(self, text: str) -> str:
+        """Blanks between the words of a text without punctuation."""
+        return text if self.spaced else " ".join(_characters(text))
+
+
+# --- rules --------------------------------------------------------------------------------------
+
+_APOSTROPHES = re.compile("[\u2018\u2019\u02bb\u02bc\u02b9`\u00b4]")
+_FORMAT = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def _without_format(text: str) -> str:
+    """Soft hyphens, joiners, direction marks: they are not seen, so they part no word."""
+    return _FORMAT.sub("", text)
+
+
+def _characters(text: str) -> list[str]:
+    """Characters of scripts without blanks, marks with their base; words of other scripts."""
+    parts = []
+    for word in text.split():
+        for i, char in enumerate(word):
+            mark = unicodedata.category(char)[0] == "M"
+            if i and (mark or not (_UNSPACED.match(char) or _UNSPACED.match(parts[-1]))):
+                parts[-1] += char
+            else:
+                parts.append(char)
+    return parts
+
+
+def _letters(before: str, after: str) -> Fold:
+    """Letters of `before` become those of `after`."""
+    table = str.maketrans(before, after)
+    return lambda text: text.translate(table)
+
+
+def _without(pattern: str) -> Fold:
+    found = re.compile(pattern)
+    return lambda text: found.sub("", text)
+
+
+def _elided(words: str) -> Fold:
+    """These words before an apostrophe are words of their own: "l'homme" is "l' homme"."""
+    found = re.compile(rf"(?<!\w)({words})'")
+    return lambda text: found.sub(rf"\1{KEPT} ", text)
+
+
+def _attached(words: str) -> Fold:
+    """These after an apostrophe are words of their own: "compra'l" is "compra 'l"."""
+    found = re.compile(rf"'({words})(?!\w)")
+    return lambda text: found.sub(rf" {KEPT}\1", text)
+
+
+def _shortened(words: str) -> Fold:
+    """These stay as they are, with the apostrophe before or after them: "'s", "po'"."""
+    found = re.compile(rf"(?<!\w)({words})(?!\w)")
+    return lambda text: found.sub(lambda match: match[1].replace("'", KEPT), text)
+
+
+def _turkic(text: str) -> str:
+    return text.replace("\u0130", "i").replace("I", "\u0131").lower()
+
+
+# --- languages ----------------------------------------------------------------------------------
+
+FRENCH = "c|d|j|l|m|n|s|t|qu|jusqu|lorsqu|puisqu|quoiqu"
+ITALIAN = (
+    "c|d|gl|l|m|n|s|t|v|un|all|coll|dall|dell|nell|sull|quest|quell|bell|sant|anch|com|cos|dov|"
+    "quand|tutt|senz|mezz|nient|null|nessun|ciascun|qualcun|alcun|grand|degl|dagl|agl|negl|sugl"
+)
+CATALAN, CATALAN_AFTER = "d|l|m|n|s|t", "l|ls|n|ns|m|s|t|us|hi|ho"
+ELIDED = "an elided word is a word of its own (l'homme: l' homme)"
+CHARACTERS = "no blanks, so every character counts as a word"
+
+_ARABIC = (_without("[\u064b-\u0652\u0670\u0640]"),)  # vowel signs, tatweel
+_HEBREW = (
+    _without("[\u0591-\u05c7]"),
+    _without("(?<=[\u05d0-\u05ea])[\"'\u05f3\u05f4](?=[\u05d0-\u05ea])"),
+)
+
+
+def _sinic(code: str, name: str, *folds: Fold) -> Language:
+    return Language(code, name, folds, (CHARACTERS,), spaced=False)
+
+
+_RULED = (
+    Language("de", "German", (lambda text: text.replace("ß", "ss"),), ("ß is ss",)),
+    Language("fr", "French", (_elided(FRENCH),), (ELIDED,)),
+    Language(
+        "it",
+        "Italian",
+        (_elided(ITALIAN), _shortened("po'|mo'|be'")),
+        ("an elided word is a word of its own (l'uomo: l' uomo)", "po' stays"),
+    ),
+    Language(
+        "ca",
+        "Catalan",
+        (
+            lambda text: re.sub("(?<=l)[.\u00b7\u2022\u2219](?=l)", "", text),
+            _elided(CATALAN),
+            _attached(CATALAN_AFTER),
+        ),
+        ("an elided word is a word of its own (l'home: l' home; compra'l: compra 'l)", "l·l is ll"),
+    ),
+    Language("nl", "Dutch", (_shortened("'s|'t|'n|'k|'m|'r"),), ("'s and 't stay",)),
+    Language("tr", "Turkish", about=("I is ı, İ is i",), lower=_turkic),
+    Language("az", "Azerbaijani", about=("I is ı, İ is i",), lower=_turkic),
+    Language("ro", "Romanian", (_letters("şţ", "șț"),), ("ş and ţ are ș and ț",)),
+    Language("ru", "Russian", (_letters("ё", "е"),), ("ё is е",)),
+    Language("ar", "Arabic", _ARABIC, ("without vowel signs and tatweel",)),
+    Language(
+        "fa",
+        "Persian",
+        (*_ARABIC, _letters("يك", "یک")),
+        ("without vowel signs and tatweel", "Arabic ي ك are ی ک"),
+    ),
+    Language("he", "Hebrew", _HEBREW, ("without points", 'צה"ל is one word')),
+    _sinic("zh", "Chinese"),
+    _sinic("yue", "Cantonese"),
+    _sinic("ja", "Japanese"),
+    _sinic("th", "Thai", lambda text: text.replace("\u0e40\u0e40", "\u0e41")),
+    _sinic("lo", "Lao"),
+    _sinic("km", "Khmer"),
+    _sinic("my", "Burmese"),
+)
+
+_PLAIN = """be Belarusian, bg Bulgarian, bn Bengali, br Breton, cs Czech, cy Welsh, da Danish,
+el Greek, en English, eo Esperanto, es Spanish, et Estonian, eu Basque, fi Finnish, ga Irish,
+gl Galician, hi Hindi, hr Croatian, hu Hungarian, id Indonesian, is Icelandic, ka Georgian,
+kk Kazakh, ko Korean, lt Lithuanian, lv Latvian, mk Macedonian, mn Mongolian, mt Maltese,
+no Norwegian, pl Polish, pt Portuguese, rw Kinyarwanda, sk Slovak, sl Slovenian, sr Serbian,
+sv Swedish, sw Swahili, ta Tamil, te Telugu, uk Ukrainian, ur Urdu, uz Uzbek, vi Vietnamese"""
+
+LANGUAGES = {language.code: language for language in _RULED}
+PLAIN = {code: Language(code, name) for code, name in (each.split() for each in _PLAIN.split(","))}
