@@ -49,9 +49,7 @@ esac
 def recipe(tmp_path):
     """A recipe directory in a checkout whose environment is the fake one."""
     template = tmp_path / "egs2/TEMPLATE/audiollm1"
-    template.mkdir(parents=True)
-    for name in ("audiollm.sh", "cmd.sh", "path.sh", "db.sh", "setup.sh"):
-        shutil.copy(ROOT / "egs2/TEMPLATE/audiollm1" / name, template)
+    shutil.copytree(ROOT / "egs2/TEMPLATE/audiollm1", template)
     shutil.copytree(ROOT / "utils", tmp_path / "utils")
     (tmp_path / "tools/bin").mkdir(parents=True)
     (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')

@@ -92,19 +92,6 @@ def test_configuration_parses(path):
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
 
-def test_setup_makes_a_recipe_directory(tmp_path):
-    template = tmp_path / "egs2/TEMPLATE/audiollm1"
-    template.mkdir(parents=True)
-    (template / "setup.sh").write_bytes((TEMPLATE / "setup.sh").read_bytes())
-    for words, status in ((["egs2/new/audiollm1"], 0), (["elsewhere"], 1), ([], 1)):
-        done = subprocess.run(
-            ["bash", template / "setup.sh", *words], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == status, done.stderr
-    made = tmp_path / "egs2/new/audiollm1"
-    assert {path.name: os.readlink(path) for path in made.iterdir() if path.is_symlink()} == LINKS
-
-
 def test_check_env_finds_what_the_tests_run_on():
     done = subprocess.run([ROOT / "tools/check_env", "--llm", "no/such/dir"], capture_output=True)
     lines = {line.split()[1]: line for line in done.stdout.decode().splitlines()[1:-1]}
