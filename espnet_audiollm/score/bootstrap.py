@@ -11,19 +11,25 @@ from __future__ import annotations
 import numpy as np
 
 RESAMPLES = 2000
+BLOCK = 2**21  # numbers held of draws at once: 16 MB
 
 
 def bootstrap_sums(stats_NS: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Column sums (R, S) of each resample of the N rows.
 
-    A draw is kept as how often each row came, so memory is N numbers, whatever R is."""
+    A draw is kept as how often each row came, and a few draws at a time are multiplied with the
+    rows: memory does not grow with R, and the time hardly with S."""
     stats_NS = np.asarray(stats_NS, dtype=np.float64)
     n = len(stats_NS)
     rng = np.random.default_rng(seed)
     sums_RS = np.empty((resamples, stats_NS.shape[1]))
-    for r in range(resamples):
-        times_N = np.bincount(rng.integers(n, size=n), minlength=n)
-        sums_RS[r] = times_N @ stats_NS
+    block = max(1, min(resamples, BLOCK // n))
+    times_BN = np.empty((block, n))
+    for start in range(0, resamples, block):
+        stop = min(start + block, resamples)
+        for row_N in times_BN[: stop - start]:
+            row_N[:] = np.bincount(rng.integers(n, size=n), minlength=n)
+        sums_RS[start:stop] = times_BN[: stop - start] @ stats_NS
     return sums_RS
 
 

@@ -1,27 +1,92 @@
 """Success rate: does a response answer what was asked? A stated, automatic rule.
 
-The rule: an utterance with accepted answers succeeds when at least one of them occurs in the
-response as a sequence of whole words. An utterance without (a statement) succeeds when the
-response equals the reference response. Both sides are normalised first: lower case, punctuation
-away except apostrophes, white space folded. The reference therefore succeeds on every statement
-by construction."""
+An utterance with accepted answers succeeds when at least one of them is found in the response; how
+it is looked for is a rule of `RULES`, chosen by name. An utterance without (a statement) succeeds
+when the response equals the reference response, so there the reference succeeds by construction.
+Both sides are normalised first, by the rule's own normalisation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..text.normalize import normalize
+from .numbers import numbers
 from .tables import check_known_ids, check_same_ids
+from .triviaqa import normalize_answer
 
-RULE = (
-    "An utterance with accepted answers succeeds when at least one of them occurs in the response "
-    "as a sequence of whole words; an utterance without (a statement) succeeds when the response "
-    "equals the reference response, so there the reference succeeds by construction. Both sides "
-    "are normalised first (lower case, no punctuation except apostrophes, white space folded)."
-)
 Z95 = 1.959963984540054  # standard normal quantile of 0.975
+TOLERANCE = 1e-6  # of the numeric rule, relative to the accepted number
+STATEMENTS = (
+    "an utterance without (a statement) succeeds when the response equals the reference response, "
+    "so there the reference succeeds by construction."
+)
+PLAIN = (
+    "Both sides are normalised first (lower case, no punctuation except apostrophes, white space "
+    "folded)."
+)
+TRIVIAQA = (
+    "Both sides are normalised as TriviaQA's own script does (lower case, punctuation and "
+    "underscores to spaces, the articles a, an, the away)."
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an accepted answer is looked for."""
+
+    name: str
+    sentence: str  # for the notes of a report
+    normalize: Callable[[str], str]
+    finds: Callable[[str, str], bool]  # (normalised response, normalised answer)
+    some_wordless: bool = False  # an accepted answer may be nothing once normalised
+
+
+def _contains(words: str, alias: str) -> bool:
+    return f" {alias} " in f" {words} "
+
+
+def _equals(words: str, alias: str) -> bool:
+    return words == alias
+
+
+def _has_number(words: str, alias: str) -> bool:
+    wanted = numbers(alias)
+    if len(wanted) != 1:
+        return _contains(normalize(words), normalize(alias))
+    return any(abs(found - wanted[0]) <= TOLERANCE * abs(wanted[0]) for found in numbers(words))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _rule(name: str, how: str, form: str, *functions) -> Rule:
+    sentence = f"An utterance with accepted answers succeeds when at least one of them {how}; "
+    return Rule(name, f"{sentence}{STATEMENTS} {form}", *functions)
+
+
+WITHIN = "occurs in the response as a sequence of whole words"
+RULES = {
+    rule.name: rule
+    for rule in (
+        _rule("contains", WITHIN, PLAIN, normalize, _contains),
+        _rule("exact", "equals the response", PLAIN, normalize, _equals),
+        _rule("triviaqa", WITHIN, TRIVIAQA, normalize_answer, _contains, True),
+        _rule("triviaqa_exact", "equals the response", TRIVIAQA, normalize_answer, _equals, True),
+        _rule(
+            "numeric",
+            "is among the numbers of the response, in digits or English words (21 is twenty-one), "
+            f"to a relative {TOLERANCE:g}; an accepted answer that is not one number "
+            f"{WITHIN}",
+            "Case, punctuation and white space do not count.",
+            _folded,
+            _has_number,
+        ),
+    )
+}
+RULE = RULES["contains"].sentence
 
 
 @dataclass(frozen=True)
@@ -49,49 +114,72 @@ def wilson95(successes: float, total: int) -> tuple[float, float]:
     return max(0.0, scale * (centre - half)), min(100.0, scale * (centre + half))
 
 
-def parse_answers(line: str) -> tuple[str, ...]:
+def rule_named(name: str) -> Rule:
+    if name not in RULES:
+        raise ValueError(f"no success rule is called {name}; there are {', '.join(RULES)}")
+    return RULES[name]
+
+
+def parse_answers(line: str, rule: str = "contains") -> tuple[str, ...]:
     """The aliases of an `answers` line, "Paris | the city of Paris"; () for an empty one.
 
-    Raises ValueError if an alias has no words: it would be found in every response."""
+    Raises ValueError if an alias has no words: it would be found in every response. TriviaQA's
+    normalisation may leave nothing of one ("The The"), but not of all."""
     if not line.strip():
         return ()
-    aliases = tuple(normalize(alias) for alias in line.split("|"))
-    if not all(aliases):
-        raise ValueError(f"an accepted answer without words in '{line}'")
-    return aliases
+    how = rule_named(rule)
+    aliases = tuple(map(how.normalize, line.split("|")))
+    worded = tuple(alias for alias in aliases if normalize(alias))
+    if worded == aliases or (worded and how.some_wordless):
+        return worded
+    raise ValueError(f"an accepted answer without words in '{line}'")
 
 
-def read_answers(lines: Mapping[str, str], ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def read_answers(
+    lines: Mapping[str, str], ids: Sequence[str], rule: str = "contains"
+) -> dict[str, tuple[str, ...]]:
     """{id: normalised aliases} of an `answers` table. ValueError for an id not among `ids`."""
     check_known_ids(ids, lines, "answers", "prepare and format this test set again (stages 1, 2)")
     answers = {}
     for id, line in lines.items():
         try:
-            answers[id] = parse_answers(line)
+            answers[id] = parse_answers(line, rule)
         except ValueError as error:
             raise ValueError(f"answers: {id}: {error}; correct the answers file") from None
     return answers
 
 
-def succeeds(response: str, reference: str, aliases: Sequence[str]) -> bool:
-    """The rule above, for one utterance; `aliases` are normalised already, () for a statement."""
-    words = normalize(response)
+def succeeds(response: str, reference: str, aliases: Sequence[str], rule: str = "contains") -> bool:
+    """The rule, for one utterance; `aliases` are normalised already, () for a statement."""
+    how = rule_named(rule)
+    words = how.normalize(response)
     if not aliases:
-        return words == normalize(reference)
-    return any(f" {alias} " in f" {words} " for alias in aliases)
+        return words == how.normalize(reference)
+    return any(how.finds(words, alias) for alias in aliases)
 
 
 def judge(
     responses: Mapping[str, str],
     references: Mapping[str, str],
     answers: Mapping[str, Sequence[str]],
+    rule: str = "contains",
 ) -> dict[str, bool]:
     """{id: success}. ValueError when responses and references are not of the same utterances."""
     check_same_ids(references, responses, "the responses", "rerun stage 10")
     return {
-        id: succeeds(responses[id], reference, answers.get(id, ()))
+        id: succeeds(responses[id], reference, answers.get(id, ()), rule)
         for id, reference in references.items()
     }
+
+
+def p_value(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
+    """Two-sided p-value of the difference of two systems' success: McNemar's exact test, on the
+    utterances where one of them succeeds and the other does not."""
+    only_a = sum(a[id] and not b[id] for id in a)
+    only_b = sum(b[id] and not a[id] for id in a)
+    n, rarer = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(n, k) for k in range(rarer + 1))
+    return min(1.0, 2 * tail / 2**n)
 
 
 def count(verdicts: Mapping[str, bool]) -> SuccessCount:

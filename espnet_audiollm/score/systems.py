@@ -1,19 +1,25 @@
 """Reading what stage 10 left of each system, and checking that all were asked the same.
 
 A system directory holds `system.json`, `nats` ("id nats num_tokens"), `responses.jsonl`, and
-sometimes `hyp` (a cascade's transcripts) and `embeddings.npz` (see `similarity`)."""
+sometimes `token_nats` ("id nats nats ...", one of each response token), `hyp` (a cascade's
+transcripts), `similarity` (see `alignment`), `embeddings.npz` (see `similarity`), and judge/ (see
+`judged`)."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .tables import check_same_ids, read_table
+from .alignment import AlignmentNumbers, read_alignments
+from .judged import Judged, read_judged
+from .series import read_series
+from .tables import check_known_ids, check_same_ids, read_table
 
 NAMES = ("reference", "cascade", "audiollm", "no_prompt")  # the order of the table
 
@@ -25,6 +31,7 @@ class References:
     ids: tuple[str, ...]
     responses: dict[str, str]
     tokens_N: np.ndarray
+    token_ids: dict[str, np.ndarray] | None = None  # None: not read
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,16 @@ class System:
     tokens: dict[str, int]
     responses: dict[str, str] | None  # None: it answered nothing, its nats alone were measured
     hyp: dict[str, str] | None  # None: not a cascade
+    token_nats: dict[str, np.ndarray] | None = None  # None: of an older stage 10
+    similarity: dict[str, AlignmentNumbers] | None = None  # None: hears nothing, or older
+    judge: Judged | None = None  # None: no judge model was asked
+    response_ids: dict[str, np.ndarray] | None = None  # None: not kept
+    finish_reasons: dict[str, str] | None = None  # None: not kept
+
+    @property
+    def judged(self) -> dict[str, bool] | None:
+        """{id: success} by the judge model, False where its verdict could not be parsed."""
+        return None if self.judge is None else self.judge.successes
 
     @property
     def embeddings(self) -> Path | None:
@@ -50,7 +67,8 @@ def read_references(store: str | Path) -> References:
     store = Path(store)
     if not (store / "response_ids").is_file():
         raise ValueError(f"{store}: there is no response_ids, so it is not whole; rerun stage 7")
-    tokens = {id: len(line.split()) for id, line in read_table(store / "response_ids").items()}
+    token_ids = read_series(store / "response_ids", np.int32, "rerun stage 7")
+    tokens = {id: len(ids) for id, ids in token_ids.items()}
     if not tokens:
         raise ValueError(f"{store}/response_ids is empty; rerun stage 7")
     empty = [id for id, n in tokens.items() if n == 0]
@@ -64,23 +82,29 @@ def read_references(store: str | Path) -> References:
         responses.update(read_responses(shard))
     check_same_ids(tokens, responses, f"{store}: the shards", "rerun stage 7")
     ids = tuple(tokens)
-    return References(ids, {id: responses[id] for id in ids}, np.array(list(tokens.values())))
+    tokens_N = np.array(list(tokens.values()))
+    return References(ids, {id: responses[id] for id in ids}, tokens_N, token_ids)
 
 
 def read_responses(path: Path) -> dict[str, str]:
     """{id: response} of a file with one JSON object a line."""
-    responses = {}
+    return {item["id"]: item["response"] for item in _iter_responses(path)}
+
+
+def _iter_responses(path: Path) -> Iterator[dict]:
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 item = json.loads(line)
-                responses[item["id"]] = item["response"]
+                whole = isinstance(item["id"], str) and isinstance(item["response"], str)
             except (ValueError, KeyError, TypeError):
+                whole = False
+            if not whole:
                 raise ValueError(
                     f"{path}: line {number} is not a JSON object with id and response; "
                     "make this file again"
-                ) from None
-    return responses
+                )
+            yield item
 
 
 def read_system(directory: str | Path, test_sets: Sequence[str]) -> System:
@@ -103,11 +127,7 @@ def read_system(directory: str | Path, test_sets: Sequence[str]) -> System:
             "give that set's data directory with --data too, or leave this system out"
         )
     nats, tokens = _read_nats(directory / "nats")
-    optional = {"responses.jsonl": read_responses, "hyp": read_table}
-    responses, hyp = (
-        read(directory / file) if (directory / file).is_file() else None
-        for file, read in optional.items()
-    )
+    kept = _read_optional(directory)
     return System(
         about["name"],
         about["label"],
@@ -116,9 +136,41 @@ def read_system(directory: str | Path, test_sets: Sequence[str]) -> System:
         test_set,
         nats,
         tokens,
-        responses,
-        hyp,
+        **kept,
     )
+
+
+def _read_optional(directory: Path) -> dict:
+    """What a system may or may not have left; None for what it has not."""
+    kept = {"responses": None, "response_ids": None, "finish_reasons": None}
+    if (directory / "responses.jsonl").is_file():
+        kept = _read_answers(directory / "responses.jsonl")
+    readers = {
+        "hyp": read_table,
+        "token_nats": lambda path: read_series(path, np.float64, "rerun stage 10"),
+        "similarity": read_alignments,
+    }
+    for name, read in readers.items():
+        kept[name] = read(directory / name) if (directory / name).is_file() else None
+    kept["judge"] = read_judged(directory)
+    return kept
+
+
+def _read_answers(path: Path) -> dict:
+    """The responses; their tokens and how they ended, where every line says it."""
+    responses, ids, reasons = {}, {}, {}
+    for item in _iter_responses(path):
+        id = item["id"]
+        responses[id] = item["response"]
+        if isinstance(item.get("response_ids"), list):
+            ids[id] = np.array(item["response_ids"], dtype=np.int32)
+        if isinstance(item.get("finish_reason"), str):
+            reasons[id] = sys.intern(item["finish_reason"])
+    return {
+        "responses": responses,
+        "response_ids": ids if len(ids) == len(responses) else None,
+        "finish_reasons": reasons if len(reasons) == len(responses) else None,
+    }
 
 
 def _read_about(path: Path) -> dict:
@@ -170,5 +222,27 @@ def check_system(system: System, references: References) -> None:
             f"reference response tokens (first: {id}, {found} tokens, expected {expected}); "
             "rerun stage 10"
         )
-    if system.responses is not None:
-        check_same_ids(references.ids, system.responses, f"{where}: responses", "rerun stage 10")
+    for name in ("responses", "token_nats", "judged"):
+        table = getattr(system, name)
+        if table is not None:
+            step = "run judge again" if name == "judged" else "rerun stage 10"
+            check_same_ids(references.ids, table, f"{where}: {name}", step)
+    if system.similarity is not None:
+        check_known_ids(references.ids, system.similarity, f"{where}: similarity", "rerun stage 10")
+    _check_token_nats(system, where)
+
+
+def _check_token_nats(system: System, where: str) -> None:
+    """token_nats must be the parts of nats: as many, and the same in sum."""
+    differ = [
+        (id, nats_X)
+        for id, nats_X in (system.token_nats or {}).items()
+        if len(nats_X) != system.tokens[id] or abs(nats_X.sum() - system.nats[id]) > 1e-3
+    ]
+    if differ:
+        id, nats_X = differ[0]
+        raise ValueError(
+            f"{where}: token_nats do not add up to nats in {len(differ)} of {len(system.nats)} "
+            f"utterances (first: {id}, {len(nats_X)} tokens of {nats_X.sum():.4f} nats in all, "
+            f"expected {system.tokens[id]} of {system.nats[id]:.4f}); rerun stage 10"
+        )

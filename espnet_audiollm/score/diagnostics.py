@@ -1,0 +1,137 @@
+"""What is odd about a system's responses, by stated rules.
+
+empty      a response without any character but white space
+refusal    one of `REFUSALS` occurs in it (English; case does not count)
+loop       a stretch of at most 8 words comes at least 3 times in a row, at least 8 words in all
+length     generation ended at the limit of tokens, not with the end of the turn
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .systems import References, System
+
+REFUSALS = (
+    "as an ai",
+    "as a language model",
+    "i am sorry",
+    "i'm sorry",
+    "i apologize",
+    "i am unable to",
+    "i'm unable to",
+    "i am not able to",
+    "i'm not able to",
+    "i cannot",
+    "i can't",
+    "i can not",
+    "i do not understand",
+    "i don't understand",
+    "i do not have access",
+    "i don't have access",
+    "i won't",
+    "i will not",
+)
+LONGEST_LOOP = 8  # words of the stretch that is repeated
+LOOP_REPEATS = 3
+LOOP_WORDS = 8  # of all repeats together
+_REFUSAL = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, REFUSALS))})(?!\w)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Counts of responses, out of `total`."""
+
+    total: int
+    empty: int
+    refusals: int
+    loops: int
+    length: int | None  # None: it was not kept how the responses ended
+    same_as_reference: int  # token by token
+    unit: str  # "tokens", or "words" where the tokens were not kept; of what follows and precedes
+    size: int  # units of all responses
+    reference_size: int
+    first_difference_mean: float | None  # position from 0; None: all are the same
+    first_difference_median: float | None
+
+    @property
+    def length_ratio(self) -> float:
+        """Response units for each unit of the reference response, over the corpus."""
+        return self.size / self.reference_size
+
+    def rate(self, name: str) -> float:
+        """% of the responses."""
+        return 100.0 * getattr(self, name) / self.total
+
+    def as_dict(self) -> dict:
+        return {**asdict(self), "length_ratio": self.length_ratio}
+
+
+def diagnose(system: System, references: References) -> Diagnostics:
+    """ValueError where the system has no responses."""
+    if system.responses is None:
+        raise ValueError(f"{system.directory}: there are no responses to diagnose; rerun stage 10")
+    texts = [system.responses[id] for id in references.ids]
+    unit, pairs = _pairs(system, references)
+    differences = [first_difference(ours, theirs) for ours, theirs in pairs]
+    places = [place for place in differences if place is not None]
+    reasons = system.finish_reasons
+    return Diagnostics(
+        total=len(texts),
+        empty=sum(not text.strip() for text in texts),
+        refusals=sum(map(refuses, texts)),
+        loops=sum(map(loops, texts)),
+        length=None if reasons is None else sum(r == "length" for r in reasons.values()),
+        same_as_reference=len(differences) - len(places),
+        unit=unit,
+        size=sum(len(ours) for ours, _ in pairs),
+        reference_size=sum(len(theirs) for _, theirs in pairs),
+        first_difference_mean=float(np.mean(places)) if places else None,
+        first_difference_median=float(np.median(places)) if places else None,
+    )
+
+
+def _pairs(system: System, references: References) -> tuple[str, list[tuple]]:
+    """The unit, and (response, reference response) in it of each utterance."""
+    ours: Mapping | None = system.response_ids
+    theirs: Mapping | None = references.token_ids
+    if ours is not None and theirs is not None:
+        return "tokens", [(ours[id].tolist(), theirs[id].tolist()) for id in references.ids]
+    pairs = ((system.responses[id], references.responses[id]) for id in references.ids)
+    return "words", [(mine.split(), reference.split()) for mine, reference in pairs]
+
+
+def first_difference(ours: Sequence, theirs: Sequence) -> int | None:
+    """The first position (from 0) where they differ, if only in that one has ended; or None."""
+    if ours == theirs:
+        return None
+    same = zip(ours, theirs, strict=False)
+    shorter = min(len(ours), len(theirs))
+    return next((i for i, (a, b) in enumerate(same) if a != b), shorter)
+
+
+def refuses(text: str) -> bool:
+    return _REFUSAL.search(text.replace("\u2019", "'")) is not None
+
+
+def loops(text: str) -> bool:
+    words = text.lower().split()
+    fewest = LOOP_WORDS - LOOP_WORDS // LOOP_REPEATS  # words that another one repeats
+    if len(words) - len(set(words)) < fewest:
+        return False
+    return any(_repeats(words, n) for n in range(1, LONGEST_LOOP + 1))
+
+
+def _repeats(words: Sequence[str], n: int) -> bool:
+    """Whether some stretch of n words is repeated as the rule says."""
+    needed = max(LOOP_REPEATS * n, LOOP_WORDS) - n  # words equal to that n before, in a row
+    run = 0
+    for before, word in zip(words, words[n:], strict=False):
+        run = run + 1 if before == word else 0
+        if run >= needed:
+            return True
+    return False
