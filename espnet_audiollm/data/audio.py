@@ -1,24 +1,29 @@
-"""Reading recordings: what a header promises must be in the file, and samples are numbers."""
+"""Reading recordings: what a header promises must be in the file, and samples are numbers.
+
+A recording is named as in wav.scp: a file, an entry of a Kaldi ark, a command, or a part of one of
+these (data/sources.py)."""
 
 from __future__ import annotations
 
+import functools
 import io
 import os
-import re
-import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ..atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
+from . import containers, mp3, pipes, sources
+from .containers import AudioError as AudioError
 
-UNKNOWN_SIZE = 0x7FFFF000  # bytes: from here on a size in a WAV header means "streamed, not known"
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used; the message names the file and what is wrong with it."""
+OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
+PREROLL = 16 * 1152  # samples: a coder that looks back starts so much before what is wanted
+LONGEST = 1 << 40  # samples: a header with more does not know how many there are
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class AudioInfo:
     rate: int  # Hz
     channels: int
     frames: int  # samples of one channel
-    container: str  # "WAV", "FLAC", ...
+    container: str  # "WAV", "FLAC", ...; "ark", "pipe" or "segment" of what is no file of its own
 
     @property
     def duration(self) -> Seconds:
@@ -42,52 +47,86 @@ class AudioInfo:
         )
 
 
-def info(path: str | Path) -> AudioInfo:
-    """Rate, channels and frames from the header.
+def info(source: str | Path, allow_pipes: bool = False) -> AudioInfo:
+    """Rate, channels and frames, from headers alone (a command is run).
 
-    Raises AudioError when the file is missing, empty, not audio, or a WAV or NIST SPHERE file that
-    is shorter than its header says (a FLAC cut short is found when it is decoded)."""
-    import soundfile
-
-    _check_file(path)
-    try:
-        found = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, UnicodeEncodeError) as error:
-        raise AudioError(f"{path}: not audio that libsndfile can read") from error
-    _check_wav_size(path)
-    _check_sphere_size(path, found.channels)
-    if found.frames <= 0:
-        raise AudioError(f"{path}: empty: a header and no samples")
-    return AudioInfo(found.samplerate, found.channels, found.frames, found.format)
+    Raises AudioError when the file is missing, empty, not audio, or shorter than its header says (a
+    FLAC cut short is found when it is decoded), for a part that is not in its recording, and for a
+    command, unless `allow_pipes`."""
+    with opened(source, allow_pipes) as recording:
+        return recording.info
 
 
-def read_mono_16k(path: str | Path) -> np.ndarray:
+def read_mono_16k(source: str | Path, allow_pipes: bool = False) -> np.ndarray:
     """Decode a recording: float32 (N,) at 16 kHz, channels averaged, resampled when needed.
 
     Raises AudioError as `read_mono` does."""
-    samples, found = read_mono(path)
+    samples, found = read_mono(source, allow_pipes)
     return resample(samples, found.rate)
 
 
-def read_mono(path: str | Path) -> tuple[np.ndarray, AudioInfo]:
-    """Decode a recording at its own rate: float32 (N,), channels averaged; and what the file was.
+def read_mono(source: str | Path, allow_pipes: bool = False) -> tuple[np.ndarray, AudioInfo]:
+    """Decode a recording at its own rate: float32 (N,), channels averaged; and what it was.
 
     Raises AudioError as `info` does, for fewer samples than promised, and for NaN or infinity."""
+    with opened(source, allow_pipes) as recording:
+        return recording.read(), recording.info
+
+
+class Recording:
+    """A recording, or a part of one, open: `info` is known, samples are not yet decoded."""
+
+    def __init__(self, source: sources.Source, sound, container: str):
+        self._name, self._sound, self._channel = source.value, sound, source.channel
+        self._first, frames = _part(source, sound.frames / sound.samplerate, sound)
+        if frames <= 0:
+            raise AudioError("empty: a header and no samples")
+        if sound.frames > LONGEST:
+            raise AudioError("the header does not say how long it is: write it as WAV")
+        container = container if source.kind == "file" else source.kind
+        self.info = AudioInfo(sound.samplerate, sound.channels, frames, container)
+
+    def read(self) -> np.ndarray:
+        """All samples: float32 (N,), channels averaged."""
+        import soundfile
+
+        try:
+            before = min(self._first, PREROLL)
+            self._sound.seek(self._first - before)
+            samples = self._sound.read(before + self.info.frames, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise AudioError(
+                f"{self._name}: truncated or damaged: decoding fails ({error})"
+            ) from error
+        samples = samples[before:]
+        if len(samples) < self.info.frames:
+            raise AudioError(
+                f"{self._name}: truncated: the header promises {self.info.frames} samples, "
+                f"{len(samples)} are there"
+            )
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{self._name}: holds samples that are not numbers (NaN or infinity)")
+        return samples.mean(axis=1) if self._channel is None else samples[:, self._channel].copy()
+
+
+@contextmanager
+def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]:
+    """A recording that is looked at and then perhaps read: a command is run once.
+
+    Raises AudioError as `info` and `Recording.read` do."""
     import soundfile
 
-    found = info(path)
-    try:
-        samples, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{path}: truncated or damaged: decoding fails ({error})") from error
-    if len(samples) < found.frames:
-        raise AudioError(
-            f"{path}: truncated: the header promises {found.frames} samples, "
-            f"{len(samples)} are there"
-        )
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds samples that are not numbers (NaN or infinity)")
-    return samples.mean(axis=1), found
+    found = sources.parse(str(source))
+    with ExitStack() as stack:
+        try:
+            file = _bytes_of(found, allow_pipes, stack)
+            sound, container = _decoder(found, file)
+            recording = Recording(found, stack.enter_context(sound), container)
+        except AudioError as error:
+            raise AudioError(f"{source}: {error}") from error
+        except (soundfile.LibsndfileError, UnicodeEncodeError) as error:
+            raise AudioError(f"{source}: not audio that libsndfile can read") from error
+        yield recording
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -112,47 +151,81 @@ def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) 
         out.write(encoded.getbuffer())
 
 
-def _check_file(path: str | Path) -> None:
+def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> IO[bytes]:
+    """The audio file that a source stands for, open; `stack` closes it."""
+    if source.command is not None:
+        if not allow_pipes:
+            raise AudioError(f"a command, which is run only with {pipes.OPTION}")
+        return containers.in_memory(_output_of(source.command))
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        file = stack.enter_context(open(source.path, "rb"))
+        size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
-        raise AudioError(f"{path}: cannot be opened ({error})") from error
+        raise AudioError(f"cannot be opened ({error})") from error
     if size == 0:
-        raise AudioError(f"{path}: empty: 0 bytes")
+        raise AudioError("empty: 0 bytes")
+    return file if source.offset is None else containers.ark_entry(file, source.offset)
 
 
-def _check_wav_size(path: str | Path) -> None:
-    """libsndfile reads a WAV that was cut short without a word: compare sizes ourselves."""
-    with open(path, "rb") as wav:
-        head = wav.read(12)
-        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-            return
-        end = os.fstat(wav.fileno()).st_size
-        while len(chunk := wav.read(8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                held = end - wav.tell()
-                if held < size < UNKNOWN_SIZE:
-                    raise AudioError(
-                        f"{path}: truncated: the header promises {size} bytes of samples, "
-                        f"{held} are there"
-                    )
-                return
-            wav.seek(size + size % 2, os.SEEK_CUR)
+@functools.lru_cache(maxsize=1)  # the segments of a recording come one after the other
+def _output_of(command: str) -> bytes:
+    try:
+        return pipes.run(command)
+    except pipes.PipeError as error:
+        raise AudioError(str(error)) from error
 
 
-def _check_sphere_size(path: str | Path, channels: int) -> None:
-    """libsndfile reads a NIST SPHERE file that was cut short without a word, too."""
-    with open(path, "rb") as sphere:
-        if sphere.read(8) != b"NIST_1A\n":
-            return
-        length = int(sphere.read(8))  # bytes of the header, in digits
-        header = dict(re.findall(rb"^(\w+) -i (\d+)", sphere.read(length), re.MULTILINE))
-        held = os.fstat(sphere.fileno()).st_size - length
-    count, size = (int(header.get(name, 0)) for name in (b"sample_count", b"sample_n_bytes"))
-    promised = count * size * channels
-    if held < promised:
+def _decoder(source: sources.Source, file: IO[bytes]):
+    """A SoundFile of it, and its format; what its headers promise is compared with what is there."""
+    import soundfile
+
+    magic = file.read(8)
+    file.seek(0)
+    if magic == b"NIST_1A\n":
+        return _sphere_decoder(file), "NIST"
+    whole_file = source.path and source.offset is None
+    sound = soundfile.SoundFile(source.path if whole_file else file)
+    if sound.format == "OGG":
+        containers.check_ogg(file)
+    elif sound.format == "MP3":
+        file.seek(0)
+        stream = file.read()
+        counted = mp3.count(stream)
+        if counted is not None and counted.promised is None:
+            sound.close()
+            sound = soundfile.SoundFile(containers.in_memory(mp3.with_header(stream, counted)))
+    else:
+        containers.check_wav(file)
+    return sound, sound.format
+
+
+def _sphere_decoder(file: IO[bytes]):
+    import soundfile
+
+    header = containers.read_sphere(file)
+    return soundfile.SoundFile(
+        containers.Range(file, header.begin, header.num_bytes),
+        samplerate=header.rate,
+        channels=header.channels,
+        format="RAW",
+        subtype=header.coding,
+        endian=header.endian,
+    )
+
+
+def _part(source: sources.Source, duration: Seconds, sound) -> tuple[int, int]:
+    """The first sample of a source and the number of its samples, in its recording."""
+    if source.channel is not None and source.channel >= sound.channels:
+        raise AudioError(f"no channel {source.channel}: the recording has {sound.channels}")
+    if not source.is_part:
+        return 0, sound.frames
+    end = duration if source.end is None else source.end
+    if source.begin >= end and source.end is not None:
+        raise AudioError(f"the segment ends at {end:g} s, before it begins")
+    if source.begin >= duration or end > duration + OVERSHOOT:
         raise AudioError(
-            f"{path}: truncated: the header promises {promised} bytes of samples, {held} are there"
+            f"the segment, {source.begin:g} to {end:g} s, is not in the recording, which has "
+            f"{duration:.3f} s"
         )
+    first = round(source.begin * sound.samplerate)
+    return first, min(round(end * sound.samplerate), sound.frames) - first

@@ -1,0 +1,113 @@
+"""Commands in wav.scp, as Kaldi has them: "sph2pipe -f wav a.sph |". Off unless asked for.
+
+No shell is started. Only the programs named here are, by their bare names; "|" between them is a
+chain of pipes; all else that a shell would act on is refused, as is what makes these programs run
+others, fetch from the network or write over files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+
+from ..types import Seconds
+
+PROGRAMS = ("sox", "ffmpeg", "sph2pipe", "flac")
+LIMIT: Seconds = 600.0  # for one command
+OPTION = "--allow_pipes true"
+_ACTED_ON = "|&;<>()"  # by a shell, where it is not quoted
+_NEVER = {("ffmpeg", "-y"), ("flac", "-f"), ("flac", "--force")}  # they write over files
+
+
+class PipeError(ValueError):
+    """A command that cannot or must not be run, or that failed; the message says why."""
+
+
+def parse(command: str) -> list[list[str]]:
+    """The words of each program of a chain. Raises PipeError for what is not allowed."""
+    if any(char in command for char in "$`\n\0"):
+        raise PipeError("variables and substitutions are not run")
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=_ACTED_ON)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        tokens = list(lexer)
+    except ValueError as error:
+        raise PipeError(f"cannot be read ({error})") from error
+    chain = [[]]
+    for token in tokens:
+        if token == "|":
+            chain.append([])
+        elif token and not set(token) - set(_ACTED_ON):
+            raise PipeError(f"'{token}' is not run; only '|' between programs is")
+        else:
+            chain[-1].append(token)
+    for words in chain:
+        _check(words)
+    return chain
+
+
+def _check(words: list[str]) -> None:
+    if not words:
+        raise PipeError("a program is missing before or after '|'")
+    if words[0] not in PROGRAMS:
+        raise PipeError(f"'{words[0]}' is not one of the programs allowed: {', '.join(PROGRAMS)}")
+    for word in words[1:]:
+        if word.startswith("|") or "://" in word or (words[0], word) in _NEVER:
+            raise PipeError(f"'{word}' of {words[0]} is not allowed")
+
+
+def check(command: str) -> None:
+    """Raise PipeError for a command that would be refused, or whose programs are not here."""
+    for words in parse(command):
+        if shutil.which(words[0]) is None:
+            raise PipeError(f"the program {words[0]} is not installed, or not in PATH")
+
+
+def files(command: str) -> list[str]:
+    """The words of a command that are files; [] of one that is not allowed."""
+    try:
+        chain = parse(command)
+    except PipeError:
+        return []
+    return [word for words in chain for word in words[1:] if os.path.isfile(word)]
+
+
+def run(command: str) -> bytes:
+    """What a command writes to its standard output. Raises PipeError when a program of it fails."""
+    check(command)
+    chain, running = parse(command), []
+    with ExitStack() as stack:
+        complaints = [stack.enter_context(tempfile.TemporaryFile()) for _ in chain]
+        stdin = subprocess.DEVNULL
+        try:
+            for words, complaint in zip(chain, complaints, strict=True):
+                running.append(
+                    subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=complaint)
+                )
+                if len(running) > 1:
+                    stdin.close()  # ours; the program has its own
+                stdin = running[-1].stdout
+            output, _ = running[-1].communicate(timeout=LIMIT)
+            statuses = [program.wait(timeout=LIMIT) for program in running]
+        except subprocess.TimeoutExpired as error:
+            raise PipeError(f"still running after {LIMIT:g} s") from error
+        finally:
+            for program in running:
+                program.kill()
+                program.wait()
+                program.stdout.close()
+        for words, status, complaint in zip(chain, statuses, complaints, strict=True):
+            if status:
+                raise PipeError(f"{words[0]} ended with status {status}: {_last_line(complaint)}")
+    if not output:
+        raise PipeError(f"{chain[-1][0]} wrote nothing to its standard output (is '-' missing?)")
+    return output
+
+
+def _last_line(complaint) -> str:
+    complaint.seek(0)
+    lines = complaint.read().decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "no message"
