@@ -31,7 +31,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["espnet_audiollm", "espnet_audiollm.*"]),
-    package_data={"espnet_audiollm": ["**/*.json", "**/*.jinja", "score/human/page.*"]},
+    package_data={
+        "espnet_audiollm": ["**/*.json", "**/*.jinja", "score/**/*.html", "score/**/*.css"]
+        + ["score/**/*.js"]
+    },
     install_requires=ranges(runtime),
     extras_require={"test": ranges(develop)},
 )

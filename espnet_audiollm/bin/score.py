@@ -10,6 +10,16 @@ from pathlib import Path
 
 from .cli import user_errors
 
+TABLES = {  # of a data directory, by the field of TestSet
+    "texts": "text",
+    "answers": "answers",
+    "categories": "category",
+    "speakers": "utt2spk",
+    "seconds": "utt2dur",
+    "translations": "translation",
+    "summaries": "summary",
+}
+
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -48,6 +58,28 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--command", metavar="STRING", help="the command RESULTS.md opens with (default: this one)"
     )
+    parser.add_argument(
+        "--success_rule",
+        default="contains",
+        metavar="NAME",
+        help="how accepted answers are looked for: contains, exact, triviaqa, … (score/success.py)",
+    )
+    parser.add_argument(
+        "--target_lang", metavar="CODE", help="language of the tables translation and summary (de)"
+    )
+    parser.add_argument(
+        "--normalizer", default="basic", metavar="NAME", help="of transcripts (text/normalize.py)"
+    )
+    parser.add_argument(
+        "--listed", type=int, default=500, help="most utterances of a test set in report.html"
+    )
+    parser.add_argument(
+        "--max_audio_mb",
+        type=float,
+        default=20.0,
+        help="most megabytes of recordings in report.html, all test sets together (0: none); where "
+        "the systems differ most comes first",
+    )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
@@ -57,100 +89,122 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     from ..atomic import remove_asides
-    from ..score import html, report
+    from ..score import contents, report
     from ..score.results import score
 
     everything = [
-        score(test_set, systems, args.resamples, args.seed)
-        for test_set, systems in _read(args.data, args.references, args.systems)
+        score(test_set, systems, args.resamples, args.seed) for test_set, systems in _read(args)
     ]
     output = Path(args.output)
-    remove_asides(output, "results*.json", "RESULTS.md", "report.html")
+    remove_asides(output, "results*.json", "utterances*.npz", "RESULTS.md", "report.html")
     remove_asides(output / "images", "*.png")
-    images = _draw(everything, args.data, args.train_dirs, output / "images")
     made = report.origin(args.command or _command(argv), args.recipe, args.llm)
-    relative = [image.relative_to(output).as_posix() for image in images]
-    _write(output / "report.html", html.page(everything, made, images))
-    _write(output / "RESULTS.md", report.markdown(everything, made, relative))
-    _write_json(output, [results.as_dict(args.recipe, args.llm) for results in everything])
+    parts = _parts(everything, args)
+    drawn = _draw(parts, output / "images")
+    _write(output / "report.html", _page(everything, made, parts, drawn, args))
+    _write(output / "RESULTS.md", f"{report.head(made)}\n\n{contents.markdown(parts)}\n")
+    _write_numbers(output, everything, args)
     print(report.screen(everything))
     print(f"\nwritten: {output}/RESULTS.md, results.json, report.html, images/")
     return 0
 
 
-def _read(data: list[str], references: list[str], directories: list[str]) -> list[tuple]:
+def _read(args: argparse.Namespace) -> list[tuple]:
     """(test set, its systems) for each data directory."""
+    from ..score.success import rule_named
     from ..score.systems import read_system
+    from ..text.normalize import normalizer
 
+    data, references = args.data, args.references
     if references and len(references) != len(data):
         raise ValueError(
             f"{len(data)} --data but {len(references)} --references; give one for each, or none"
         )
     stores = references or [f"{directory}/responses" for directory in data]
     names = [Path(directory).name for directory in data]
-    systems = [read_system(directory, names) for directory in directories]
+    how = {
+        "normalize": normalizer(args.normalizer),
+        "rule": rule_named(args.success_rule).name,
+        "target_lang": args.target_lang,
+    }
+    systems = [read_system(directory, names) for directory in args.systems]
     return [
-        (_test_set(Path(directory), store), [s for s in systems if s.test_set == name])
+        (_test_set(Path(directory), store, how), [s for s in systems if s.test_set == name])
         for directory, store, name in zip(data, stores, names, strict=True)
     ]
 
 
-def _test_set(data: Path, store: str):
+def _test_set(data: Path, store: str, how: dict):
     from ..data.kaldi_dir import read_dict
+    from ..score.noisy import read_noisy
     from ..score.results import TestSet
     from ..score.systems import read_references
 
     if not data.is_dir():
         raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
-    optional = [
-        read_dict(data / file) if (data / file).is_file() else None
-        for file in ("text", "answers", "category")
-    ]
-    return TestSet(data.name, read_references(store), *optional)
+    tables = {
+        field: read_dict(data / file) for field, file in TABLES.items() if (data / file).is_file()
+    }
+    if "seconds" in tables:
+        tables["seconds"] = {id: float(value) for id, value in tables["seconds"].items()}
+    return TestSet(data.name, read_references(store), **tables, **how, noisy=read_noisy(data))
 
 
-def _draw(everything: list, data: list[str], train_dirs: list[str], images: Path) -> list[Path]:
-    """Write the pictures; their paths in the order of the report."""
-    from ..score.curves import plot_losses, plot_perplexity, read_losses
+def _parts(everything: list, args: argparse.Namespace) -> list:
+    """What the report consists of, in its order."""
+    from ..score import sections, sweep_report
+    from ..score.curves import read_losses
 
-    drawn = []
-    for number, results in enumerate(everything):
-        name = "ppl_vs_wer.png" if number == 0 else f"ppl_vs_wer.{results.test_set.name}.png"
-        drawn.append(_save(plot_perplexity(results), images / name))
-    if train_dirs:
-        losses = [read_losses(directory) for directory in train_dirs]
-        drawn.append(_save(plot_losses(losses), images / "loss_curves.png"))
-    for results, directory in zip(everything, data, strict=True):
-        drawn += _draw_similarities(results, Path(directory), images)
+    tags = ["", *(f".{results.test_set.name}" for results in everything[1:])]
+    parts = [sections.of_test_set(*pair) for pair in zip(everything, tags, strict=True)]
+    parts += sweep_report.parts(everything)
+    if args.train_dirs:
+        parts.append(sections.of_trainings([read_losses(path) for path in args.train_dirs]))
+    return parts
+
+
+def _draw(parts: list, images: Path) -> dict[str, str]:
+    """Write the pictures; {name: data URI} for the page."""
+    from ..atomic import atomic_write
+    from ..score.contents import pictures
+    from ..score.curves import save
+    from ..score.page.pictures import svg_uri
+
+    drawn = {}
+    for picture in pictures(parts):
+        figure = picture.draw()
+        with atomic_write(images / f"{picture.name}.png", "wb") as out:
+            save(figure, out)
+        drawn[picture.name] = svg_uri(figure)
     return drawn
 
 
-def _draw_similarities(results, data: Path, images: Path) -> list[Path]:
-    from ..data.kaldi_dir import read_dict
-    from ..score.similarity import picture_name, plot_similarity, read_embeddings
+def _page(everything: list, made, parts: list, drawn: dict, args: argparse.Namespace) -> str:
+    from ..score.page.document import page
+    from ..score.sections import headline
 
-    by_id: dict[str, list] = {}
-    for row in results.rows:
-        if row.system.embeddings is not None:
-            for id, embeddings in read_embeddings(row.system.embeddings).items():
-                by_id.setdefault(id, []).append((row.system.label, embeddings))
-    durations = read_dict(data / "utt2dur") if by_id and (data / "utt2dur").is_file() else {}
-    return [
-        _save(
-            plot_similarity(systems, float(durations[id]) if id in durations else None),
-            images / picture_name(id),
-        )
-        for id, systems in by_id.items()
+    limit = args.max_audio_mb / len(everything)
+    browsables = [
+        _browsable(results, Path(data), args.listed, limit)
+        for results, data in zip(everything, args.data, strict=True)
     ]
+    return page(made, headline(everything[0]), parts, drawn, browsables)
 
 
-def _save(figure, path: Path) -> Path:
-    from ..atomic import atomic_write
-    from ..score.curves import save
+def _browsable(results, data: Path, listed: int, limit: float):
+    from ..data.audio import read_mono_16k
+    from ..data.kaldi_dir import read_dict
+    from ..score.page import sounds, utterances
+    from ..score.page.document import Browsable
 
-    with atomic_write(path, "wb") as out:
-        save(figure, out)
-    return path
+    ids = results.test_set.references.ids
+    spread_N = utterances.spread(results)
+    chosen = utterances.choose(spread_N, listed)
+    heard = {}
+    if limit > 0 and (data / "wav.scp").is_file():
+        first = [ids[place] for place in utterances.by_spread(spread_N, chosen)]
+        heard = sounds.encode(first, read_dict(data / "wav.scp"), read_mono_16k, limit)
+    return Browsable(utterances.listing(results, chosen, list(heard)), heard)
 
 
 def _write(path: Path, text: str) -> None:
@@ -160,16 +214,22 @@ def _write(path: Path, text: str) -> None:
         out.write(text)
 
 
-def _write_json(output: Path, items: list[dict]) -> None:
-    """results.json of the first test set; where there are several, results.<name>.json of each."""
+def _write_numbers(output: Path, everything: list, args: argparse.Namespace) -> None:
+    """results.json of the first test set; where there are several, results.<name>.json of each.
 
-    def text(item: dict) -> str:
-        return json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    What compare needs of the utterances lies beside them, written first."""
+    from ..score.comparison.kept import keep, write
 
-    if len(items) > 1:
-        for item in items:
-            _write(output / f"results.{item['test_set']}.json", text(item))
-    _write(output / "results.json", text(items[0]))
+    texts = []
+    for results in everything:
+        name = f"utterances.{results.test_set.name}.npz"
+        write(output / name, keep(results))
+        item = results.as_dict(args.recipe, args.llm) | {"utterances": name}
+        texts.append(json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if len(texts) > 1:
+        for results, text in zip(everything, texts, strict=True):
+            _write(output / f"results.{results.test_set.name}.json", text)
+    _write(output / "results.json", texts[0])
 
 
 def _command(argv: list[str] | None) -> str:

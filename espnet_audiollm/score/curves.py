@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .perplexity import PositionPerplexity
 from .report import number
 from .results import Results, Row
+from .wer import WordErrors
 
 RESULTS_LINE = re.compile(r"(\d+)epoch results: (.*)")
 SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
 NUMBER = re.compile(r"(?:^|, )loss=([-+.\dnaife]+)")
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a98", "#8e5572", "#b8860b", "#4f6d7a")
 GREY = "#666666"
+WIDTH = 4.8  # inches of a picture: its text is still read on a phone
 
 
 @dataclass(frozen=True)
@@ -58,38 +62,26 @@ def _parse(line: str, losses: Losses) -> None:
 
 
 def save(figure, out: IO[bytes]) -> None:
-    figure.savefig(out, format="png", dpi=130, bbox_inches="tight", facecolor="white")
+    figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
 
 
-def plot_losses(runs: list[Losses]):
-    """One panel for each run; the valid loss decides when to stop, so it is the strong line."""
+def plot_losses(run: Losses):
+    """The valid loss decides when to stop, so it is the strong line."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    columns = 2 if len(runs) in (2, 4) else min(3, len(runs))
-    rows = -(-len(runs) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, run in zip(panels, runs, strict=False):
-        for values, name, colour in ((run.train, "train", GREY), (run.valid, "valid", COLOURS[0])):
-            epochs = sorted(values)
-            panel.plot(
-                epochs,
-                [values[e] for e in epochs],
-                color=colour,
-                label=name,
-                marker="o",
-                markersize=3,
-            )
-        panel.set_title(run.name, fontsize=10)
-        panel.set_xlabel("epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.legend(frameon=False)
-        _tidy(panel)
-    for panel in panels[len(runs) :]:
-        panel.set_axis_off()
-    for panel in panels[::columns]:
-        panel.set_ylabel("loss")
+    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+    axes = figure.subplots()
+    for values, name, colour in ((run.train, "train", GREY), (run.valid, "valid", COLOURS[0])):
+        epochs = sorted(values)
+        losses = [values[e] for e in epochs]
+        axes.plot(epochs, losses, color=colour, label=name, marker="o", markersize=3)
+    axes.set_title(run.name, fontsize=10)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    tidy(axes)
     return figure
 
 
@@ -98,7 +90,7 @@ def plot_perplexity(results: Results):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     axes = figure.subplots()
     cascades = [row for row in results.of("cascade") if row.prompt_wer is not None]
     lines = [row for row in results.rows if row.system.name != "cascade"]
@@ -126,12 +118,58 @@ def plot_perplexity(results: Results):
         )
         axes.set_xlim(0, max(wer) * 1.1 or 1)
     axes.set_yscale("log")
-    _log_ticks(axes, [end for row in results.rows for end in row.perplexity.ci95], FuncFormatter)
+    log_ticks(axes, [end for row in results.rows for end in row.perplexity.ci95], FuncFormatter)
     axes.set_xlabel("prompt WER of the cascade (%)")
     axes.set_ylabel("response perplexity (log)")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    _tidy(axes)
+    _legend_below(figure)
+    tidy(axes)
     return figure
+
+
+def plot_groups(groups: Mapping[str, Mapping[str, WordErrors]], systems: Sequence[str], what: str):
+    """Word error rate of each system over groups of utterances, in their order."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for system, colour in zip(systems, itertools.cycle(COLOURS)):  # noqa: B905
+        places = [i for i, found in enumerate(groups.values()) if system in found]
+        rates = [found[system].rate for found in groups.values() if system in found]
+        axes.plot(places, rates, color=colour, marker="o", markersize=4, label=system)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(what)
+    axes.set_ylabel("WER (%)")
+    _legend_below(figure)
+    tidy(axes)
+    return figure
+
+
+def plot_positions(found: Mapping[str, Sequence[PositionPerplexity]], bands: Sequence[str]):
+    """Perplexity of each system in each band of positions."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for (system, positions), colour in zip(found.items(), itertools.cycle(COLOURS)):  # noqa: B905
+        values = [position.value for position in positions]
+        axes.plot(range(len(bands)), values, color=colour, marker="o", markersize=4, label=system)
+    axes.set_xticks(range(len(bands)), bands)
+    axes.set_yscale("log")
+    log_ticks(axes, [p.value for positions in found.values() for p in positions], FuncFormatter)
+    axes.set_xlabel("response token")
+    axes.set_ylabel("perplexity (log)")
+    _legend_below(figure)
+    tidy(axes)
+    return figure
+
+
+def _legend_below(figure) -> None:
+    """Wide labels leave the axes their width, on a phone too."""
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    columns = 1 if max(map(len, labels)) > 30 else 2
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
 
 
 def _legend(row: Row) -> str:
@@ -144,7 +182,7 @@ def _line_style(row: Row, colours: Mapping[str, str]) -> dict:
     return {"color": GREY, "linestyle": "--" if row.system.name == "reference" else ":"}
 
 
-def _log_ticks(axes, values: list[float], formatter) -> None:
+def log_ticks(axes, values: list[float], formatter) -> None:
     """Plain numbers, few enough to read, for a log axis that spans a part of a decade or many."""
     low, high = min(values), max(values)
     span = high / low
@@ -158,6 +196,6 @@ def _log_ticks(axes, values: list[float], formatter) -> None:
     axes.yaxis.set_minor_formatter(formatter(lambda *_: ""))
 
 
-def _tidy(axes) -> None:
+def tidy(axes) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

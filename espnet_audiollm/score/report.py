@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .results import Results, Row
-from .success import RULE, SuccessCount
+from .success import RULES, SuccessCount
 
-PACKAGES = ("torch", "espnet", "transformers", "jiwer", "numpy")
+PACKAGES = ("torch", "espnet", "transformers", "jiwer", "sacrebleu", "rouge-score", "numpy")
 NONE = "–"
 HEADER = (
     "System",
@@ -89,7 +89,15 @@ def git_commit() -> str:
 
 
 def main_table(results: Results) -> Table:
-    return Table(HEADER, tuple(_main_row(row, results) for row in results.rows))
+    judged = any(row.measures.judged for row in results.rows)
+    rows = (_main_row(row, results) for row in results.rows)
+    if not judged:
+        return Table(HEADER, tuple(rows))
+    judgements = (rate(row.measures.judged) for row in results.rows)
+    return Table(
+        (*HEADER[:4], "judged success %", *HEADER[4:]),
+        tuple((*row[:4], cell, *row[4:]) for row, cell in zip(rows, judgements, strict=True)),
+    )
 
 
 def _main_row(row: Row, results: Results) -> tuple[str, ...]:
@@ -146,9 +154,12 @@ def comparison_table(results: Results) -> Table | None:
 
 
 def _ratio(results: Results, cascade: Row, audio: Row) -> str:
-    p = results.p_value(cascade, audio)
-    p_text = f"p < {0.001:g}" if p < 0.001 else f"p = {p:.3f}"
-    return f"{cascade.perplexity.value / audio.perplexity.value:.3f} ({p_text})"
+    p = p_text(results.p_value(cascade, audio))
+    return f"{cascade.perplexity.value / audio.perplexity.value:.3f} ({p})"
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def notes(results: Results) -> list[str]:
@@ -160,9 +171,16 @@ def notes(results: Results) -> list[str]:
         f"({len(results.comparison.log_ppl_RS)} resamples)."
     ]
     if any(row.success for row in results.rows):
-        lines.append(f"Success: {RULE}")
+        lines.append(f"Success: {RULES[results.test_set.rule].sentence}")
     else:
         lines.append("Success was not judged: the test set has no accepted answers.")
+    judges = {row.system.judge.llm: row.system.judge for row in results.rows if row.system.judge}
+    for name, judge in judges.items():
+        lines.append(
+            f"Judged success: {name} was asked of every response, and what it said was neither "
+            f"yes nor no {judge.unparsable} times (counted as no success). Asked was: "
+            f"“{' '.join(judge.prompt.split())}”"
+        )
     return lines
 
 
@@ -173,32 +191,9 @@ def screen(everything: Sequence[Results]) -> str:
     )
 
 
-def markdown(everything: Sequence[Results], made: Origin, images: Sequence[str]) -> str:
-    """RESULTS.md. `images` are paths relative to it."""
-    parts = [f"# Results: {made.recipe}", f"```\n{made.command}\n```", _made(made)]
-    for results in everything:
-        parts += _markdown_section(results)
-    parts += [f"![{Path(image).stem}]({image})" for image in images]
-    return "\n\n".join(parts) + "\n"
-
-
-def _made(made: Origin) -> str:
+def head(made: Origin) -> str:
+    """What RESULTS.md opens with."""
     return (
-        f"- LLM: `{made.llm}`\n- {made.versions}\n- git commit: {made.commit}\n- date: {made.date}"
+        f"# Results: {made.recipe}\n\n```\n{made.command}\n```\n\n- LLM: `{made.llm}`\n"
+        f"- {made.versions}\n- git commit: {made.commit}\n- date: {made.date}"
     )
-
-
-def _markdown_section(results: Results) -> list[str]:
-    parts = [f"## {results.test_set.name}", main_table(results).markdown(), *notes(results)]
-    for title, table in extra_tables(results):
-        parts += [f"### {title}", table.markdown()]
-    return parts
-
-
-def extra_tables(results: Results) -> list[tuple[str, Table]]:
-    """(title, table) of what comes after the main table, where there is any."""
-    tables = (
-        ("Success by category, % (counts)", category_table(results)),
-        ("AudioLLM against the cascades", comparison_table(results)),
-    )
-    return [(title, table) for title, table in tables if table is not None]

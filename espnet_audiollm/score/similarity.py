@@ -70,28 +70,24 @@ def picture_name(id: str) -> str:
 
 
 def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | None):
-    """One row for each (label, embeddings) of an utterance: the cosine, raw and mean-centred."""
+    """For each (label, embeddings) of an utterance the cosine, and below it the centred one."""
     from matplotlib.figure import Figure
 
+    panels = [
+        (f"{label}: {name}", measure(one.text_TD, one.audio_PD), one)
+        for label, one in systems
+        for name, measure in (("cosine", cosine), ("cosine, means taken away", centred_cosine))
+    ]
     most = max(len(embeddings.tokens) for _, embeddings in systems)
-    height = min(12.0, max(2.4, 0.9 + 0.24 * most))
-    figure = Figure(figsize=(11, height * len(systems) + 0.4), layout="constrained")
-    panels = figure.subplots(len(systems), 2, squeeze=False)
-    for row, (label, one) in zip(panels, systems, strict=True):
-        _panel(figure, row[0], cosine(one.text_TD, one.audio_PD), one, duration, f"{label}: cosine")
-        _panel(
-            figure,
-            row[1],
-            centred_cosine(one.text_TD, one.audio_PD),
-            one,
-            duration,
-            f"{label}: cosine, means taken away",
-        )
+    height = min(8.0, max(1.9, 0.9 + 0.17 * most))
+    figure = Figure(figsize=(4.8, height * len(panels) + 0.4), layout="constrained")
+    for axes, panel in zip(figure.subplots(len(panels), squeeze=False).flat, panels, strict=True):
+        _panel(figure, axes, *panel, duration)
     figure.suptitle(systems[0][1].id, fontsize=10)
     return figure
 
 
-def _panel(figure, axes, cosine_TP, one: Embeddings, duration: Seconds | None, title: str) -> None:
+def _panel(figure, axes, title: str, cosine_TP, one: Embeddings, duration: Seconds | None) -> None:
     tokens = len(one.tokens)
     end = duration if duration is not None else len(one.audio_PD)
     image = axes.imshow(

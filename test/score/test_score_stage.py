@@ -31,7 +31,8 @@ def test_the_table(experiment, capsys):
     experiment.all_systems()
     assert main(experiment.arguments()) == 0
     results = json.loads((experiment.output / "results.json").read_text())
-    assert {k: results[k] for k in ("recipe", "llm", "test_set")} == {
+    assert {k: results[k] for k in ("version", "recipe", "llm", "test_set")} == {
+        "version": 1,
         "recipe": "toy",
         "llm": "tiny",
         "test_set": "test",
@@ -79,12 +80,56 @@ def test_the_reports(experiment):
     assert "| cascade 5epoch | 0.0 (0/1) | 100.0 (1/1) |" in markdown  # by category: fact, spanish
     assert "2.667 (p = 0.010)" in markdown  # 4 / 1.5; all of 200 resamples on one side: 2 / 201
     images = {path.name for path in (experiment.output / "images").iterdir()}
-    assert images == {"ppl_vs_wer.png", "loss_curves.png", "similarity_utt2.png"}
+    assert images == {"ppl_vs_wer.png", "loss_ctc.png", "similarity_utt2.png"}
     assert all(f"(images/{name})" in markdown for name in images)
     page = (experiment.output / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/svg+xml;base64,") == 3
     assert "&lt;b&gt;" in page and "<b>" not in page
-    assert '<dd class="no">It is Rome.<span class="heard">heard: what is capital of romance' in page
+
+
+def browsed(experiment):
+    """What the page's script is given."""
+    page = (experiment.output / "report.html").read_text()
+    return json.loads(page.split('id="data">')[1].split("</script>")[0])
+
+
+def test_what_the_page_lists(experiment):
+    experiment.all_systems()
+    main(experiment.arguments())
+    [listed] = browsed(experiment)
+    assert [system["label"] for system in listed["systems"]][1:3] == [
+        "cascade 20epoch",
+        "cascade 5epoch",
+    ]
+    item = listed["utterances"][0]
+    wanted = {"id": "utt1", "category": "fact", "seconds": 1.25, "tokens": 6, "accepted": ["Paris"]}
+    assert {key: item[key] for key in wanted} == wanted
+    answer = item["systems"][2]
+    assert (answer["said"], answer["right"], answer["nats"]) == (
+        "It is Rome.",
+        False,
+        8.3178,
+    )  # 6 ln 4
+    assert answer["heard"][:2] == [["equal", "what is", "what is"], ["delete", "the", ""]]
+    said, heard = (
+        " ".join(filter(None, side)) for side in list(zip(*answer["heard"], strict=True))[1:]
+    )
+    assert (said, heard) == ("what is the capital of france", "what is capital of romance now")
+    assert listed["utterances"][1]["systems"][1]["heard"] == [
+        ["equal", "two plus", "two plus"],
+        ["substitute", "three", "tree"],
+    ]
+
+
+def test_a_page_lists_so_many_and_no_more(experiment):
+    experiment.system("cascade", "A", 1.0)
+    far = experiment.system("audiollm", "B", 1.0)
+    table = (far / "nats").read_text().replace("utt3 3.0", "utt3 9.0")
+    (far / "nats").write_text(table)
+    main([*experiment.arguments(), "--listed", "2"])
+    [listed] = browsed(experiment)
+    assert (listed["total"], len(listed["utterances"])) == (4, 2)
+    assert "utt3" in [item["id"] for item in listed["utterances"]]  # where they differ most
 
 
 def test_two_test_sets(experiment, second_experiment):
