@@ -113,7 +113,9 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
     remove_orphans(output)
     parts.finish()
     about = json.loads((output / ABOUT).read_text(encoding="utf-8"))
-    print(f"{output}: {args.noise} in {about['num_utts']} utterances, {about['scaled']} scaled down")
+    print(
+        f"{output}: {args.noise} in {about['num_utts']} utterances, {about['scaled']} made quieter"
+    )
 
 
 def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]) -> None:

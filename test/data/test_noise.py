@@ -1,4 +1,4 @@
-"""Noise: levels measured from the samples, rooms from their decay, chance from seed and id alone."""
+"""Noise: levels measured from samples, rooms from their decay, chance from seed and id alone."""
 
 import numpy as np
 import pytest
