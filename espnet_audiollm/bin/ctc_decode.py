@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from ..data.parts import Parts, hash_files
+from ..text.normalize import normalizer
 from . import split
 from .cli import user_errors
 
 TABLES = ("wav.scp", "text", "utt2dur")
+SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,8 +24,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp", required=True, help="experiment of stage 5, e.g. exp/ctc")
     parser.add_argument("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     parser.add_argument("--data", required=True, help="e.g. dump/test")
-    parser.add_argument("--output", required=True, help="directory for hyp and wer.json")
+    parser.add_argument("--output", required=True, help="directory for hyp, wer.json, errors.txt")
     parser.add_argument("--bpemodel", help="SentencePiece model (the one trained with)")
+    parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
     parser.add_argument("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     split.add_options(parser)
@@ -34,6 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     split.check(args)
+    normalizer(args.normalizer)
     with split.named(args):
         parts = open_parts(args)
         if not args.merge:
@@ -50,9 +54,10 @@ def open_parts(args: argparse.Namespace) -> Parts:
     exp, data = Path(args.exp), Path(args.data)
     files = [exp / "config.yaml", exp / args.checkpoint, *(data / name for name in TABLES)]
     files += [args.bpemodel] if args.bpemodel else []
-    inputs = {"options": split.options(args), "contents": hash_files(*files)}
+    options = {name: value for name, value in split.options(args).items() if name != "normalizer"}
+    inputs = {"options": options, "contents": hash_files(*files)}
     count = count_utterances(data)
-    made = ["hyp"] + ["wer.json"] * (data / "text").exists()
+    made = ["hyp"] + ["errors.txt", "wer.json"] * (data / "text").exists()
     return Parts(args.output, inputs, count, ("id", "hyp"), 6, made, args.shard_size)
 
 
@@ -79,21 +84,19 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
 
 def load(args: argparse.Namespace):
     """The recogniser: a batch of utterances to their transcripts."""
-    from sentencepiece import SentencePieceProcessor
-
     from ..infer.recognise import transcribe
-    from ..tasks.ctc import CTCTask
+    from ..tasks.ctc import CTCTask, tokenizer
     from ..tasks.loading import load_weights, read_config
 
     config = read_config(args.exp)
     model = CTCTask.build_model(config).to(args.device)
     load_weights(model, Path(args.exp) / args.checkpoint, args.device)
-    processor = SentencePieceProcessor(model_file=args.bpemodel or config.bpemodel)
-    return lambda batch: transcribe(model, processor.decode_pieces, batch, args.device)
+    detokenise = tokenizer(config, args.bpemodel).text
+    return lambda batch: transcribe(model, detokenise, batch, args.device)
 
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:
-    """hyp and wer.json from the shards; the word error rate on the screen."""
+    """hyp, wer.json and errors.txt from the shards; the word error rate on the screen."""
     from ..data.kaldi_dir import write_table
 
     output = Path(args.output)
@@ -101,25 +104,58 @@ def merge(args: argparse.Namespace, parts: Parts) -> None:
         parts.shards.check_whole(args.num_jobs)
         rows = ((record["id"], record["hyp"]) for record in parts.shards.records())
         write_table(output / "hyp", rows, presorted=True)
+    if not parts.whole or read_wer(output).get("normalizer") != args.normalizer:
         write_wer(args, output)
     parts.finish()
-    if (output / "wer.json").exists():
-        wer = json.loads((output / "wer.json").read_text(encoding="utf-8"))
+    if wer := read_wer(output):
         print(f"{output}: WER {wer['wer']:.2f} % ({wer['errors']} / {wer['reference_words']})")
 
 
+def read_wer(output: Path) -> dict:
+    """wer.json; empty where there is none."""
+    path = output / "wer.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def write_wer(args: argparse.Namespace, output: Path) -> None:
-    """wer.json, where there are references."""
+    """wer.json and errors.txt, where there are references."""
     from ..atomic import atomic_write
     from ..data.kaldi_dir import read_dict
-    from ..score.wer import word_errors
+    from ..score.wer import write_aligned
 
     text = Path(args.data) / "text"
-    if not text.exists():
-        return (output / "wer.json").unlink(missing_ok=True)  # of other data
-    errors = word_errors(read_dict(text), read_dict(output / "hyp"))
+    if not text.exists():  # these are of other data
+        for name in ("wer.json", "errors.txt"):
+            (output / name).unlink(missing_ok=True)
+        return
+    said, heard, form = read_dict(text), read_dict(output / "hyp"), normalizer(args.normalizer)
+    with atomic_write(output / "errors.txt") as out:
+        write_aligned(out, said, heard, form)
     with atomic_write(output / "wer.json") as out:
-        json.dump({"checkpoint": args.checkpoint, **errors.as_dict()}, out, indent=2)
+        json.dump(counts(args, said, heard), out, indent=2, ensure_ascii=False)
+
+
+def counts(args: argparse.Namespace, said: dict[str, str], heard: dict[str, str]) -> dict:
+    """What wer.json says: errors of words, in all and by groups, and of characters."""
+    from ..data.kaldi_dir import read_dict
+    from ..score import wer
+
+    data, form = Path(args.data), normalizer(args.normalizer)
+    each = wer.utterance_errors(said, heard, form)
+    speakers = wer.group(each, read_dict(data / "utt2spk"))
+    found = {
+        "checkpoint": args.checkpoint,
+        "normalizer": args.normalizer,
+        "normalization": form.sentence,
+        **wer.total(each.values()).as_dict(),
+        "characters": wer.character_errors(said, heard, form).as_dict(),
+        "by_speaker": {name: errors.as_dict() for name, errors in sorted(speakers.items())},
+    }
+    if (data / "utt2dur").exists():
+        seconds = {id: float(value) for id, value in read_dict(data / "utt2dur").items()}
+        groups = wer.group_by_length(each, seconds, SECONDS)
+        found["by_seconds"] = {label: errors.as_dict() for label, errors in groups}
+    return found
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..data.lengths import count_pieces, count_words, write_lengths
+from ..data.lengths import CountTokens, count_words, write_lengths
+from ..text.tokens import TOKEN_TYPES
 from .cli import user_errors
 
 
@@ -13,11 +14,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="directory of stage 2, e.g. dump/train")
     parser.add_argument("--output", required=True, help="directory of the shape files")
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--bpemodel", help="count the pieces of the transcripts: text_shape")
-    target.add_argument(
+    parser.add_argument(
         "--responses", help="count the tokens of this table of stage 7: response_shape"
     )
+    parser.add_argument(
+        "--token_type", choices=TOKEN_TYPES, default="bpe", help="tokens of the transcripts"
+    )
+    parser.add_argument("--token_list", help="char, word: count these in the transcripts")
+    parser.add_argument("--bpemodel", help="bpe: count its pieces in the transcripts: text_shape")
     parser.add_argument(
         "--num_threads", type=int, help="threads that encode (default: this process's processors)"
     )
@@ -27,14 +31,18 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
+    needed = "bpemodel" if args.token_type == "bpe" else "token_list"
+    if bool(args.responses) == bool(getattr(args, needed)):
+        raise ValueError(f"give either --{needed} (transcripts) or --responses")
     data = Path(args.data)
-    if args.bpemodel:
-        target, name = data / "text", "text"
-        count = count_pieces(args.bpemodel, args.num_threads)
-    else:
-        target, name, count = args.responses, "response", count_words
-    done = write_lengths(data / "utt2num_samples", target, count, args.output, name)
-    print(f"{args.output}: speech_shape and {name}_shape of {done} utterances")
+    samples = data / "utt2num_samples"
+    if args.responses:
+        done = write_lengths(samples, args.responses, count_words, args.output, "response")
+        print(f"{args.output}: speech_shape and response_shape of {done} utterances")
+        return 0
+    count = CountTokens(args.token_type, args.token_list, args.bpemodel, args.num_threads)
+    done = write_lengths(samples, data / "text", count, args.output, "text")
+    print(f"{args.output}: speech_shape and text_shape of {done} utterances; {count}")
     return 0
 
 

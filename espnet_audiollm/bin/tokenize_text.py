@@ -1,4 +1,4 @@
-"""Stage 3: learn the SentencePiece vocabulary of the training transcripts."""
+"""Stage 3: the token list of the training transcripts: SentencePiece, characters or words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..data import kaldi_dir
 from ..text.pieces import train_pieces
+from ..text.tokens import TOKEN_TYPES, learn
 from .cli import user_errors
 
 
@@ -17,10 +18,19 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--text", required=True, help="Kaldi text file, e.g. dump/train/text")
+    parser.add_argument("--token_type", choices=TOKEN_TYPES, default="bpe")
     parser.add_argument(
-        "--vocab_size", type=int, default=1500, help="lines of tokens.txt (the paper: 1500)"
+        "--vocab_size",
+        type=int,
+        default=1500,
+        help="lines of tokens.txt (the paper: 1500); char, word: at most, 0 for no limit",
     )
-    parser.add_argument("--bpe_type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument(
+        "--bpe_type", choices=("unigram", "bpe"), default="unigram", help="bpe: kind of pieces"
+    )
+    parser.add_argument(
+        "--min_count", type=int, default=1, help="char, word: rarer ones become <unk>"
+    )
     parser.add_argument("--output", required=True, help="directory, e.g. data/token_list/bpe_...")
     return parser
 
@@ -40,8 +50,12 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if not Path(args.text).is_file():
         raise ValueError(f"{args.text} does not exist: run stage 2 first")
-    made = train_pieces(Transcripts(args.text), args.vocab_size, args.bpe_type, args.output)
-    number = kaldi_dir.count_lines(args.text)
+    lines, number = Transcripts(args.text), kaldi_dir.count_lines(args.text)
+    if args.token_type != "bpe":
+        learned = learn(lines, args.token_type, args.vocab_size, args.min_count, args.output)
+        print(f"{args.output}: {args.token_type}: {learned}, in {number} transcripts")
+        return 0
+    made = train_pieces(lines, args.vocab_size, args.bpe_type, args.output)
     done = f"{args.vocab_size} {args.bpe_type} pieces from {number} transcripts"
     print(f"{args.output}: {done if made else 'already there, nothing to do'}")
     return 0

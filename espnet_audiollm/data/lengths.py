@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..atomic import atomic_write, remove_asides
 from ..progress import progress
+from ..text.tokens import UNKNOWN, Tokenizer, TokenType, read_token_list
 from .kaldi_dir import Row, count_lines, read_table
 
 CHUNK = 4096  # transcripts encoded at once
@@ -21,15 +22,40 @@ CHUNK = 4096  # transcripts encoded at once
 Count = Callable[[list[str]], Iterable[int]]  # how many tokens each value has
 
 
-def count_pieces(bpemodel: str | Path, num_threads: int | None = None) -> Count:
-    """Pieces of transcripts; in as many threads as this process has processors, unless given."""
-    from sentencepiece import SentencePieceProcessor
+class CountTokens:
+    """Tokens of transcripts; says afterwards how many of them the token list does not have.
 
-    if not Path(bpemodel).is_file():
-        raise ValueError(f"{bpemodel} does not exist: run stage 3 first")
-    processor = SentencePieceProcessor(model_file=str(bpemodel))
-    threads = num_threads or len(os.sched_getaffinity(0))
-    return lambda texts: map(len, processor.encode(texts, num_threads=threads))
+    Pieces are counted by their model alone, in as many threads as this process has processors,
+    unless given; characters and words by their list."""
+
+    def __init__(
+        self,
+        token_type: TokenType,
+        token_list: str | Path | None = None,
+        bpemodel: str | Path | None = None,
+        num_threads: int | None = None,
+    ):
+        self.total, self.unknown = 0, 0
+        tokens = read_token_list(token_list) if token_list or token_type != "bpe" else []
+        self.tokenizer = Tokenizer(token_type, tokens, bpemodel)
+        self.threads = num_threads or len(os.sched_getaffinity(0))
+
+    def __call__(self, texts: list[str]) -> list[int]:
+        if self.tokenizer.token_type == "bpe":
+            processor = self.tokenizer.processor
+            unknown, rows = processor.unk_id(), processor.encode(texts, num_threads=self.threads)
+        else:
+            unknown, rows = self.tokenizer.id_of[UNKNOWN], map(self.tokenizer.ids, texts)
+        lengths = []
+        for row in rows:
+            lengths.append(len(row))
+            self.unknown += row.count(unknown)
+        self.total += sum(lengths)
+        return lengths
+
+    def __str__(self) -> str:
+        share = 100 * self.unknown / self.total
+        return f"{self.unknown} of {self.total} tokens unknown ({share:.2f} %)"
 
 
 def count_words(values: list[str]) -> Iterator[int]:

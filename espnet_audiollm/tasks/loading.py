@@ -11,12 +11,6 @@ import yaml
 from . import checkpoints
 
 
-def read_token_list(path: str | Path) -> list[str]:
-    if not Path(path).exists():
-        raise ValueError(f"--token_list {path} does not exist: run stage 3 first")
-    return Path(path).read_text(encoding="utf-8").splitlines()
-
-
 def read_config(directory: str | Path) -> argparse.Namespace:
     """The options that the model in `directory` was trained with (its config.yaml)."""
     path = Path(directory) / "config.yaml"

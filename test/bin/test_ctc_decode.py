@@ -23,15 +23,20 @@ def whole(systems, tmp_path_factory):
 
 
 def test_what_there_is(systems, whole, tmp_path, capsys):
-    assert set(whole) == {"hyp", "wer.json", "inputs.json"}
+    assert set(whole) == {"hyp", "wer.json", "errors.txt", "inputs.json"}
     (tmp_path / "hyp").write_bytes(whole["hyp"])
     hyps, references = read_dict(tmp_path / "hyp"), read_dict(systems / "data" / "text")
     assert len(set(hyps.values())) > 3  # it says something
     errors = word_errors(references, hyps)
-    assert json.loads(whole["wer.json"]) == {
-        "checkpoint": "valid.loss.ave.pth",
-        **errors.as_dict(),
-    }
+    wer = json.loads(whole["wer.json"])
+    assert errors.as_dict().items() <= wer.items()
+    assert (wer["checkpoint"], wer["normalizer"]) == ("valid.loss.ave.pth", "basic")
+    assert wer["by_speaker"] == {"s": errors.as_dict()}
+    assert list(wer["by_seconds"]) == ["under 2"]
+    assert wer["characters"]["reference_characters"] == sum(map(len, references.values()))
+    first = next(iter(references))
+    assert f"\n{first}: " in f"\n{whole['errors.txt'].decode()}"
+    assert whole["errors.txt"].decode().count("\nref  ") == 12  # it gets none right
     run(systems, tmp_path)
     assert f"{tmp_path}: WER {errors.rate:.2f} % ({errors.errors} /" in capsys.readouterr().out
 
@@ -105,3 +110,49 @@ def test_refusals(systems, tmp_path, capsys, more, message):
         run(systems, tmp_path / "out", *more)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_another_normalizer_counts_anew_and_hears_nothing_anew(systems, whole, tmp_path, capsys):
+    run(systems, tmp_path)
+    (tmp_path / "errors.txt").unlink()
+    made = run(systems, tmp_path, "--normalizer", "zh")
+    wer = json.loads(made["wer.json"])
+    assert wer["normalizer"] == "zh" and "every character counts" in wer["normalization"]
+    assert made["hyp"] == whole["hyp"] and made["errors.txt"]
+    with pytest.raises(SystemExit):
+        run(systems, tmp_path, "--normalizer", "english")
+    assert "there is no normaliser 'english'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token_type", ["char", "word"])
+def test_recognisers_of_characters_and_words(systems, tmp_path, token_type):
+    """From the transcripts of stage 3 to those of stage 6."""
+    from tiny_tasks import task_options
+
+    from espnet_audiollm.bin import ctc_train, data_lengths, tokenize_text
+    from espnet_audiollm.tasks.loading import read_config
+
+    kind = ["--token_type", token_type]
+    lists, data = tmp_path / "list", tmp_path / "data"
+    shutil.copytree(systems / "data", data)
+    shutil.copy(data / "shape", data / "utt2num_samples")
+    text = ["--text", f"{data}/text", "--output", str(lists), "--min_count", "2"]
+    assert tokenize_text.main([*kind, *text]) == 0
+    kind += ["--token_list", f"{lists}/tokens.txt"]
+    lengths = ["--data", str(data), "--output", f"{tmp_path}/stats"]
+    assert data_lengths.main([*kind, *lengths]) == 0
+    texts = read_dict(data / "text")
+    count = len if token_type == "char" else lambda text: len(text.split())
+    shape = read_dict(tmp_path / "stats" / "text_shape")
+    assert shape == {id_: str(count(text)) for id_, text in texts.items()}
+    still = {"lr": 1e-9}  # random weights say more than trained ones, which say only blanks
+    exp = tmp_path / "exp"
+    cmd = task_options(data, exp, "text,text,text", max_epoch=1, optim_conf=still)
+    assert ctc_train.main([*cmd, *kind]) == 0
+    config = read_config(exp)
+    assert (config.token_type, config.bpemodel) == (token_type, None)
+    made = run(systems, tmp_path / "out", "--exp", str(exp), "--data", str(data))
+    words = " ".join(read_dict(tmp_path / "out" / "hyp").values())
+    known = set(config.token_list)
+    assert words and set(words.split() if token_type == "word" else words.replace(" ", "")) <= known
+    assert json.loads(made["wer.json"])["reference_words"] == 39

@@ -26,9 +26,9 @@ def commands(root):
 @pytest.mark.parametrize(
     ("which", "moments"),
     [
-        ("ctc_decode", ".shard.*.part 1 *.tmp shard.00000.jsonl 1 hyp wer.json inputs.json"),
+        ("ctc_decode", ".shard.*.part 1 *.tmp shard.00000.jsonl 1 hyp errors.txt wer.json inputs.json"),
         ("generate_responses", "store.json .shard.*.part 1 *.tmp 1 shard.*.jsonl 1 response_ids"),
-        ("respond audiollm", "1 .shard.*.part *.tmp 1 shard.00002.jsonl embeddings.npz nats 1"),
+        ("respond audiollm", "1 .shard.*.part *.tmp 1 shard.00002.jsonl similarity token_nats 1"),
         ("respond cascade", ".shard.*.part 1 *.tmp shard.00001.jsonl nats hyp system.json"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from espnet_audiollm.data import lengths
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
-from espnet_audiollm.data.lengths import count_pieces, count_words, write_lengths
+from espnet_audiollm.data.lengths import CountTokens, count_words, write_lengths
 
 TEXTS = {"a": "one two", "b": "three", "c": "two two two", "d": "o n e", "é": "ñ three"}
 
@@ -23,17 +23,35 @@ def tables(tmp_path):
 
 @pytest.mark.parametrize("chunk", [2, 4096])
 def test_pieces_are_those_that_training_makes(tables, monkeypatch, chunk):
-    from espnet_audiollm.tasks.ctc import PieceIds
-    from espnet_audiollm.tasks.loading import read_token_list
+    from espnet_audiollm.tasks.ctc import TokenIds
+    from espnet_audiollm.text.tokens import Tokenizer, read_token_list
 
     monkeypatch.setattr(lengths, "CHUNK", chunk)
     model = tables / "bpe" / "bpe.model"
-    count = count_pieces(model)
+    count = CountTokens("bpe", bpemodel=model)
     assert write_lengths(tables / "samples", tables / "text", count, tables / "out", "text") == 5
-    train = PieceIds(str(model), read_token_list(str(tables / "bpe" / "tokens.txt")))
+    train = TokenIds(Tokenizer("bpe", read_token_list(tables / "bpe" / "tokens.txt"), model))
     wanted = {id_: str(len(train(id_, {"text": text})["text"])) for id_, text in TEXTS.items()}
     assert read_dict(tables / "out" / "text_shape") == wanted
     assert read_dict(tables / "out" / "speech_shape") == read_dict(tables / "samples")
+
+
+@pytest.mark.parametrize(
+    ("token_type", "lengths", "unknown"),
+    [
+        ("word", {"a": 2, "b": 1, "c": 3, "d": 3, "é": 2}, "4 of 11 tokens unknown (36.36 %)"),
+        ("char", {"a": 7, "b": 5, "c": 11, "d": 5, "é": 7}, "1 of 35 tokens unknown (2.86 %)"),
+    ],
+)
+def test_characters_and_words_are_counted(tables, token_type, lengths, unknown):
+    from espnet_audiollm.text.tokens import learn
+
+    learn(["one two three two"], token_type, 0, 1, tables / "list")
+    count = CountTokens(token_type, tables / "list" / "tokens.txt")
+    write_lengths(tables / "samples", tables / "text", count, tables / "out", "text")
+    found = {id_: int(value) for id_, value in read_dict(tables / "out" / "text_shape").items()}
+    assert found == lengths
+    assert str(count) == unknown  # o, n, e, ñ as words; ñ as a character
 
 
 def test_token_ids_are_counted(tables):
@@ -68,4 +86,6 @@ def test_what_is_missing_or_empty_is_named(tables):
     with pytest.raises(ValueError, match="ids does not exist"):
         write_lengths(*write)
     with pytest.raises(ValueError, match="none.model does not exist: run stage 3"):
-        count_pieces(tables / "none.model")
+        CountTokens("bpe", bpemodel=tables / "none.model")
+    with pytest.raises(ValueError, match="none.txt does not exist: run stage 3"):
+        CountTokens("char", tables / "none.txt")

@@ -25,10 +25,13 @@ valid_set=valid                            # Split to choose checkpoints by.
 test_sets="test"                           # Splits to report on; exp/results.json is the first one's.
 min_audio=0.1                              # Shortest utterance kept (seconds).
 max_audio=20                               # Longest utterance kept (seconds).
+allow_pipes=false                          # Run the commands in wav.scp (sox, ffmpeg, sph2pipe, flac).
 
 ## Tokens of the recogniser (stage 3)
+token_type=bpe   # bpe (SentencePiece pieces), char (characters) or word.
 bpe_type=unigram # SentencePiece model: unigram or bpe.
-vocab_size=1500  # Its pieces.
+vocab_size=1500  # Tokens (char, word: at most; 0: all).
+min_count=1      # char, word: what comes less often is <unk>.
 
 ## CTC pretraining and decoding (stages 4 to 6)
 ctc_config=conf/train_ctc.yaml        # Training configuration.
@@ -49,6 +52,7 @@ init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts f
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
 inference_args=""                       # More options for respond.
 beam=1                                  # Beam of the LLM (1: greedy; the paper: 10).
+target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
 
 ## Places
@@ -78,11 +82,13 @@ command="./run.sh$(printf ' %q' "$@")"
 train="${dumpdir}/${train_set}"
 valid="${dumpdir}/${valid_set}"
 splits="${train_set} ${valid_set} ${test_sets}"
-tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
-ctc_name="$(name_of ctc "${ctc_config}")_${bpe_type}${vocab_size}"
+kind="${bpe_type}${vocab_size}"
+[ "${token_type}" == bpe ] || kind="${token_type}${vocab_size}"
+tokens="${token_listdir}/${token_type}_${kind}"
+ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
 [ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
 ctc_exp="${expdir}/${ctc_name}"
-ctc_stats="${expdir}/ctc_stats_${bpe_type}${vocab_size}"
+ctc_stats="${expdir}/ctc_stats_${kind}"
 align_stats="${expdir}/audiollm_stats"
 device=cpu
 ((ngpu == 0)) || device=cuda
@@ -97,7 +103,9 @@ for number in {7..12}; do
     if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
 done
 
-ctc_data=(--bpemodel "${tokens}/bpe.model" --token_list "${tokens}/tokens.txt")
+token_opts=(--token_type "${token_type}" --token_list "${tokens}/tokens.txt")
+[ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
+ctc_data=("${token_opts[@]}")
 align_data=("${llm_opts[@]}")
 for split in train valid; do
     flag="--${split}_data_path_and_name_and_type"
@@ -127,9 +135,10 @@ if runs 1; then
     learned=("data/${train_set}" "data/${valid_set}")
     read -ra tested <<<"data/${test_sets// / data/}"
     once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
-        python utils/data/validate.py "${learned[@]}" --require_text true
+        python utils/data/validate.py "${learned[@]}" --require_text true \
+        --allow_pipes "${allow_pipes}"
     once data/.valid_test "${tested[@]/%//wav.scp}" -- \
-        python utils/data/validate.py "${tested[@]}"
+        python utils/data/validate.py "${tested[@]}" --allow_pipes "${allow_pipes}"
 fi
 
 if runs 2; then
@@ -139,7 +148,8 @@ if runs 2; then
         JOB_KEY="$(hash_of "${out}" "data/${split}/wav.scp")" \
             in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
             python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
-            --min_audio "${min_audio}" --max_audio "${max_audio}" || failed
+            --min_audio "${min_audio}" --max_audio "${max_audio}" \
+            --allow_pipes "${allow_pipes}" || failed
     done
     for copy in ${noisy}; do
         out="${dumpdir}/${copy}"
@@ -151,11 +161,13 @@ if runs 2; then
 fi
 
 if runs 3; then
-    log "Stage 3: ${vocab_size} SentencePiece pieces (${bpe_type})"
+    log "Stage 3: the token list ${tokens}"
     # shellcheck disable=SC2086
     once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
         python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
-        --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" --output "${tokens}"
+        --token_type "${token_type}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
+        --min_count "${min_count}" --output "${tokens}"
+    log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
 fi
 
 if runs 4; then
@@ -167,10 +179,11 @@ if runs 4; then
             --config "${ctc_config}" "${ctc_data[@]}"
     fi
     for split in train valid; do
-        once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/bpe.model" -- \
+        once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/tokens.txt" -- \
             ${train_cmd} "${ctc_stats}/${split}/lengths.log" \
             python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
-            --bpemodel "${tokens}/bpe.model" --output "${ctc_stats}/${split}"
+            "${token_opts[@]}" --output "${ctc_stats}/${split}"
+        log "  $(tail -n 3 "${ctc_stats}/${split}/lengths.log" | grep ' unknown ' || true)"
     done
 fi
 
@@ -309,6 +322,7 @@ if runs 11; then
         mapfile -t -O "${#directories[@]}" directories < <(systems "${split}")
     done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
+    [ -z "${target_lang}" ] || data+=(--target_lang "${target_lang}")
     alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
         --output "${expdir}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
         "${directories[@]}" || die "stage 11 failed, see above"
