@@ -163,7 +163,7 @@ def _ppl(row: Row) -> str:
 
 SYSTEMS_NOTE = (
     "The best cascade is the one of the lowest perplexity under that noise; AudioLLM hears the "
-    "same audio. The references are the responses to the transcripts. p is that of AudioLLM against "
+    "same audio. The references are the responses to the transcripts. p is of AudioLLM against "
     "this cascade (paired bootstrap, two-sided)."
 )
 EQUAL_NOTE = (
