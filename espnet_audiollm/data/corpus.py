@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import heapq
-import itertools
 import json
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..atomic import atomic_write
 from ..types import Utterance
-from .kaldi_dir import Row
+from .kaldi_dir import Row, as_line
+from .sorting import SEPARATOR, sort_rows, sorting_place, split_line
 from .validation import Findings, Problem
-
-RUN = 200_000  # rows sorted in memory at once: about 100 MB
 
 NO_AUDIO = "transcripts without audio"
 NO_TEXT = "recordings without a transcript"
@@ -217,51 +213,6 @@ def _unique(rows: Iterable[tuple], file: str | Path, faults: Findings) -> Iterat
         yield row
 
 
-# --- sorting ------------------------------------------------------------------------------------
-
-
-def sort_rows(rows: Iterable[tuple[str, ...]], aside: Path) -> Iterator[tuple[str, ...]]:
-    """Rows in order of their first field (an id: no white space in it), all of the same length.
-
-    More than RUN of them go through files in the directory `aside`, which the caller removes."""
-    rows, runs = iter(rows), []
-    while chunk := sorted(_as_line(row) for row in itertools.islice(rows, RUN)):
-        if len(chunk) < RUN and not runs:
-            yield from (tuple(line.split("\t")) for line in chunk)
-            return
-        runs.append(aside / f"run.{len(runs)}")
-        with open(runs[-1], "w", encoding="utf-8", newline="\n") as out:
-            out.writelines(f"{line}\n" for line in chunk)
-    with ExitStack() as stack:
-        files = [stack.enter_context(open(run, encoding="utf-8", newline="\n")) for run in runs]
-        for line in heapq.merge(*files):
-            yield tuple(line.rstrip("\n").split("\t"))
-
-
-def _as_line(row: tuple[str, ...]) -> str:
-    """Tabs sort before every letter of an id, so lines sort as their ids do."""
-    line = "\t".join(row)
-    if not row[0] or row[0].split() != [row[0]]:
-        raise ValueError(f"{row[0]!r} cannot be an id: ids are not empty, without white space")
-    if line.count("\t") >= len(row) or "\n" in line or "\r" in line:
-        raise ValueError(f"{row[0]}: a tab or a line break in {line!r}: rename the file")
-    return line
-
-
-@contextmanager
-def sorting_place(directory: str | Path) -> Iterator[Path]:
-    """A directory for `sort_rows` beside `directory`, on the same disk; removed at the end, or
-    where a killed run has left it."""
-    directory = Path(directory)
-    aside = directory.with_name(f".{directory.name}.sorting")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 # --- writing the splits -------------------------------------------------------------------------
 
 
@@ -309,7 +260,7 @@ class _Sorted:
         rows = _unique(sort_rows(self._rows(entries), aside), directory, faults)
         with open(self._path, "w", encoding="utf-8", newline="\n") as out:
             for row in rows:
-                out.write("\t".join(row) + "\n")
+                out.write(SEPARATOR.join(row) + "\n")
                 self.speakers.add(row[2])
                 self.count += 1
 
@@ -324,7 +275,7 @@ class _Sorted:
     def ids(self) -> Iterator[str]:
         with open(self._path, encoding="utf-8", newline="\n") as rows:
             for row in rows:
-                yield row.partition("\t")[0]
+                yield row.partition(SEPARATOR)[0]
 
     def write(self, directory: Path) -> None:
         names = ("wav.scp", "utt2spk", "text", *self.extra)
@@ -332,9 +283,9 @@ class _Sorted:
         with ExitStack() as stack:  # closed from the last to the first: wav.scp appears last
             out = [stack.enter_context(atomic_write(directory / name)) for name in names]
             for line in stack.enter_context(open(self._path, encoding="utf-8", newline="\n")):
-                id_, *values = line.rstrip("\n").split("\t")
+                id_, *values = split_line(line)
                 for table, value in zip(out, values, strict=True):
-                    table.write(f"{id_} {value}\n" if value else f"{id_}\n")
+                    table.write(as_line(id_, value))
 
 
 def _find_shared(sorted_: Mapping[str, _Sorted], faults: Findings) -> None:

@@ -64,7 +64,7 @@ def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) 
             if previous is not None and id_ <= previous:
                 kind = "comes twice" if id_ == previous else f"comes after {previous}"
                 raise ValueError(f"{path}: id {id_} {kind}; ids are unique and sorted")
-            out.write(f"{id_} {value}\n" if value else f"{id_}\n")
+            out.write(as_line(id_, value))
             count, previous = count + 1, id_
     return count
 
@@ -86,6 +86,11 @@ def write_data_dir(
         write_table(directory / "text", texts)
     write_table(directory / "utt2spk", ((utt.id, utt.speaker) for utt in utterances))
     return write_table(directory / "wav.scp", ((utt.id, utt.audio) for utt in utterances))
+
+
+def as_line(id_: str, value: str) -> str:
+    """A row as it stands in a table."""
+    return f"{id_} {value}\n" if value else f"{id_}\n"
 
 
 def _check_row(path: str | Path, id_: str, value: str) -> None:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..atomic import atomic_write
-from .kaldi_dir import REQUIRED, Row, existing, read_table, scan, tables, write_table
+from .kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan, tables, write_table
 from .sorting import sort_rows
 from .validation import EMPTY_TEXT, NEXT_STEP
 
@@ -72,7 +72,7 @@ def _keep_common(source: Path, target: Path, names: list[str]) -> int:
         out = [stack.enter_context(atomic_write(target / name)) for name in names]
         for rows in _in_all(readers):
             for table, (id_, value) in zip(out, rows, strict=True):
-                table.write(f"{id_} {value}\n" if value else f"{id_}\n")
+                table.write(as_line(id_, value))
             kept += 1
         if not kept:
             raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")

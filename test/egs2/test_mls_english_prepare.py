@@ -4,7 +4,7 @@ import corpora
 import pytest
 from corpora import fails, utterances
 
-from espnet_audiollm.data import audio, corpus
+from espnet_audiollm.data import audio
 
 
 @pytest.fixture
@@ -112,20 +112,3 @@ def test_missing_corpus(prepare, mls, tmp_path):
     fails(prepare("--corpus", tmp_path / "no", "data"), "--mls_english", "no such directory")
     (mls / "dev/transcripts.txt").rename(mls / "dev/text.txt")
     fails(prepare("--corpus", mls, "data"), "holds no transcripts.txt")
-
-
-def test_rows_are_sorted_on_the_disk(tmp_path, monkeypatch):
-    """Runs of 2 rows: 4 files are merged; a tab sorts before what an id may go on with."""
-    monkeypatch.setattr(corpus, "RUN", 2)
-    ids = ["b", "a-1", "a", "é", "z", "a1", "b"]
-    rows = corpus.sort_rows(((id_, f"text {n}") for n, id_ in enumerate(ids)), tmp_path)
-    found = list(rows)
-    assert [id_ for id_, _ in found] == sorted(ids)
-    assert found[:2] == [("a", "text 2"), ("a-1", "text 1")]
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-@pytest.mark.parametrize("row", [("a b", "x"), ("", "x"), ("a", "x\ty"), ("a", "x\ny")])
-def test_rows_that_no_table_can_hold(tmp_path, row):
-    with pytest.raises(ValueError, match="cannot be an id|a tab or a line break"):
-        list(corpus.sort_rows([row], tmp_path))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus
+from espnet_audiollm.data import corpus, sorting
 from espnet_audiollm.data.download import fetch
 from espnet_audiollm.data.kaldi_dir import Row
 from espnet_audiollm.types import Utterance
@@ -97,7 +97,7 @@ def entries(
     split: Path, only: set[str] | None, aside: Path, faults: corpus.Faults
 ) -> Iterator[corpus.Entry]:
     """The utterances of a split."""
-    texts = corpus.sort_rows(transcripts(split, only, faults), aside)
+    texts = sorting.sort_rows(transcripts(split, only, faults), aside)
     for id_, text, path in corpus.join(texts, recordings(split, only), split, faults):
         yield corpus.Entry(Utterance(id_, path, speaker=id_.split("_")[0], text=text))
 
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     only = dict.fromkeys(SPLITS) | {"train": handles(root / "train", args.train_part, faults)}
     places = {split: str(args.output / ours) for split, ours in SPLITS.items()}
     length = {split: hours(root / split, faults) for split in SPLITS}
-    with corpus.sorting_place(args.output / "transcripts") as aside:
+    with sorting.sorting_place(args.output / "transcripts") as aside:
         splits = {}
         for split, place in places.items():
             (aside / split).mkdir()
