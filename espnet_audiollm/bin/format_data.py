@@ -23,6 +23,12 @@ def get_parser() -> argparse.ArgumentParser:
         default="false",
         help="true: recordings that cannot be read are left out; false: they are an error",
     )
+    parser.add_argument(
+        "--allow_pipes",
+        choices=("true", "false"),
+        default="false",
+        help="true: commands in wav.scp (sox, ffmpeg, sph2pipe, flac) are run, without a shell",
+    )
     group = parser.add_argument_group(
         "splitting",
         "Jobs make parts, --merge makes the tables of them; without these options one process does "
@@ -41,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--nj {args.nj}: at least one process is needed")
     if not 1 <= args.job <= args.num_jobs:
         raise ValueError(f"--job {args.job} is not one of 1 to --num_jobs {args.num_jobs}")
-    limits, drop = Limits(args.min_audio, args.max_audio), args.drop_bad_audio == "true"
+    limits = Limits(args.min_audio, args.max_audio, args.allow_pipes == "true")
+    drop = args.drop_bad_audio == "true"
     if args.merge:
         summary = merge(args.src, args.dst, limits, drop)
     elif args.num_jobs == 1:

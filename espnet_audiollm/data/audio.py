@@ -156,7 +156,7 @@ def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> IO
     if source.command is not None:
         if not allow_pipes:
             raise AudioError(f"a command, which is run only with {pipes.OPTION}")
-        return containers.in_memory(_output_of(source.command))
+        return containers.in_memory(_output_of(source.command, source.state()))
     try:
         file = stack.enter_context(open(source.path, "rb"))
         size = os.fstat(file.fileno()).st_size
@@ -168,7 +168,8 @@ def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> IO
 
 
 @functools.lru_cache(maxsize=1)  # the segments of a recording come one after the other
-def _output_of(command: str) -> bytes:
+def _output_of(command: str, state: str) -> bytes:
+    """What a command writes while its files are in `state`."""
     try:
         return pipes.run(command)
     except pipes.PipeError as error:
@@ -176,7 +177,7 @@ def _output_of(command: str) -> bytes:
 
 
 def _decoder(source: sources.Source, file: IO[bytes]):
-    """A SoundFile of it, and its format; what its headers promise is compared with what is there."""
+    """A SoundFile of it, and its format; what headers promise is compared with what is there."""
     import soundfile
 
     magic = file.read(8)

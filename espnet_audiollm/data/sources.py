@@ -47,10 +47,13 @@ class Source:
         """The files that it is made of."""
         return [self.path] if self.command is None else pipes.files(self.command)
 
+    def state(self) -> str:
+        """Of its files: sizes and times of change. Raises OSError when one is missing."""
+        return "".join(f"\0{s.st_size}\0{s.st_mtime_ns}" for s in map(os.stat, self.files))
+
     def stamp(self) -> str:
-        """What changes when a file of it does; raises OSError when one is missing."""
-        stats = map(os.stat, self.files)
-        return self.value + "".join(f"\0{s.st_size}\0{s.st_mtime_ns}" for s in stats) + "\n"
+        """A line that changes when the source or its files do."""
+        return f"{self.value}{self.state()}\n"
 
 
 def parse(value: str) -> Source:

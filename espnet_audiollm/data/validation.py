@@ -15,6 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
+from . import pipes, segments, sources
 from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
 from .sorting import sort_rows
 
@@ -77,18 +78,28 @@ NEXT_STEP = {
     "removes lines that are identical)",
     "ids missing": _FIX + " to keep the utterances that all files have",
     "ids not in wav.scp": _FIX + " to keep the utterances that all files have",
-    "pipes": "convert the audio to files: commands in wav.scp are never run",
+    "ids not in segments": _FIX + " to keep the utterances that all files have",
+    "pipes": "a pipe is a command, and not run: convert the audio to files or, if you trust the "
+    f"data, allow sox, ffmpeg, sph2pipe and flac with {pipes.OPTION}",
+    "pipes that cannot be run": "write files, or pipes of sox, ffmpeg, sph2pipe and flac alone",
+    segments.MALFORMED: "write each line as 'utterance recording begin end', end -1 for the "
+    "recording's",
+    segments.REVERSED: "correct the times",
+    segments.LOST: "add the recordings to wav.scp, or remove these utterances",
     "audio files that do not exist": "check the paths (relative ones start from the recipe "
     "directory; an id cannot hold spaces)",
     "audio files that are empty": "copy these recordings again, or remove the utterances",
 }
 
 
-def validate(directory: str | Path, require_text: bool = False) -> list[Problem]:
+def validate(
+    directory: str | Path, require_text: bool = False, allow_pipes: bool = False
+) -> list[Problem]:
     """Everything that is wrong with a data directory; [] when nothing is.
 
     Looks at the tables, the ids across them, and whether the audio files exist and hold a byte;
-    what is inside them is stage 2's to find. `require_text`: training needs transcripts."""
+    what is inside them is stage 2's to find. `require_text`: training needs transcripts.
+    `allow_pipes`: commands in wav.scp are no fault if they may be run."""
     directory, findings = Path(directory), Findings()
     if not directory.is_dir():
         findings.add(directory, "missing directory", str(directory))
@@ -98,18 +109,28 @@ def validate(directory: str | Path, require_text: bool = False) -> list[Problem]
         if not (directory / name).is_file():
             findings.add(directory / name, "missing file", name)
     present = tables(directory)
+    if segments.has(directory):
+        present.append(segments.NAME)
+        for kind, example in segments.faults(directory):
+            findings.add(directory / segments.NAME, kind, example)
     ids = {name: _validate_table(directory / name, findings) for name in present}
     if "wav.scp" in present:
-        for name in present[1:]:
-            if ids[name] != ids["wav.scp"]:
-                _compare_ids(directory, name, ids["wav.scp"].ordered, ids[name].ordered, findings)
-        _validate_audio_paths(directory / "wav.scp", findings)
+        spine = segments.NAME if segments.NAME in present else "wav.scp"
+        for name in present:
+            if name not in ("wav.scp", spine) and ids[name] != ids[spine]:
+                _compare_ids(directory, spine, name, ids, findings)
+        _validate_audio_paths(directory / "wav.scp", allow_pipes, findings)
     return findings.problems()
 
 
-def check(directory: str | Path, require_text: bool = False, allow: tuple[str, ...] = ()) -> None:
+def check(
+    directory: str | Path,
+    require_text: bool = False,
+    allow: tuple[str, ...] = (),
+    allow_pipes: bool = False,
+) -> None:
     """Raise one ValueError with all problems of a directory, except the kinds in `allow`."""
-    problems = [p for p in validate(directory, require_text) if p.kind not in allow]
+    problems = [p for p in validate(directory, require_text, allow_pipes) if p.kind not in allow]
     if problems:
         raise ValueError("\n  ".join(map(str, problems)))
 
@@ -170,18 +191,18 @@ def _find_scattered_duplicates(path: Path, disorder: int, findings: Findings) ->
 
 
 def _compare_ids(
-    directory: Path, name: str, scp_ordered: bool, ordered: bool, findings: Findings
+    directory: Path, spine: str, name: str, ids: dict[str, _Ids], findings: Findings
 ) -> None:
-    """Which ids of wav.scp `name` lacks, and which it has too many: two sorted lists, merged."""
-    ours = _unique_ids(directory / "wav.scp", scp_ordered)
-    theirs = _unique_ids(directory / name, ordered)
+    """Which ids of `spine` `name` lacks, and which it has too many: two sorted lists, merged."""
+    ours = _unique_ids(directory / spine, ids[spine].ordered)
+    theirs = _unique_ids(directory / name, ids[name].ordered)
     left, right = next(ours, None), next(theirs, None)
     while left is not None or right is not None:
         if right is None or (left is not None and left < right):
             findings.add(directory / name, "ids missing", left)
             left = next(ours, None)
         elif left is None or right < left:
-            findings.add(directory / name, "ids not in wav.scp", right)
+            findings.add(directory / name, f"ids not in {spine}", right)
             right = next(theirs, None)
         else:
             left, right = next(ours, None), next(theirs, None)
@@ -193,46 +214,59 @@ def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
     return (id_ for id_, _ in itertools.groupby(rows, key=itemgetter(0)))
 
 
-def _validate_audio_paths(scp: Path, findings: Findings) -> None:
+def _validate_audio_paths(scp: Path, allow_pipes: bool, findings: Findings) -> None:
     rows = (
         (id_, value)
         for _, id_, value, faults in _watched(scp, "look for the audio of")
         if id_ and value and "lines with a NUL byte" not in faults
     )
-    for id_, value, size in _sizes(rows):
-        if value.endswith("|") or value.startswith("|"):
-            findings.add(scp, "pipes", f"{id_} {value[:60]}")
-        elif size is None:
-            findings.add(scp, "audio files that do not exist", f"{id_} {value}")
-        elif size == 0:
-            findings.add(scp, "audio files that are empty", f"{id_} {value}")
+    for id_, value, (kind, why) in _looked_for(rows, allow_pipes):
+        if kind:
+            findings.add(scp, kind, f"{id_} {value}" + (f": {why}" if why else ""))
 
 
-def _sizes(rows: Iterator[Row]) -> Iterator[tuple[str, str, int | None]]:
-    """(id, path, bytes of the file or None) of each row, in order. Asks in several threads, a few
-    chunks ahead: a file server answers many as fast as one."""
+Look = tuple[str, str]  # kind of fault ("": none), why
+
+
+def _looked_for(rows: Iterator[Row], allow_pipes: bool) -> Iterator[tuple[str, str, Look]]:
+    """(id, value, what is wrong with the recording) of each row, in order. Asks in several threads,
+    a few chunks ahead: a file server answers many as fast as one."""
     chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
     with ThreadPoolExecutor(ASKERS) as pool:
         ahead = deque()
         for chunk in chunks:
-            ahead.append((chunk, pool.submit(_sizes_of, chunk)))
+            ahead.append((chunk, pool.submit(_look_for, chunk, allow_pipes)))
             if len(ahead) > 2 * ASKERS:
                 yield from _joined(*ahead.popleft())
         while ahead:
             yield from _joined(*ahead.popleft())
 
 
-def _joined(chunk: list[Row], sizes: Future) -> Iterator[tuple[str, str, int | None]]:
-    for (id_, value), size in zip(chunk, sizes.result(), strict=True):
-        yield id_, value, size
+def _joined(chunk: list[Row], looks: Future) -> Iterator[tuple[str, str, Look]]:
+    for (id_, value), look in zip(chunk, looks.result(), strict=True):
+        yield id_, value, look
 
 
-def _sizes_of(chunk: list[Row]) -> list[int | None]:
-    return [_size(value) for _, value in chunk]
+def _look_for(chunk: list[Row], allow_pipes: bool) -> list[Look]:
+    return [_look(value, allow_pipes) for _, value in chunk]
 
 
-def _size(path: str) -> int | None:
+def _look(value: str, allow_pipes: bool) -> Look:
+    source = sources.parse(value)
+    if source.command is not None:
+        if not allow_pipes:
+            return "pipes", ""
+        try:
+            pipes.check(source.command)
+        except pipes.PipeError as error:
+            return "pipes that cannot be run", str(error)
+        return "", ""
     try:
-        return os.stat(path).st_size
-    except OSError:
-        return None
+        size = os.stat(source.path).st_size
+    except (OSError, ValueError):
+        return "audio files that do not exist", ""
+    if size == 0:
+        return "audio files that are empty", ""
+    if source.offset is not None and source.offset >= size:
+        return "audio files that do not exist", f"the ark has {size} bytes"
+    return "", ""

@@ -345,7 +345,7 @@ def wav(tmp_path):
 
 def test_commands_are_off(wav):
     for read in (audio.info, read_mono):
-        with pytest.raises(AudioError, match="a command, which is run only with --allow_pipes true"):
+        with pytest.raises(AudioError, match="a command, .* only with --allow_pipes true"):
             read(f"sox {wav} -t wav - |")
 
 

@@ -20,6 +20,12 @@ def get_parser() -> argparse.ArgumentParser:
         default="false",
         help="true: a directory without transcripts is an error (training needs them)",
     )
+    parser.add_argument(
+        "--allow_pipes",
+        choices=("true", "false"),
+        default="false",
+        help="true: commands in wav.scp (sox, ffmpeg, sph2pipe, flac) are no fault",
+    )
     return parser
 
 
@@ -28,7 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     problems = []
     for directory in args.directories:
-        found = validation.validate(directory, args.require_text == "true")
+        found = validation.validate(
+            directory, args.require_text == "true", args.allow_pipes == "true"
+        )
         problems += found
         if not found:
             names = kaldi_dir.tables(directory)

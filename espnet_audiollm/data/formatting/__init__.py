@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ...atomic import atomic_write
 from ...progress import progress
-from .. import kaldi_dir, validation
+from .. import kaldi_dir, segments, validation
 from . import merging, parts, workers
 from .merging import Summary
 from .utterance import Limits
@@ -42,9 +42,9 @@ def format_dir(
 
     `dst` gets the tables of `src`, utt2dur, utt2num_samples, dropped.tsv, and audio/ with what had
     to be converted. A killed run goes on from the parts and recordings it had made."""
-    src, dst = _check(src, dst, limits)
-    if not _readable(src) or parts.left(src, dst, limits, drop_bad_audio):
-        validation.check(src, allow=(validation.EMPTY_TEXT,))
+    source, target = _check(src, dst, limits)
+    if parts.left(source, target, limits, drop_bad_audio):
+        _validate(Path(src), limits)
         format_parts(src, dst, limits, nj, drop_bad_audio)
     return merge(src, dst, limits, drop_bad_audio)
 
@@ -61,8 +61,6 @@ def format_parts(
     """Make those parts of `dst` that are job `job`'s of `num_jobs` and are not whole; returns how
     many that were. Parts with bad recordings are made again, unless these may be dropped."""
     src, dst = _check(src, dst, limits)
-    if not _readable(src):
-        validation.check(src, allow=(validation.EMPTY_TEXT,))
     left = parts.left(src, dst, limits, drop_bad_audio, job, num_jobs)
     if not left:
         return 0
@@ -91,8 +89,6 @@ def merge(
     Whether recordings changed since the parts were made is not looked at again. Raises ValueError
     when parts are missing or are not those of `src` and `limits`, or when all is dropped."""
     src, dst = _check(src, dst, limits)
-    if not _readable(src):
-        validation.check(src, allow=(validation.EMPTY_TEXT,))
     found = list(parts.parts(src))
     heads = [parts.read_head(part.path(dst)) for part in found]
     for number, (part, head) in enumerate(zip(found, heads, strict=True)):
@@ -116,6 +112,7 @@ def merge(
 
 
 def _check(src: str | Path, dst: str | Path, limits: Limits) -> tuple[Path, Path]:
+    """Source and destination; the source has a recording for each utterance (segments.py)."""
     src, dst = Path(src), Path(dst)
     if limits.min_audio >= limits.max_audio:
         raise ValueError(
@@ -123,7 +120,17 @@ def _check(src: str | Path, dst: str | Path, limits: Limits) -> tuple[Path, Path
         )
     if src.resolve() == dst.resolve():
         raise ValueError(f"{src}: source and destination are the same directory")
-    return src, dst
+    if not _readable(src):
+        _validate(src, limits)
+    try:
+        return segments.by_utterance(src, dst / "source"), dst
+    except ValueError:
+        _validate(src, limits)
+        raise
+
+
+def _validate(src: Path, limits: Limits) -> None:
+    validation.check(src, allow=(validation.EMPTY_TEXT,), allow_pipes=limits.allow_pipes)
 
 
 def _readable(src: Path) -> bool:

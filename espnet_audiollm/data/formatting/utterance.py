@@ -5,13 +5,12 @@ This runs in the workers (workers.py)."""
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from ...types import Seconds, Utterance
-from .. import audio
+from .. import audio, sources
 
 VERSION = 1  # of what stage 2 writes: a new number makes old directories be formatted again
 BAD = "unreadable audio"
@@ -19,8 +18,11 @@ BAD = "unreadable audio"
 
 @dataclass(frozen=True)
 class Limits:
+    """What is kept, and what may be done for it."""
+
     min_audio: Seconds = 0.1  # shortest kept
     max_audio: Seconds = 20.0  # longest kept
+    allow_pipes: bool = False  # commands in wav.scp are run
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ def format_utterance(utt: Utterance, audio_dir: Path, limits: Limits) -> Formatt
     if utt.text == "":
         return Formatted(utt, reason="empty transcript")
     try:
-        found = audio.info(utt.audio)
-        if reason := _length_fault(found.duration, limits):
-            return Formatted(utt, reason=reason, detail=f"{found.duration:.3f} s")
-        samples = audio.read_mono_16k(utt.audio)
+        with audio.opened(utt.audio, limits.allow_pipes) as recording:
+            found = recording.info
+            if reason := _length_fault(found.duration, limits):
+                return Formatted(utt, reason=reason, detail=f"{found.duration:.3f} s")
+            samples = audio.resample(recording.read(), found.rate)
     except audio.AudioError as error:
         return Formatted(utt, reason=BAD, detail=" ".join(str(error).split()))
     if found.usable_in_place:
@@ -79,6 +82,6 @@ def _change(found: audio.AudioInfo) -> str:
     return ", ".join(changes) or f"{found.container} to FLAC"
 
 
-def stamp(path: str) -> str:
-    found = os.stat(path)
-    return f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"
+def stamp(audio: str) -> str:
+    """What changes when a recording does; raises OSError when it is not there."""
+    return sources.parse(audio).stamp()

@@ -1,0 +1,174 @@
+"""Kaldi's `segments`: utterances that are parts of recordings.
+
+A directory that has this table names recordings in wav.scp, and utterances in all its others:
+
+    segments   utterance recording begin end [channel]    seconds; end -1: the recording's end
+
+What follows stage 1 knows one line of wav.scp for each utterance. `by_utterance` writes it, with
+parts of recordings as values (data/sources.py); stage 2 and utils/data/segments.py call it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..atomic import atomic_write
+from ..types import Seconds
+from . import kaldi_dir, sources
+from .kaldi_dir import Row, read_table, scan, write_table
+from .sorting import sort_rows
+
+NAME = "segments"
+MALFORMED = "segments that are not 'recording begin end', in seconds"
+REVERSED = "segments that end before they begin"
+LOST = "segments of recordings that are not in wav.scp"
+
+
+class SegmentError(ValueError):
+    """A line that is no segment; `kind` is the kind of fault."""
+
+    def __init__(self, kind: str):
+        super().__init__(kind)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Segment:
+    recording: str
+    begin: Seconds
+    end: Seconds | None  # None: the recording's
+    channel: int | None = None  # from 0; None: all
+
+    def source(self, recording: str) -> str:
+        """The value for wav.scp, from the recording's."""
+        end = "" if self.end is None else _digits(self.end)
+        channel = "" if self.channel is None else str(self.channel)
+        return sources.part(recording, _digits(self.begin), end, channel)
+
+    def __str__(self) -> str:
+        end = "-1" if self.end is None else _digits(self.end)
+        channel = "" if self.channel is None else f" {self.channel}"
+        return f"{self.recording} {_digits(self.begin)} {end}{channel}"
+
+
+def parse(value: str) -> Segment:
+    """Of the value of a line of `segments`. Raises SegmentError."""
+    fields = value.split()
+    if len(fields) not in (3, 4) or (len(fields) == 4 and not fields[3].isdigit()):
+        raise SegmentError(MALFORMED)
+    try:
+        begin, end = float(fields[1]), float(fields[2])
+    except ValueError as error:
+        raise SegmentError(MALFORMED) from error
+    if not (math.isfinite(begin) and math.isfinite(end)) or begin < 0:
+        raise SegmentError(MALFORMED)
+    if end <= begin and end != -1:
+        raise SegmentError(REVERSED)
+    channel = int(fields[3]) if len(fields) == 4 else None
+    return Segment(fields[0], begin, None if end == -1 else end, channel)
+
+
+def has(directory: str | Path) -> bool:
+    return (Path(directory) / NAME).is_file()
+
+
+def faults(directory: str | Path) -> Iterator[tuple[str, str]]:
+    """(kind of fault, example) of each line that is no segment of a recording of wav.scp."""
+    directory = Path(directory)
+    good = []
+
+    def by_recording() -> Iterator[Row]:
+        for _, id_, value, _ in scan(directory / NAME):
+            try:
+                yield parse(value).recording, id_
+            except SegmentError as error:
+                good.append((error.kind, f"{id_} {value}"))
+
+    recordings = sort_rows((id_, "") for _, id_, _, _ in scan(directory / "wav.scp") if id_)
+    known = next(recordings, None)
+    for recording, id_ in sort_rows(by_recording()):
+        while known is not None and known[0] < recording:
+            known = next(recordings, None)
+        if known is None or known[0] != recording:
+            good.append((LOST, f"{id_} of {recording}"))
+        yield from good
+        good.clear()
+    yield from good
+
+
+def by_utterance(directory: str | Path, place: str | Path) -> Path:
+    """`directory` as one whose wav.scp has a line for each utterance: itself where it has no
+    segments, else `place`, which is made: a wav.scp, and links to the other tables.
+
+    Raises ValueError at the first line that is no segment of a recording."""
+    directory, place = Path(directory), Path(place)
+    if not has(directory):
+        return directory
+    key = hashlib.sha256()
+    for name in (NAME, "wav.scp"):
+        with open(kaldi_dir.existing(directory / name), "rb") as table:
+            key.update(hashlib.file_digest(table, "sha256").digest())
+    marker = place / ".key"
+    whole = marker.is_file() and marker.read_text() == key.hexdigest()
+    if not whole or not (place / "wav.scp").is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        marker.unlink(missing_ok=True)
+        write_table(place / "wav.scp", resolved(directory), presorted=True)
+        with atomic_write(marker) as out:
+            out.write(key.hexdigest())
+    _link_tables(directory, place)
+    return place
+
+
+def resolved(directory: str | Path) -> Iterator[Row]:
+    """(utterance, value for wav.scp) of a directory with segments, in order."""
+    directory = Path(directory)
+
+    def joined() -> Iterator[Row]:
+        recordings = read_table(directory / "wav.scp")
+        known, audio = next(recordings, ("", ""))
+        for recording, line in sort_rows(_by_recording(directory / NAME)):
+            id_, _, value = line.partition(" ")
+            while known < recording and (row := next(recordings, None)):
+                known, audio = row
+            if known != recording:
+                raise _fault(directory, f"{id_}: {LOST} ({recording})")
+            yield id_, parse(value).source(audio)
+
+    return sort_rows(joined())
+
+
+def _by_recording(path: Path) -> Iterator[Row]:
+    for id_, value in read_table(path):
+        try:
+            yield parse(value).recording, f"{id_} {value}"
+        except SegmentError as error:
+            raise _fault(path.parent, f"{id_} {value}: {error.kind}") from error
+
+
+def _fault(directory: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{directory / NAME}: {what}; utils/data/validate.py {directory} lists all faults"
+    )
+
+
+def _link_tables(directory: Path, place: Path) -> None:
+    """Make the tables of `place` those of `directory`, but for wav.scp."""
+    wanted = set(kaldi_dir.tables(directory)) - {"wav.scp"}
+    for name in kaldi_dir.OPTIONAL + kaldi_dir.REQUIRED:
+        link, target = place / name, (directory / name).resolve()
+        if name in wanted and not (link.is_symlink() and link.resolve() == target):
+            aside = place / f".{name}.{os.getpid()}.tmp"
+            aside.symlink_to(target)
+            os.replace(aside, link)
+        elif name not in wanted and name != "wav.scp":
+            link.unlink(missing_ok=True)
+
+
+def _digits(seconds: Seconds) -> str:
+    """Without an exponent; microseconds."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
