@@ -229,6 +229,23 @@ def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
     assert run(recipe, "--noises", "babble:-5 files:my/noise:10").mains.count("add_noise") == 0
 
 
+def test_noise_is_heard_by_the_checkpoints_asked_for(recipe):
+    done = run(
+        recipe,
+        "--noises", "room",
+        "--ctc_checkpoints", "2epoch.pth valid.loss.ave.pth",
+        "--noise_checkpoints", "2epoch.pth",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    cascades = [word for word in done.calls[-1].split() if "/cascade_" in word]
+    assert [word.removeprefix("exp/ctc_unigram1500/respond_") for word in cascades] == [
+        "test/cascade_2epoch",
+        "test/cascade_valid.loss.ave",
+        "test_room/cascade_2epoch",
+    ]
+    assert sum(call.startswith("ctc_decode") for call in done.calls) == 3
+
+
 def test_two_noises_of_one_name_are_refused(recipe):
     done = run(recipe, "--noises", "files:a/b:10 files:a_b:10")
     assert done.returncode == 1 and done.calls == []

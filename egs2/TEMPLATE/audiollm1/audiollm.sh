@@ -54,6 +54,8 @@ inference_args=""                       # More options for respond.
 beam=1                                  # Beam of the LLM (1: greedy; the paper: 10).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
+noise_checkpoints=""                    # Those of ctc_checkpoints that hear them (empty: all).
+conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints hears them).
 
 ## Places
 dumpdir=dump                  # Formatted data.
@@ -124,6 +126,11 @@ done
 references_of() {
     [ -z "${noise_of[$1]:-}" ] || set -- "${clean}"
     echo "${dumpdir}/$1/responses"
+}
+checkpoints_of() {
+    local heard="${ctc_checkpoints}"
+    [ -z "${noise_of[$1]:-}" ] || heard="${noise_checkpoints:-${heard}}"
+    echo "${heard}"
 }
 align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
@@ -204,8 +211,8 @@ fi
 
 if runs 6; then
     log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
-    for checkpoint in ${ctc_checkpoints}; do
-        for split in ${test_sets}${noisy}; do
+    for split in ${test_sets}${noisy}; do
+        for checkpoint in $(checkpoints_of "${split}"); do
             out="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
             once "${out}/.done" "${ctc_exp}/${checkpoint}" "${dumpdir}/${split}/wav.scp" -- \
                 in_jobs "${inference}" "${inference_nj}" "${out}/log" \
@@ -285,12 +292,25 @@ systems() { # The system directories of a test set, one a line.
         echo "${expdir}/text/respond_$1/reference"
         echo "${expdir}/text/respond_$1/no_prompt"
     fi
-    for checkpoint in ${ctc_checkpoints}; do
+    for checkpoint in $(checkpoints_of "$1"); do
         echo "${ctc_exp}/respond_$1/cascade_${checkpoint%.pth}"
     done
     for config in ${align_configs}; do
         echo "$(align_exp "${config}")/respond_$1/${inference_checkpoint%.pth}"
     done
+}
+
+# converse FILE OUT SYSTEM [EXP CHECKPOINT LABEL]: one system's answers to a conversation set.
+converse() {
+    local text inputs=("$1" "${dumpdir}/${clean}/responses/store.json") options=()
+    text="${expdir}/text/converse_$(basename "$1" .jsonl)/text"
+    if [ "$3" != text ]; then
+        inputs+=("$4/$5" "${text}/answers.jsonl")
+        options=(--exp "$4" --checkpoint "$5" --label "$6" --references "${text}")
+    fi
+    once "$2/.done" "${inputs[@]}" -- in_jobs "${inference}" "${inference_nj}" "$2/log" \
+        python -m espnet_audiollm.bin.converse --system "$3" "${llm_opts[@]}" --conversations "$1" \
+        --output "$2" --beam "${beam}" --device "${device}" ${options[@]+"${options[@]}"}
 }
 
 if runs 10; then
@@ -300,7 +320,7 @@ if runs 10; then
             [ -z "${noise_of[${split}]:-}" ] || break # What reads no audio hears no noise.
             respond "${split}" "${expdir}/text/respond_${split}/${system}" "${system}" --
         done
-        for checkpoint in ${ctc_checkpoints}; do
+        for checkpoint in $(checkpoints_of "${split}"); do
             decode="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
             respond "${split}" "${ctc_exp}/respond_${split}/cascade_${checkpoint%.pth}" cascade \
                 "${decode}/hyp" -- --hyp "${decode}/hyp" --label "cascade, ${checkpoint%.pth}"
@@ -310,6 +330,18 @@ if runs 10; then
             respond "${split}" "${exp}/respond_${split}/${inference_checkpoint%.pth}" audiollm \
                 "${exp}/${inference_checkpoint}" -- --exp "${exp}" --label "AudioLLM, ${exp##*/}" \
                 --checkpoint "${inference_checkpoint}"
+        done
+    done
+    for file in ${conversations}; do
+        name="converse_$(basename "${file}" .jsonl)" checkpoint="${ctc_checkpoints##* }"
+        log "Stage 10: conversations of ${file}: text, cascade, audio"
+        converse "${file}" "${expdir}/text/${name}/text" text
+        converse "${file}" "${ctc_exp}/${name}/cascade_${checkpoint%.pth}" cascade \
+            "${ctc_exp}" "${checkpoint}" "cascade, ${checkpoint%.pth}"
+        for config in ${align_configs}; do
+            exp="$(align_exp "${config}")"
+            converse "${file}" "${exp}/${name}/${inference_checkpoint%.pth}" audiollm \
+                "${exp}" "${inference_checkpoint}" "AudioLLM, ${exp##*/}"
         done
     done
 fi
@@ -323,6 +355,14 @@ if runs 11; then
     done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
     [ -z "${target_lang}" ] || data+=(--target_lang "${target_lang}")
+    for file in ${conversations}; do
+        name="converse_$(basename "${file}" .jsonl)"
+        data+=(--conversations "${expdir}/text/${name}/text"
+            "${ctc_exp}/${name}/cascade_$(basename "${ctc_checkpoints##* }" .pth)")
+        for config in ${align_configs}; do
+            data+=("$(align_exp "${config}")/${name}/${inference_checkpoint%.pth}")
+        done
+    done
     alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
         --output "${expdir}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
         "${directories[@]}" || die "stage 11 failed, see above"
