@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +16,12 @@ def read_series(path: str | Path, dtype, next_step: str) -> dict[str, np.ndarray
     Raises ValueError for what is no finite number, with the id's name."""
     table = read_table(path)
     lengths = [len(line.split()) for line in table.values()]
-    numbers_X = _parse(table.values(), dtype)
-    if len(numbers_X) != sum(lengths) or not np.isfinite(numbers_X).all():
+    try:
+        numbers_X = np.fromstring(" ".join(table.values()), dtype=dtype, sep=" ")
+        whole = len(numbers_X) == sum(lengths) and np.isfinite(numbers_X).all()
+    except ValueError:
+        whole = False
+    if not whole:
         id, line = next(row for row in table.items() if not _is_whole(row[1], dtype))
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
@@ -27,13 +29,6 @@ def read_series(path: str | Path, dtype, next_step: str) -> dict[str, np.ndarray
     return {
         id: numbers_X[start:end] for id, (start, end) in zip(table, pairwise(bounds), strict=True)
     }
-
-
-def _parse(lines: Sequence[str], dtype) -> np.ndarray:
-    """All numbers up to the first that is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its word for such a number
-        return np.fromstring(" ".join(lines), dtype=dtype, sep=" ")
 
 
 def _is_whole(line: str, dtype) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from espnet_audiollm.score.bootstrap import bootstrap_sums, percentile_interval, two_sided_p
-from espnet_audiollm.score.perplexity import compare
+from espnet_audiollm.score.perplexity import by_position, compare, compare_positions
 
 
 def test_perplexity_is_a_ratio_of_sums():
@@ -92,3 +92,53 @@ def test_a_hundred_thousand_utterances():
 def test_no_tokens(tokens):
     with pytest.raises(ValueError, match="at least one response token"):
         compare([np.zeros(len(tokens))], np.array(tokens))
+
+
+def nats_of(*rows):
+    return {f"utt{i}": np.array(row) for i, row in enumerate(rows)}
+
+
+def test_by_position():
+    """Bands 0, 1, 2 to 3 and from 4 on, by hand."""
+    found = by_position(
+        nats_of([1.0, 2.0, 3.0], [0.0], [2.0, 4.0, 1.0, 0.0, 5.0, 7.0]), (0, 1, 2, 4), resamples=99
+    )
+    assert [(p.first, p.last) for p in found] == [(0, 0), (1, 1), (2, 3), (4, None)]
+    assert [(p.nats, p.tokens) for p in found] == [(3.0, 3), (6.0, 2), (4.0, 3), (12.0, 2)]
+    assert found[2].value == pytest.approx(np.exp(4 / 3))
+    assert found[1].ci95 == pytest.approx((np.exp(2), np.exp(4)))
+    assert found[3].ci95 == pytest.approx((np.exp(6), np.exp(6)))  # one utterance reaches so far
+
+
+def test_bands_that_nothing_reaches_are_left_out():
+    assert [p.first for p in by_position(nats_of([1.0, 1.0, 1.0]), resamples=9)] == [0, 1, 2]
+
+
+def test_positions_of_systems_are_paired_and_whatever_the_order():
+    a, b = nats_of([1.0, 2.0], [3.0, 4.0, 5.0]), nats_of([2.0, 4.0], [6.0, 8.0, 10.0])
+    b = dict(reversed(b.items()))
+    first, second = compare_positions([a, b], resamples=50)
+    assert first == by_position(a, resamples=50)
+    for one, two in zip(first, second, strict=True):
+        assert two.nats == 2 * one.nats
+        assert two.ci95 == pytest.approx(np.square(one.ci95))  # twice the nats in every resample
+
+
+def test_positions_of_other_tokens():
+    with pytest.raises(ValueError, match="not scored on the same response tokens; rerun stage 10"):
+        compare_positions([nats_of([1.0, 2.0]), nats_of([1.0])])
+    for given, edges in (({}, (0, 1)), (nats_of([1.0]), (1, 2)), (nats_of([1.0]), (0, 2, 1))):
+        with pytest.raises(ValueError, match="edges that rise from 0"):
+            by_position(given, edges)
+
+
+def test_blocks_of_draws_are_the_draws(monkeypatch):
+    stats = np.random.default_rng(0).normal(size=(50, 3))
+    whole = bootstrap_sums(stats, 20)
+    monkeypatch.setattr("espnet_audiollm.score.bootstrap.BLOCK", 150)  # three draws at a time
+    assert bootstrap_sums(stats, 20) == pytest.approx(whole)
+    # One draw after the other, by numpy's own indexing:
+    rng = np.random.default_rng(0)
+    assert whole[:2] == pytest.approx(
+        np.array([stats[rng.integers(50, size=50)].sum(0) for _ in range(2)])
+    )

@@ -1,11 +1,14 @@
 import pytest
 
 from espnet_audiollm.score.success import (
+    RULES,
     SuccessCount,
     count_by_category,
     judge,
+    p_value,
     parse_answers,
     read_answers,
+    rule_named,
     succeeds,
 )
 
@@ -71,3 +74,52 @@ def test_wilson(successes, total, interval):
     found = SuccessCount(successes, total)
     assert found.rate == 10.0 * successes
     assert found.ci95 == pytest.approx(interval, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "response, answer, expected",
+    [
+        ("It is twenty-one.", "21", True),
+        ("21.0", "twenty one", True),
+        ("one thousand and five", "1,005", True),
+        ("It is 210", "21", False),
+        ("2, or 1", "21", False),
+        ("minus three", "3", False),
+        ("0.30000001", "0.3", True),  # within 1e-6 of it
+        ("0.3001", "0.3", False),
+        ("zero", "0", True),
+        ("The Seine.", "seine", True),  # no number: contained
+        ("Seines", "seine", False),
+        ("Apollo 11 it was", "Apollo 11 | 12", True),
+        ("Apollo 13", "Apollo 11 | 12", False),
+    ],
+)
+def test_the_numeric_rule(response, answer, expected):
+    assert succeeds(response, "", parse_answers(answer, "numeric"), "numeric") is expected
+
+
+@pytest.mark.parametrize(
+    "response, expected", [("Paris!", True), ("It is Paris", False), ("the city of paris", True)]
+)
+def test_the_exact_rule(response, expected):
+    aliases = parse_answers("Paris | the city of Paris", "exact")
+    assert succeeds(response, "", aliases, "exact") is expected
+
+
+def test_rules_have_names_and_sentences():
+    assert set(RULES) == {"contains", "exact", "triviaqa", "triviaqa_exact", "numeric"}
+    assert "1e-06" in RULES["numeric"].sentence
+    with pytest.raises(ValueError, match="no success rule is called bleu; there are contains, "):
+        rule_named("bleu")
+
+
+@pytest.mark.parametrize(
+    "only_a, only_b, expected",
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (8, 2, 0.109375), (10, 0, 0.001953125)],
+)
+def test_mcnemar(only_a, only_b, expected):
+    """By hand: twice the binomial tail, 2 (1 + 10 + 45) / 2^10 for 8 against 2."""
+    a = [True] * only_a + [False] * only_b + [True, False]
+    b = [False] * only_a + [True] * only_b + [True, False]
+    assert p_value(dict(enumerate(a)), dict(enumerate(b))) == pytest.approx(expected)
+    assert p_value(dict(enumerate(b)), dict(enumerate(a))) == pytest.approx(expected)
