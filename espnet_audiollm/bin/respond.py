@@ -9,19 +9,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.parts import Parts, hash_files
 from ..data.responses import SYSTEM_FIELDS, check_origin, iter_responses
+from ..text.casing import AS_IS, CASINGS, caser
+from ..text.normalize import normalizer
 from . import split
 from .cli import user_errors
 
 if TYPE_CHECKING:
     from ..data.kaldi_dir import Row
     from ..infer.respond import Question
+    from ..types import Utterance
 
 SYSTEMS = ("reference", "cascade", "audiollm", "no_prompt")
 
@@ -35,6 +40,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--llm", required=True, help="Hugging Face id or local directory")
     parser.add_argument("--chat_template", help="jinja file, when the LLM has none")
     parser.add_argument("--system_prompt", help="text of a system turn (default: no such turn)")
+    parser.add_argument(
+        "--prompt_casing", default=AS_IS, choices=CASINGS, help="form in which texts are asked"
+    )
+    parser.add_argument("--casing_text", help="truecase: text from which it learns")
+    parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
     parser.add_argument("--data", required=True, help="e.g. dump/test")
     parser.add_argument("--references", required=True, help="store of stage 7")
     parser.add_argument("--output", required=True, help="system directory")
@@ -72,6 +82,7 @@ def check_options(args: argparse.Namespace) -> None:
     needed = {"cascade": "hyp", "audiollm": "exp"}.get(args.system)
     if needed and getattr(args, needed) is None:
         raise ValueError(f"--system {args.system} needs --{needed}")
+    normalizer(args.normalizer)
     split.check(args)
 
 
@@ -86,9 +97,12 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files += [file for file in (args.hyp, args.chat_template) if file]
     if args.system == "audiollm":
         files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
-    inputs = {"options": split.options(args), "contents": hash_files(*files)}
-    made = ["system.json", "nats", "responses.jsonl"]
-    made += {"cascade": ["hyp"], "audiollm": ["embeddings.npz"]}.get(args.system, [])
+    options = {name: value for name, value in split.options(args).items() if name != "normalizer"}
+    inputs = {"options": options, "contents": hash_files(*files)}
+    inputs["fields"] = SYSTEM_FIELDS
+    made = ["system.json", "nats", "token_nats", "responses.jsonl"]
+    heard = ["embeddings.npz", "similarity"]
+    made += {"cascade": ["hyp"], "audiollm": heard}.get(args.system, [])
     count = count_utterances(data)
     return Parts(args.output, inputs, count, SYSTEM_FIELDS, 10, made, args.shard_size)
 
@@ -113,24 +127,33 @@ def load_models(args):
     return model, llm
 
 
+def utterances(args: argparse.Namespace) -> Iterator[Utterance]:
+    """The test set, its transcripts in the form in which they are asked."""
+    from ..data.kaldi_dir import iter_utterances
+
+    case = caser(args.prompt_casing, args.casing_text)
+    for utt in iter_utterances(args.data):
+        yield replace(utt, text=utt.text and case(utt.text))
+
+
 def texts(args: argparse.Namespace) -> Iterator[Row]:
     """What a system reads as (id, text), in order of ids; for AudioLLM, which hears, no text."""
-    from ..data.kaldi_dir import iter_utterances, read_table
+    from ..data.kaldi_dir import read_table
 
     if args.system == "cascade":
-        yield from read_table(args.hyp)
+        case = caser(args.prompt_casing, args.casing_text)
+        yield from ((id_, case(text)) for id_, text in read_table(args.hyp))
         return
-    for utt in iter_utterances(args.data):
+    for utt in utterances(args):
         yield utt.id, (utt.text or "") if args.system == "reference" else ""
 
 
 def questions(args: argparse.Namespace) -> Iterator[Question]:
     """Utterances, texts and references side by side. Errors (ValueError): not the same ids."""
-    from ..data.kaldi_dir import iter_utterances
     from ..infer.respond import Question
 
     stored = iter_responses(args.references)
-    for utt, row in itertools.zip_longest(iter_utterances(args.data), texts(args)):
+    for utt, row in itertools.zip_longest(utterances(args), texts(args)):
         if utt is None or row is None or utt.id != row[0]:
             raise ValueError(unlike(args))
         reference = next((response for response in stored if response.id >= utt.id), None)
@@ -171,16 +194,17 @@ def ask(args: argparse.Namespace, parts: Parts) -> None:
         pass
     parts.begin()
     model, llm = load_models(args)
-    check_origin(args.references, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+    casing = caser(args.prompt_casing, args.casing_text).name
+    about_llm = (llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+    check_origin(args.references, *about_llm, casing)
     plan, answer = asker(args, llm, model)
     what = f"respond ({args.system})"
     for _ in split.fill(args, parts.shards, questions(args), plan, answer, what):
         pass
     if embeds:
-        from ..data.kaldi_dir import iter_utterances
         from ..infer.system_dir import write_embeddings
 
-        few = itertools.islice(iter_utterances(args.data), args.num_embeddings)
+        few = itertools.islice(utterances(args), args.num_embeddings)
         write_embeddings(parts.directory, model, few, args.system_prompt, args.device)
 
 
@@ -190,32 +214,56 @@ def asker(args: argparse.Namespace, llm, model) -> tuple[Callable, Callable]:
     from ..infer.batches import in_halves
     from ..infer.system_dir import to_record
 
-    if model is not None:
-        plan = partial(respond.audio_batches, seconds=args.batch_seconds)
-        prompts = partial(respond.audio_prompts, model, device=args.device)
-    else:
+    def answer(batch, prompts):
+        return respond.answer(llm, batch, prompts, args.max_tokens_factor, args.beam)
+
+    def read(batch):
+        prompts = respond.text_prompts(llm, batch, args.system_prompt)
+        return [to_record(one) for one in answer(batch, prompts)]
+
+    def hear(batch):
+        audios = respond.hear(model, batch, args.device)
+        answers = answer(batch, respond.prompts_around(model, audios))
+        similarities = [
+            similarity(llm, question.utterance, audio_PD, args.system_prompt)
+            for question, audio_PD in zip(batch, audios, strict=True)
+        ]
+        return list(map(to_record, answers, similarities))
+
+    if model is None:
         plan = partial(respond.text_batches, llm, system_prompt=args.system_prompt)
-        prompts = partial(respond.text_prompts, llm, system_prompt=args.system_prompt)
+        return plan, partial(in_halves, read)
+    return partial(respond.audio_batches, seconds=args.batch_seconds), partial(in_halves, hear)
 
-    def run(batch):
-        return respond.answer(llm, batch, prompts(batch), args.max_tokens_factor, args.beam)
 
-    return plan, lambda batch: [to_record(answer) for answer in in_halves(run, batch)]
+def similarity(llm, utterance: Utterance, audio_PD, system_prompt: str | None) -> dict | None:
+    """How the audio goes along with the transcript; None: there is no transcript."""
+    from ..infer.respond import embed_transcript, word_starts
+    from ..score.alignment import alignment_numbers, to_record
+
+    if not (utterance.text or "").strip():
+        return None
+    ids, text_TD = embed_transcript(llm, utterance.text, system_prompt)
+    text_TD, audio_PD = (x.float().cpu().numpy() for x in (text_TD, audio_PD))
+    seed = zlib.crc32(utterance.id.encode())
+    return to_record(alignment_numbers(text_TD, audio_PD, word_starts(ids, llm), seed))
 
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:
     """The system directory from the shards."""
+    from ..data.kaldi_dir import read_table
+    from ..infer import system_dir
+
     output = Path(args.output)
     if not parts.whole:
-        from ..infer import system_dir
-
         parts.shards.check_whole(args.num_jobs)
         if args.system == "audiollm":
             system_dir.copy_embeddings(output, parts)
+            system_dir.write_similarity(output, parts)
         system_dir.write_answers(output, parts)
         if args.system == "cascade":
-            system_dir.write_transcripts(output, texts(args))
-        system_dir.finish(output, about(args))
+            system_dir.write_transcripts(output, read_table(args.hyp))
+    system_dir.finish(output, about(args))
     parts.finish()
 
 
@@ -227,7 +275,7 @@ def about(args: argparse.Namespace):
     wer = None
     if args.system in ("reference", "cascade"):
         spoken = {utt.id: utt.text or "" for utt in iter_utterances(args.data)}
-        wer = word_errors(spoken, dict(texts(args))).rate
+        wer = word_errors(spoken, dict(texts(args)), normalizer(args.normalizer)).rate
     where = f" ({Path(args.exp or args.hyp).name})" if args.exp or args.hyp else ""
     label = args.label or f"{args.system}{where}"
     return About(args.system, label, wer, Path(args.data).resolve().name, args.beam)

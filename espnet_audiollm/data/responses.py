@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_asides
+from ..text.casing import AS_IS
 from ..types import Response
 from .kaldi_dir import Row, write_table
 from .prompt import encode, user_prompt
@@ -25,7 +26,7 @@ from .shards import Record, Shards
 INDEX = "response_ids"
 STAGE = 7
 FIELDS = tuple(field.name for field in fields(Response))
-SYSTEM_FIELDS = (*FIELDS, "reference_nats", "reference_tokens")  # stage 10's records
+SYSTEM_FIELDS = (*FIELDS, "reference_nats", "token_nats", "similarity")  # stage 10's records
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Settings:
     shard_size: int
     num_prompts: int
     prompts_hash: str
+    prompt_casing: str = AS_IS  # how transcripts become prompts (text/casing.py)
 
 
 _CHANGED = {
@@ -66,6 +68,7 @@ _CHANGED = {
     "shard_size": "another shard size",
     "num_prompts": "another number of prompts",
     "prompts_hash": "other prompts",
+    "prompt_casing": "another --prompt_casing",
 }
 
 
@@ -213,22 +216,30 @@ def check_settings(directory: str | Path, settings: Settings) -> None:
 
 
 def check_origin(
-    directory: str | Path, fingerprint: str, chat_template_hash: str, system_prompt: str | None
+    directory: str | Path,
+    fingerprint: str,
+    chat_template_hash: str,
+    system_prompt: str | None,
+    prompt_casing: str | None = None,
 ) -> None:
     """Refuse (ValueError) a store whose answers are not those of this LLM to this form of prompt.
 
-    Training on them, or measuring their perplexity, would mean nothing."""
-    about = read_about(directory)
+    Training on them, or measuring their perplexity, would mean nothing. prompt_casing: None for
+    what has no text as a prompt."""
+    about = {"prompt_casing": AS_IS, **read_about(directory)}
     ours = {
         "fingerprint": fingerprint,
         "chat_template_hash": chat_template_hash,
         "system_prompt": system_prompt,
     }
+    if prompt_casing is not None:
+        ours["prompt_casing"] = prompt_casing
     changed = [_CHANGED[name] for name, value in ours.items() if about.get(name) != value]
     if changed:
         raise ValueError(
             f"the responses in {directory} were made with {', '.join(changed)}: "
-            "give the same --llm, --chat_template and --system_prompt, or rerun stage 7"
+            "give the same --llm, --chat_template, --system_prompt and --prompt_casing, or rerun "
+            "stage 7"
         )
 
 
@@ -248,7 +259,7 @@ def read_about(directory: str | Path) -> dict:
 
 
 def _read_settings(directory: str | Path) -> Settings:
-    fields = read_about(directory)
+    fields = {"prompt_casing": AS_IS, **read_about(directory)}  # older stores know no casing
     try:
         return Settings(**{name: fields[name] for name in _CHANGED})
     except (KeyError, TypeError) as error:

@@ -21,6 +21,8 @@ from ..types import Nats, Response, Seconds, Utterance
 from .batches import by_length, read_batch
 from .generate import generate
 
+SPACES = ("\u2581", "\u0120", " ")  # how tokens spell it: SentencePiece, byte-level BPE, plainly
+
 
 @dataclass(frozen=True)
 class Question:
@@ -38,7 +40,7 @@ class Answer:
 
     response: Response
     reference_nats: Nats
-    reference_tokens: int
+    token_nats: tuple[Nats, ...]  # of each reference token
 
 
 def text_batches(
@@ -71,8 +73,23 @@ def audio_prompts(
     model: AudioLLMESPnetModel, batch: Sequence[Question], device: str = "cpu"
 ) -> list[torch.Tensor]:
     """The embeddings (L, D) of each utterance's audio within the chat template."""
+    return prompts_around(model, hear(model, batch, device))
+
+
+@torch.inference_mode()
+def hear(
+    model: AudioLLMESPnetModel, batch: Sequence[Question], device: str = "cpu"
+) -> list[torch.Tensor]:
+    """The embeddings (P, D) of each utterance's audio."""
     model.eval()
-    audios = model.hear(*read_batch([question.utterance for question in batch], device))
+    return model.hear(*read_batch([question.utterance for question in batch], device))
+
+
+@torch.inference_mode()
+def prompts_around(
+    model: AudioLLMESPnetModel, audios: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The embeddings (L, D) of the chat template around each audio (P, D)."""
     return [embed_prompt(model.llm.model, model.prompt, [audio]) for audio in audios]
 
 
@@ -99,7 +116,7 @@ def answer(
         Answer(
             Response(q.id, q.text, decode(g.ids, llm.tokenizer), g.ids, g.finish_reason),
             reference_nats=float(cost.double().sum()),
-            reference_tokens=len(cost),
+            token_nats=tuple(cost.tolist()),
         )
         for q, g, cost in zip(batch, generated, costs, strict=True)
     ]
@@ -115,9 +132,23 @@ def audio_and_text_embeddings(
     """For the paper's Figure 3: audio (P, D), text (T, D) of the transcript, and its T tokens."""
     model.eval()
     (audio_PD,) = model.hear(*read_batch([utterance], device))
-    ids = transcript_ids(model.llm, utterance.text or "", system_prompt)
-    text_TD = embed_prompt(model.llm.model, ids)
+    ids, text_TD = embed_transcript(model.llm, utterance.text or "", system_prompt)
     return audio_PD, text_TD, [model.llm.tokenizer.decode([token]).strip() for token in ids]
+
+
+@torch.inference_mode()
+def embed_transcript(
+    llm: LLM, text: str, system_prompt: str | None
+) -> tuple[list[int], torch.Tensor]:
+    """What stands in the prompt where the audio would: T tokens, and their embeddings (T, D)."""
+    ids = transcript_ids(llm, text, system_prompt)
+    return ids, embed_prompt(llm.model, ids)
+
+
+def word_starts(ids: Sequence[int], llm: LLM) -> list[int]:
+    """The places in `ids` where a word begins: the first, and those that open with a space."""
+    tokens = llm.tokenizer.convert_ids_to_tokens(ids)
+    return [i for i, token in enumerate(tokens) if i == 0 or token.startswith(SPACES)]
 
 
 def transcript_ids(llm: LLM, text: str, system_prompt: str | None) -> list[int]:

@@ -1,8 +1,10 @@
 """A system directory: what stage 10 leaves of one system on one test set, for stage 11 to score.
 
 nats              "id nats num_tokens": what the reference response costs under its prompt
+token_nats        "id nats nats ...": what each token of it costs
 responses.jsonl   what it answered itself
 hyp               a cascade's transcripts
+similarity        AudioLLM: how its audio goes along with the transcript, where there is one
 embeddings.npz    AudioLLM: audio and text embeddings of a few utterances (Figure 3)
 system.json       name, label, word error rate of its prompts; written after these
 inputs.json       what all this was made from (see data/parts.py)
@@ -42,24 +44,37 @@ class About:
     beam: int
 
 
-def to_record(answer: Answer) -> Record:
+def to_record(answer: Answer, similarity: Record | None = None) -> Record:
+    """similarity: numbers by name; None: the system hears nothing, or there is no transcript."""
     return {
         **responses.to_record(answer.response),
         "reference_nats": answer.reference_nats,
-        "reference_tokens": answer.reference_tokens,
+        "token_nats": [round(nats, 6) for nats in answer.token_nats],
+        "similarity": similarity,
     }
 
 
 def write_answers(directory: Path, parts: Parts) -> None:
-    """Put nats and responses.jsonl together from the shards."""
+    """Put nats, token_nats and responses.jsonl together from the shards."""
     with atomic_write(directory / "responses.jsonl") as out:
         for record in parts.shards.records():
             out.write(to_line({name: record[name] for name in responses.FIELDS}))
     rows = (
-        (r["id"], f"{r['reference_nats']:.6f} {r['reference_tokens']}")
+        (r["id"], f"{r['reference_nats']:.6f} {len(r['token_nats'])}")
         for r in parts.shards.records()
     )
     write_table(directory / "nats", rows, presorted=True)
+    rows = (
+        (r["id"], " ".join(f"{nats:.6f}" for nats in r["token_nats"]))
+        for r in parts.shards.records()
+    )
+    write_table(directory / "token_nats", rows, presorted=True)
+
+
+def write_similarity(directory: Path, parts: Parts) -> None:
+    found = (r for r in parts.shards.records() if r["similarity"] is not None)
+    rows = ((r["id"], json.dumps(r["similarity"])) for r in found)
+    write_table(directory / "similarity", rows, presorted=True)
 
 
 def write_transcripts(directory: Path, rows: Iterable[Row]) -> None:
@@ -95,5 +110,8 @@ def copy_embeddings(directory: Path, parts: Parts) -> None:
 
 
 def finish(directory: Path, about: About) -> None:
-    with atomic_write(directory / "system.json") as out:
-        json.dump(asdict(about), out, indent=2)
+    """Write system.json, unless it says this already."""
+    path, text = directory / "system.json", json.dumps(asdict(about), indent=2)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as out:
+            out.write(text)

@@ -128,10 +128,9 @@ def words_in_order(best_W: Sequence[int]) -> int:
     return len(ends)
 
 
-def to_line(numbers: AlignmentNumbers) -> str:
+def to_record(numbers: AlignmentNumbers) -> dict:
     """For the table `similarity` of a system directory."""
-    rounded = {name: round(value, 6) for name, value in asdict(numbers).items()}
-    return json.dumps(rounded)
+    return {name: round(value, 6) for name, value in asdict(numbers).items()}
 
 
 def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:

@@ -107,8 +107,9 @@ def _iter_responses(path: Path) -> Iterator[dict]:
             yield item
 
 
-def read_system(directory: str | Path, test_sets: Sequence[str]) -> System:
+def read_system(directory: str | Path, test_sets: Sequence[str], judged: bool = True) -> System:
     """A system directory. `test_sets` are those being scored; the system must be of one of them.
+    judged: whether a judge's verdicts are read, if there are any.
 
     A system.json without "test_set" belongs to the only test set, or to that of its parent
     directory's name, respond_<test set>."""
@@ -128,6 +129,8 @@ def read_system(directory: str | Path, test_sets: Sequence[str]) -> System:
         )
     nats, tokens = _read_nats(directory / "nats")
     kept = _read_optional(directory)
+    if judged:
+        kept["judge"] = read_judged(directory)
     return System(
         about["name"],
         about["label"],
@@ -152,7 +155,6 @@ def _read_optional(directory: Path) -> dict:
     }
     for name, read in readers.items():
         kept[name] = read(directory / name) if (directory / name).is_file() else None
-    kept["judge"] = read_judged(directory)
     return kept
 
 

@@ -96,7 +96,8 @@ def test_answers_and_costs_are_the_texts(llm, heard, questions):
         assert audio.response == text.response
         assert audio.response.id == question.id
         assert audio.reference_nats == pytest.approx(text.reference_nats, rel=1e-4)
-        assert audio.reference_tokens == len(question.reference_ids)
+        assert len(audio.token_nats) == len(question.reference_ids)
+        assert audio.token_nats == pytest.approx(text.token_nats, rel=1e-3, abs=1e-5)
 
 
 def test_errors_name_the_utterance(llm, questions):
@@ -114,7 +115,7 @@ def test_training_loss_is_the_references_cost(llm, heard, questions):
         torch.zeros(3, 1_002), lengths_B, padded, torch.tensor([len(i) for i in ids])
     )
     costs = answer(llm, questions, text_prompts(llm, questions, None), max_tokens_factor=0.1)
-    assert weight == sum(a.reference_tokens for a in costs)
+    assert weight == sum(len(a.token_nats) for a in costs)
     total = sum(a.reference_nats for a in costs)
     assert loss.item() == pytest.approx(total / weight.item(), rel=1e-4)
 
