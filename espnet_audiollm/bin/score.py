@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -56,6 +55,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="experiments whose train.log gives a loss curve (end with --)",
     )
     parser.add_argument(
+        "--conversations",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="systems' answers to conversations, left by converse (end with --)",
+    )
+    parser.add_argument(
         "--command", metavar="STRING", help="the command RESULTS.md opens with (default: this one)"
     )
     parser.add_argument(
@@ -89,7 +96,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     from ..atomic import remove_asides
-    from ..score import contents, report
+    from ..score import contents, report, results_files
+    from ..score.page.pictures import draw
     from ..score.results import score
 
     everything = [
@@ -99,11 +107,12 @@ def main(argv: list[str] | None = None) -> int:
     remove_asides(output, "results*.json", "utterances*.npz", "RESULTS.md", "report.html")
     remove_asides(output / "images", "*.png")
     made = report.origin(args.command or _command(argv), args.recipe, args.llm)
-    parts = _parts(everything, args)
-    drawn = _draw(parts, output / "images")
+    scored = _conversations(args)
+    parts = _parts(everything, scored, args)
+    drawn = draw(contents.pictures(parts), output / "images")
     _write(output / "report.html", _page(everything, made, parts, drawn, args))
     _write(output / "RESULTS.md", f"{report.head(made)}\n\n{contents.markdown(parts)}\n")
-    _write_numbers(output, everything, args)
+    results_files.write(output, everything, scored, _stores(args), args.recipe, args.llm)
     print(report.screen(everything))
     print(f"\nwritten: {output}/RESULTS.md, results.json, report.html, images/")
     return 0
@@ -120,7 +129,6 @@ def _read(args: argparse.Namespace) -> list[tuple]:
         raise ValueError(
             f"{len(data)} --data but {len(references)} --references; give one for each, or none"
         )
-    stores = references or [f"{directory}/responses" for directory in data]
     names = [Path(directory).name for directory in data]
     how = {
         "normalize": normalizer(args.normalizer),
@@ -130,7 +138,7 @@ def _read(args: argparse.Namespace) -> list[tuple]:
     systems = [read_system(directory, names) for directory in args.systems]
     return [
         (_test_set(Path(directory), store, how), [s for s in systems if s.test_set == name])
-        for directory, store, name in zip(data, stores, names, strict=True)
+        for directory, store, name in zip(data, _stores(args), names, strict=True)
     ]
 
 
@@ -150,33 +158,27 @@ def _test_set(data: Path, store: str, how: dict):
     return TestSet(data.name, read_references(store), **tables, **how, noisy=read_noisy(data))
 
 
-def _parts(everything: list, args: argparse.Namespace) -> list:
+def _conversations(args: argparse.Namespace) -> list:
+    from ..score import conversations
+
+    if not args.conversations:
+        return []
+    systems = conversations.read(args.conversations)
+    return conversations.score(systems, args.resamples, args.seed)
+
+
+def _parts(everything: list, scored: list, args: argparse.Namespace) -> list:
     """What the report consists of, in its order."""
-    from ..score import sections, sweep_report
+    from ..score import conversation_report, sections, sweep_report
     from ..score.curves import read_losses
 
     tags = ["", *(f".{results.test_set.name}" for results in everything[1:])]
     parts = [sections.of_test_set(*pair) for pair in zip(everything, tags, strict=True)]
     parts += sweep_report.parts(everything)
+    parts += conversation_report.parts(scored)
     if args.train_dirs:
         parts.append(sections.of_trainings([read_losses(path) for path in args.train_dirs]))
     return parts
-
-
-def _draw(parts: list, images: Path) -> dict[str, str]:
-    """Write the pictures; {name: data URI} for the page."""
-    from ..atomic import atomic_write
-    from ..score.contents import pictures
-    from ..score.curves import save
-    from ..score.page.pictures import svg_uri
-
-    drawn = {}
-    for picture in pictures(parts):
-        figure = picture.draw()
-        with atomic_write(images / f"{picture.name}.png", "wb") as out:
-            save(figure, out)
-        drawn[picture.name] = svg_uri(figure)
-    return drawn
 
 
 def _page(everything: list, made, parts: list, drawn: dict, args: argparse.Namespace) -> str:
@@ -214,22 +216,8 @@ def _write(path: Path, text: str) -> None:
         out.write(text)
 
 
-def _write_numbers(output: Path, everything: list, args: argparse.Namespace) -> None:
-    """results.json of the first test set; where there are several, results.<name>.json of each.
-
-    What compare needs of the utterances lies beside them, written first."""
-    from ..score.comparison.kept import keep, write
-
-    texts = []
-    for results in everything:
-        name = f"utterances.{results.test_set.name}.npz"
-        write(output / name, keep(results))
-        item = results.as_dict(args.recipe, args.llm) | {"utterances": name}
-        texts.append(json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    if len(texts) > 1:
-        for results, text in zip(everything, texts, strict=True):
-            _write(output / f"results.{results.test_set.name}.json", text)
-    _write(output / "results.json", texts[0])
+def _stores(args: argparse.Namespace) -> list[str]:
+    return args.references or [f"{directory}/responses" for directory in args.data]
 
 
 def _command(argv: list[str] | None) -> str:

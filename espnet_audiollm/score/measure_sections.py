@@ -21,18 +21,10 @@ def positions(results: Results, tag: str) -> Section | None:
     if not rows:
         return None
     bands = [_band(position) for position in rows[0].measures.positions]
-    counts = [str(position.tokens) for position in rows[0].measures.positions]
-    cells = [
-        [
-            f"{number(p.value)} [{number(p.ci95[0])}, {number(p.ci95[1])}]"
-            for p in row.measures.positions
-        ]
-        for row in rows
-    ]
-    table = Table(
-        ("Response token", "tokens", *(row.system.label for row in rows)),
-        tuple(zip(bands, counts, *cells, strict=True)),
-    )
+    lines = [("(tokens counted)", *(str(p.tokens) for p in rows[0].measures.positions))]
+    for row in rows:
+        lines.append((row.system.label, *map(_perplexity, row.measures.positions)))
+    table = Table(("Response token", *bands), tuple(lines))
     found = {row.system.label: row.measures.positions for row in rows}
     alt = f"Perplexity on {results.test_set.name} by position in the response"
     picture = Picture(f"ppl_by_position{tag}", alt, partial(plot_positions, found, bands))
@@ -41,6 +33,11 @@ def positions(results: Results, tag: str) -> Section | None:
         "the reference response before them, which every system is given."
     )
     return Section("Perplexity by position in the response", (table,), (note,), (picture,))
+
+
+def _perplexity(position: PositionPerplexity) -> str:
+    low, high = position.ci95
+    return f"{number(position.value)} [{number(low)}, {number(high)}]"
 
 
 def _band(position: PositionPerplexity) -> str:

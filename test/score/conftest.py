@@ -36,6 +36,8 @@ def write_responses(path, responses):
 class Experiment:
     """Writes a data directory with its response store, and system directories."""
 
+    texts, right = TEXTS, RESPONSES
+
     def __init__(self, root, test_set="test"):
         self.root, self.test_set = root, test_set
         self.data = root / "dump" / test_set
@@ -81,6 +83,9 @@ class Experiment:
         self.system("cascade", "cascade 20epoch", np.log(2.0), wer=99.0, hyp=good)
         self.system("reference", "reference text", np.log(1.1), wer=0.0)
 
+    def read(self):
+        return json.loads((self.output / "results.json").read_text())
+
     def arguments(self):
         return [
             "--data",
@@ -100,6 +105,11 @@ class Experiment:
 @pytest.fixture
 def experiment(tmp_path):
     return Experiment(tmp_path)
+
+
+@pytest.fixture
+def make_experiment():
+    return Experiment
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from ..contents import Card, Part, Picture, Section
 from ..embed import asset, fill, json_text
 from ..report import Origin, Table
 
-COUNTED = re.compile(r"(\S+) ([(\[].*[)\]])")
+COUNTED = re.compile(r"([<>]? ?[-+.\de]+) ([(\[].*[)\]])")
+LONG = 45  # characters of a cell: from here on it is text, which wraps
 SCRIPTS = ("tables.js", "card.js", "browse.js")
 
 
@@ -37,15 +38,19 @@ def page(
         for number, (part, anchor) in enumerate(zip(parts, anchors, strict=True))
     ]
     links = [(anchor, part.title) for anchor, part in zip(anchors, parts, strict=True)]
-    links.append(("utterances", "Utterances"))
+    if browsables:
+        links.append(("utterances", "Utterances"))
     filled = {
         "TITLE": escape(f"Results: {made.recipe}"),
         "MADE": _made(made),
         "LLM": escape(made.llm),
         "DATE": escape(made.date),
         "NAV": "".join(f'<a href="#{to}">{escape(title)}</a>' for to, title in links),
-        "CARDS": "".join(map(_card, cards)),
+        "CARDS": f'<ul class="cards">{"".join(map(_card, cards))}</ul>' if cards else "",
         "PARTS": "\n".join(sections),
+        "LAST": links[-1][0],
+        "LASTTITLE": escape(links[-1][1]),
+        "UTTERANCES": asset(__package__, "utterances.html") if browsables else "",
         "DATA": json_text([browsable.listing for browsable in browsables]),
         "SOUNDS": "\n".join(_sounds(number, b) for number, b in enumerate(browsables)),
     }
@@ -106,6 +111,8 @@ def _figure(picture: Picture, drawn: Mapping[str, str]) -> str:
 def table_html(table: Table, name: str) -> str:
     """A table whose head sorts it, in a box that scrolls sideways where it is too wide."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
+    of_texts = any(len(cell) >= LONG for row in table.rows for cell in row)
+    kind = ' class="texts"' if of_texts else ""
     rows = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
         + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])
@@ -113,7 +120,7 @@ def table_html(table: Table, name: str) -> str:
         for row in table.rows
     )
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(name)}"><table>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(name)}"><table{kind}>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
     )
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from pathlib import Path
 
-from ..curves import COLOURS, GREY
+from ...atomic import atomic_write
+from ..contents import Picture
+from ..curves import COLOURS, GREY, save
 from ..embed import data_uri
 
 INK, LINES = "#eceef3", "#a4aaba"  # on a dark page
@@ -12,6 +16,17 @@ DARK = dict(
     zip(COLOURS, ("#5fd3a6", "#ff9c7e", "#9db7ff", "#e3a6c6", "#e6c25c", "#9fc0c9"), strict=True)
 )
 OPTIONS = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.family": "sans-serif"}
+
+
+def draw(pictures: Iterable[Picture], images: Path) -> dict[str, str]:
+    """Write each picture as PNG into the directory `images`; {name: data URI} for the page."""
+    drawn = {}
+    for picture in pictures:
+        figure = picture.draw()
+        with atomic_write(images / f"{picture.name}.png", "wb") as out:
+            save(figure, out)
+        drawn[picture.name] = svg_uri(figure)
+    return drawn
 
 
 def svg_uri(figure) -> str:

@@ -1,0 +1,82 @@
+"""Put experiments beside each other: their tables, and which differences are more than chance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from .cli import user_errors
+
+SUFFIXES = (".html", ".json", ".md")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compare",
+        description="Read results.json of several experiments on one test set, and print their "
+        "systems beside each other. Where test set, LLM and reference responses are the same, "
+        "differences have paired bootstrap intervals and p-values; where not, it says why. "
+        "utterances.<test set>.npz must lie beside each results.json.",
+    )
+    parser.add_argument("results", nargs="+", metavar="RESULTS_JSON", help="or its directory")
+    parser.add_argument(
+        "--names", nargs="+", metavar="NAME", help="of the experiments (default: from the paths)"
+    )
+    parser.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also write it as .html, .json or .md; may be given several times",
+    )
+    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    wrong = [name for name in args.output if Path(name).suffix not in SUFFIXES]
+    if wrong:
+        raise ValueError(f"--output {wrong[0]}: give a file that ends in {', '.join(SUFFIXES)}")
+    if args.resamples < 1:
+        raise ValueError(f"--resamples {args.resamples}: give 1 or more")
+    from ..score.comparison import report
+    from ..score.comparison.experiments import read_experiments
+
+    experiments = read_experiments(args.results, args.names)
+    compared = report.compare(experiments, args.resamples, args.seed)
+    given = sys.argv[1:] if argv is None else argv
+    command = shlex.join(["python", "-m", "espnet_audiollm.bin.compare", *given])
+    for name in args.output:
+        _write(Path(name), compared, command)
+    print(report.screen(compared))
+    return 0
+
+
+def _write(path: Path, compared, command: str) -> None:
+    from ..atomic import atomic_write
+    from ..score import contents
+    from ..score.comparison import report
+    from ..score.page.document import page
+    from ..score.report import head, origin
+
+    names = " and ".join(experiment.name for experiment in compared.experiments)
+    llms = dict.fromkeys(experiment.results["llm"] for experiment in compared.experiments)
+    made = origin(command, names, ", ".join(llms))
+    if path.suffix == ".json":
+        text = json.dumps(report.as_dict(compared), indent=2, ensure_ascii=False) + "\n"
+    elif path.suffix == ".md":
+        text = f"{head(made)}\n\n{contents.markdown(report.parts(compared))}\n"
+    else:
+        text = page(made, (), report.parts(compared), {}, ())
+    with atomic_write(path) as out:
+        out.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
