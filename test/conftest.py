@@ -10,6 +10,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
 ROOT = Path(__file__).parents[1]
+MINI_RUN = (  # files that share a run of the mini recipe
+    "test/egs2/test_mini_noise.py",
+    "test/faults/test_killed_recipe.py",
+    "test/slurm/test_recipe.py",
+)
 LONG = (  # groups that take minutes
     "mini_run",
     "slurm",
@@ -57,7 +62,7 @@ def pytest_xdist_make_scheduler(config, log):
 def group_of(nodeid: str) -> str:
     """Tests that share something expensive: a run of the mini recipe, a cluster, or their file."""
     path = nodeid.split("::")[0]
-    if path in ("test/faults/test_killed_recipe.py", "test/slurm/test_recipe.py"):
+    if path in MINI_RUN:
         return "mini_run"
     return "slurm" if path.startswith("test/slurm/") else path
 
