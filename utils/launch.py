@@ -32,9 +32,9 @@ import sys
 import time
 from pathlib import Path
 
-import processes
-from nodes import Place, UserError, find_place
-from ranks import (
+from jobs import processes
+from jobs.nodes import Place, UserError, find_place
+from jobs.ranks import (
     BUG,
     FINISHED,
     MAY_PASS,

@@ -15,11 +15,11 @@ import sys
 import time
 from dataclasses import dataclass
 
-import processes
-from job_logs import Failure, Follower, Screen, report, whole_already
-from job_member import Member, Setting
-from job_state import Exit, State
-from jobs import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
+from jobs import processes
+from jobs.contract import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
+from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.member import Member, Setting
+from jobs.state import Exit, State
 
 Seconds = float
 

@@ -18,12 +18,12 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-import processes
-from job_logs import Failure, Follower, Screen, report, whole_already
-from job_state import Exit, State
-from jobs import Interrupted, Options, UserError, guarded, heed, parse
-from slurm_config import advice, load_config
-from slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
+from jobs import processes
+from jobs.contract import Interrupted, Options, UserError, guarded, heed, parse
+from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.slurm_config import advice, load_config
+from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
+from jobs.state import Exit, State
 
 Seconds = float
 

@@ -25,7 +25,7 @@ def main() -> int:
         spec = json.load(file)
     if os.path.dirname(os.path.abspath(__file__)) != spec["utils"]:
         take_over(spec_path, spec)
-    from slurm_member import run
+    from jobs.slurm_member import run
 
     return run(spec)
 

@@ -13,7 +13,7 @@ GUIDE = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 @pytest.fixture
 def slurm_config(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "utils"))
-    import slurm_config
+    from jobs import slurm_config
 
     return slurm_config
 

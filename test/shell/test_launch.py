@@ -17,7 +17,7 @@ FOREVER = 100_000  # steps
 sys.path.insert(0, str(LAUNCH.parent))
 
 import launch  # noqa: E402
-import nodes  # noqa: E402
+from jobs import nodes  # noqa: E402
 
 both = pytest.mark.parametrize("procs", [1, 2])
 

@@ -12,7 +12,7 @@ import pytest
 
 RUNNER = Path(__file__).parents[2] / "utils/local.py"
 sys.path.insert(0, str(RUNNER.parent))
-import job_logs  # noqa: E402
+from jobs import logs  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x *"
 
@@ -167,7 +167,7 @@ def test_interrupt_ends_the_jobs_and_what_they_started(tmp_path, number):
 
 def test_a_trainings_pace_is_repeated(tmp_path):
     pace = "training: 1/14 epoch (22.3 s/epoch, 22 s so far, 290 s left)"
-    screen = job_logs.Screen(io.StringIO())
+    screen = logs.Screen(io.StringIO())
     screen.last = float("-inf")
     screen.show(pace)
     screen.last = float("-inf")

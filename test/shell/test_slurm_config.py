@@ -9,8 +9,8 @@ import pytest
 def asked(root, tmp_path, monkeypatch):
     """asked(yaml, WORD...): the processors and the options of sbatch for a runner's words."""
     monkeypatch.setattr(sys, "path", [str(root / "utils"), *sys.path])
-    from jobs import parse
-    from slurm_config import load_config
+    from jobs.contract import parse
+    from jobs.slurm_config import load_config
 
     def ask(yaml: str, *words: str) -> list[str]:
         (tmp_path / "slurm.yaml").write_text(yaml)

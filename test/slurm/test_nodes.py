@@ -13,7 +13,7 @@ from node import descendants
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "utils"))
 
-import processes  # noqa: E402
+from jobs import processes  # noqa: E402
 
 LIGHT = ROOT / "test/shell/light_training.py"
 FOREVER = "100000"  # steps

@@ -16,8 +16,7 @@ import pytest
 UTILS = Path(__file__).parents[2] / "utils"
 RUNNER = UTILS / "slurm.py"
 sys.path.insert(0, str(UTILS))
-import slurm_config  # noqa: E402
-import slurm_queue  # noqa: E402
+from jobs import slurm_config, slurm_queue  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x * % \\"
 CONFIG = """\

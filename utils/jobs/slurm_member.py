@@ -8,11 +8,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from job_logs import Screen
-from job_member import Member, Setting
-from job_state import Exit, State
-from jobs import Job, Options
-from slurm_queue import Refused, slurm
+from .contract import Job, Options
+from .logs import Screen
+from .member import Member, Setting
+from .slurm_queue import Refused, slurm
+from .state import Exit, State
 
 Seconds = float
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from getpass import getuser
 
-from jobs import UserError
+from .contract import UserError
 
 Seconds = float
 

@@ -28,7 +28,7 @@ from pathlib import Path
 KINDS = ("cpu", "gpu", "train")
 NUMBERS = ("gpu", "num_threads", "max_jobs_run", "num_nodes", "num_procs")
 WORDS = ("mem", "time", "kind", "slurm_config")
-LAUNCHER = Path(__file__).resolve().with_name("launch.py")
+LAUNCHER = Path(__file__).resolve().parents[1] / "launch.py"
 
 
 class UserError(Exception):

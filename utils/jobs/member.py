@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
-import processes
-from job_logs import now, told_environment
-from jobs import Job
+from . import processes
+from .contract import Job
+from .logs import now, told_environment
 
 Seconds = float
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
-from jobs import Job
+from .contract import Job
 
 Seconds = float
 

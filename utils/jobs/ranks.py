@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import processes
+from . import processes
 
 Seconds = float
 

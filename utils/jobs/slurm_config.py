@@ -10,12 +10,12 @@ import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from jobs import KINDS, Options, UserError
+from .contract import KINDS, Options, UserError
 
 Seconds = float
 
 USUAL = "conf/slurm.yaml"  # in a recipe; without it, the TEMPLATE's
-TEMPLATE = Path(__file__).resolve().parents[1] / "egs2/TEMPLATE/audiollm1" / USUAL
+TEMPLATE = Path(__file__).resolve().parents[2] / "egs2/TEMPLATE/audiollm1" / USUAL
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What utils/local.py, utils/slurm.py and utils/launch.py are made of."""
