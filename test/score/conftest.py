@@ -2,6 +2,7 @@
 
 import json
 
+import browser
 import numpy as np
 import pytest
 
@@ -100,6 +101,11 @@ class Experiment:
             "200",
             *map(str, self.systems),
         ]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    yield from browser.launched()
 
 
 @pytest.fixture
