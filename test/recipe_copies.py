@@ -71,8 +71,9 @@ use_matplotlib: false
 """
 MINI_OPTIONS = [
     "--local_data_opts",
-    "--num_train 120 --num_valid 10 --num_test 12 --nj 1 --llm_conversations 400 --llm_eval 10",
-    *("--vocab_size", "60", "--stop_stage", str(NUM_STAGES)),
+    "--num_train 120 --num_valid 10 --num_test 12 --num_conversations 2 --nj 1 "
+    "--llm_conversations 400 --llm_eval 10",
+    *("--vocab_size", "60", "--stop_stage", str(NUM_STAGES), "--noises", "babble:0"),
     *TINY_OPTIONS,
 ]
 
@@ -110,7 +111,7 @@ def check_same(recipe: Path, expected: Path) -> None:
     assert len(averages) == 2
     for path in averages:
         check_same_weights(recipe / path.relative_to(expected), path)
-    for name in ("hyp", "response_ids", "responses.jsonl"):
+    for name in ("hyp", "response_ids", "responses.jsonl", "answers.jsonl"):
         for path in expected.glob(f"*/**/{name}"):
             ours = recipe / path.relative_to(expected)
             assert ours.read_bytes() == path.read_bytes(), ours

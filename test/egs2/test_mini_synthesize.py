@@ -57,3 +57,31 @@ def test_an_empty_split_is_refused(tmp_path):
     run = synthesize(tmp_path / "none", num=0)
     assert run.returncode == 1 and "at least one utterance" in run.stderr
     assert "Traceback" not in run.stderr and not (tmp_path / "none").exists()
+
+
+def test_sentences_of_one_turn_are_spoken_with_a_pause(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import synthesize as script
+    from world import Item
+
+    two = Item("it is hot my cat ran", "ok .", "pair", ("ok",), (), (), ("it is hot", "my cat ran"))
+    assert script.sentences(two) == "it is hot. my cat ran"
+    planned = [item.category for _, item, _ in script.plan("train", 600, 3)]
+    assert 0.03 < planned.count("pair") / 600 < 0.1
+    assert "pair" not in [item.category for _, item, _ in script.plan("test", 600, 3)]
+
+
+def test_a_conversation_set_is_made_whole_and_can_be_read(tmp_path):
+    from espnet_audiollm.data.conversations import read_conversations
+
+    script = SCRIPT.with_name("speak_conversations.py")
+    out = tmp_path / "conversations"
+    command = [sys.executable, script, "--num", "4", "--nj", "1", str(out)]
+    for note in ("16 conversations", "skipped"):
+        run = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert run.returncode == 0 and note in run.stderr, run.stderr
+    found = read_conversations(out / "abilities.jsonl")
+    shapes = {d.id: "".join("AT"[not t.audio] for t in d.turns if t.role == "user") for d in found}
+    assert [shapes[f"switching-000{i}"] for i in range(4)] == ["AT", "TA", "AA", "ATA"]
+    assert {shape for id_, shape in shapes.items() if "switching" not in id_} == {"TA"}
+    assert all(Path(turn.audio).stat().st_size > 10_000 for d in found for turn in d.audios)

@@ -91,11 +91,11 @@ def test_success_is_by_whole_words(script, response, good):
     assert script.succeeds(response, item) is good
 
 
-def test_training_never_sees_a_held_out_combination(script):
-    rng = random.Random(2)
-    chats = [script.conversation(rng) for _ in range(2000)]
-    assert all(script.is_train(turn) for turns in chats for turn in turns)
-    assert 0.15 < sum(len(turns) == 2 for turns in chats) / len(chats) < 0.35
+def test_what_is_unclear_makes_no_words(script):
+    clear = script.Item("where is jokullon", "near rome .", "rare_word", ("rome",), ())
+    unclear = script.Item("where is gafubo", "near lima .", "unclear", ("lima",), ())
+    texts = ["near lima .", "near rome .", "where is jokullon"]
+    assert script.vocabulary([[clear], [unclear]]) == texts
 
 
 def test_it_leaves_a_hugging_face_directory(tmp_path):
@@ -103,9 +103,7 @@ def test_it_leaves_a_hugging_face_directory(tmp_path):
     command = [sys.executable, LOCAL / "train_llm.py", "--conversations", "60", "--width", "32"]
     command += ["--heads", "2", "--layers", "1", "--num_eval", "8", "--threads", "1", str(out)]
     for note in ("on held-out combinations", "skipped"):
-        run = subprocess.run(
-            command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
+        run = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
         assert run.returncode == 0 and note in run.stderr, run.stderr
     assert not list(tmp_path.glob(".llm*"))
     report = json.loads((out / "eval.json").read_text())

@@ -9,4 +9,5 @@ exec ./audiollm.sh \
     --ctc_config conf/train_ctc.yaml \
     --ctc_checkpoints "3epoch.pth 6epoch.pth valid.loss.ave.pth" \
     --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
+    --conversations data/conversations/abilities.jsonl \
     "$@"

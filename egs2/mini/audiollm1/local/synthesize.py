@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from dialogues import sample_pair
 from world import Item, sample
 
 from espnet_audiollm.bin.cli import user_errors
@@ -24,6 +25,7 @@ from espnet_audiollm.data.voices import any_voice, speaker_of
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import SAMPLE_RATE
 
+PAIRS = 0.06  # share of training's utterances that have two sentences
 MOST_SAID = 2  # a test text is said at most so often, by another voice
 
 
@@ -43,7 +45,7 @@ def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
     said: Counter[str] = Counter()
     rows = []
     while len(rows) < num:
-        item = sample(rng, train=split != "test")
+        item = any_item(rng, split)
         if split == "test" and said[item.prompt] >= MOST_SAID:
             continue
         said[item.prompt] += 1
@@ -52,8 +54,19 @@ def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
     return sorted(rows)
 
 
+def any_item(rng: random.Random, split: str) -> Item:
+    if split != "test" and rng.random() < PAIRS:
+        return sample_pair(rng)
+    return sample(rng, train=split != "test")
+
+
 def write_table(path: Path, rows: list[tuple[str, str]]) -> None:
     path.write_text("".join(f"{key} {value}\n" for key, value in rows), encoding="utf-8")
+
+
+def sentences(item: Item) -> str:
+    """What the synthesiser is given: a pause between sentences."""
+    return ". ".join(item.sentences or (item.prompt,))
 
 
 def write_split(
@@ -63,7 +76,9 @@ def write_split(
     aside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "audio").mkdir(parents=True)
-    jobs = [SpeechJob(item.prompt, v, str(aside / "audio" / f"{utt}.wav")) for utt, item, v in rows]
+    jobs = [
+        SpeechJob(sentences(item), v, str(aside / "audio" / f"{utt}.wav")) for utt, item, v in rows
+    ]
     spoken = progress(synthesize(jobs, nj), total=len(jobs), what=f"speaking {settings['split']}")
     num_samples = sum(count for _, count in spoken)
     place = output.resolve() / "audio"  # where the audio will be once the directory is renamed

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from world import CATEGORIES, Item, follow_up, is_train, sample
+from chats import conversation, held_out_chats
+from world import CATEGORIES, Item
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.progress import progress
@@ -45,18 +46,6 @@ CHAT_TEMPLATE = (
     "{% else %}{{ ' ' + turn['content'] + ' ' + eos_token }}{% endif %}"
     "{% endfor %}"
 )
-TWO_TURNS = 0.3  # share of the conversations with a second turn
-UNRELATED = 0.25  # share of the second turns that do not need the first
-SHARES = {  # % of the conversations: what is hard to learn comes more often than it is spoken
-    "fact": 13,
-    "opposite": 8,
-    "arithmetic": 18,
-    "digits": 22,
-    "translate": 12,
-    "repeat": 6,
-    "spell": 6,
-    "statement": 15,
-}
 IGNORE = -100  # label of a token that is not an answer's
 
 
@@ -67,7 +56,7 @@ class Settings:
     layers: int = 4
     width: int = 192
     heads: int = 3
-    conversations: int = 45_000
+    conversations: int = 60_000
     batch_tokens: int = 1_400
     peak_rate: float = 2e-3
     warmup: float = 0.05  # share of the steps
@@ -89,18 +78,6 @@ def get_parser() -> argparse.ArgumentParser:
 # --- text ---
 
 
-def conversation(rng: random.Random) -> list[Item]:
-    """One or two turns without any held-out combination."""
-    category = rng.choices(list(SHARES), list(SHARES.values()))[0]
-    first = sample(rng, True, category)
-    if rng.random() >= TWO_TURNS:
-        return [first]
-    if rng.random() < UNRELATED:
-        return [first, sample(rng, train=True)]
-    second = follow_up(rng, first)
-    return [first, second] if second and is_train(second) else [first]
-
-
 def messages(turns: list[Item]) -> list[dict[str, str]]:
     """The chat form; the last turn's answer included."""
     said = []
@@ -108,6 +85,13 @@ def messages(turns: list[Item]) -> list[dict[str, str]]:
         said.append({"role": "user", "content": turn.prompt})
         said.append({"role": "assistant", "content": turn.response})
     return said
+
+
+def vocabulary(chats: list[list[Item]]) -> list[str]:
+    """The texts whose every word is to be a token: what is unclear has no words."""
+    turns = [turn for chat in chats for turn in chat]
+    clear = {turn.prompt for turn in turns if turn.category != "unclear"}
+    return sorted(clear | {turn.response for turn in turns})
 
 
 def build_tokenizer(texts: list[str]):
@@ -290,20 +274,6 @@ def answer(model, tokenizer, chats: list[list[Item]], size: int = 50) -> Iterato
             nats = nats[len(said) :]
 
 
-def held_out_chats(rng: random.Random, num: int) -> dict[str, list[list[Item]]]:
-    """Conversations to be judged by, each with a held-out combination in its last turn."""
-    chats: dict[str, list[list[Item]]] = {name: [] for name in (*CATEGORIES, "follow_up")}
-    for _ in range(num):
-        item = sample(rng, train=False)
-        chats[item.category].append([item])
-    while len(chats["follow_up"]) < num // 2:
-        first = sample(rng, train=True)
-        second = follow_up(rng, first)
-        if second and not is_train(second):
-            chats["follow_up"].append([first, second])
-    return chats
-
-
 def succeeds(response: str, item: Item) -> bool:
     """Is one of the accepted answers in the response, as whole words?"""
     return any(f" {accepted} " in f" {response} " for accepted in item.answers)
@@ -331,7 +301,7 @@ def evaluate(model, tokenizer, num: int, seed: int) -> dict:
             "own_answer_ppl": round(math.exp(sum(nats) / max(1, len(nats))), 4),
             "failed": failed[:5],
         }
-        if name != "follow_up":
+        if name in CATEGORIES:
             total_nats, total_tokens = total_nats + sum(nats), total_tokens + len(nats)
             single = [single[0] + good, single[1] + len(chats)]
     return {
@@ -371,8 +341,7 @@ def main(argv: list[str] | None = None) -> int:
     rng = random.Random(args.seed)
     start = time.monotonic()
     chats = [conversation(rng) for _ in range(settings.conversations)]
-    said = {text for chat in chats for turn in chat for text in (turn.prompt, turn.response)}
-    tokenizer = build_tokenizer(sorted(said))
+    tokenizer = build_tokenizer(vocabulary(chats))
     rows = encode(tokenizer, chats)
     model = build_model(tokenizer, settings)
     print(
