@@ -22,7 +22,8 @@ def read_series(path: str | Path, dtype, next_step: str) -> dict[str, np.ndarray
     except ValueError:
         whole = False
     if not whole:
-        id, line = next(row for row in table.items() if not _is_whole(row[1], dtype))
+        rows = [*table.items()]
+        id, line = next((row for row in rows if not _is_whole(row[1], dtype)), rows[0])
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
     bounds = np.cumsum([0, *lengths])

@@ -1,6 +1,7 @@
 """Stages 7 and 10 as commands on a tiny LLM: what they leave, and what they refuse."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,23 +52,79 @@ def test_the_reference_answers_as_the_store_does(made):
 
 def test_the_references_cost_is_that_of_transformers(made):
     """One utterance at a time through LlamaForCausalLM(labels=...), prompt masked."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    nats = read_dict(run(made, "reference") / "nats")
+    out = run(made, "reference")
+    nats, token_nats = read_dict(out / "nats"), read_dict(out / "token_nats")
     model = AutoModelForCausalLM.from_pretrained(made / "llm")
     tokenizer = AutoTokenizer.from_pretrained(made / "llm")
     for id_, response in read_responses(made / "responses").items():
-        turns = [{"role": "user", "content": TEXTS[id_]}]
-        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
-        whole = torch.tensor([prompt + list(response.response_ids)])
-        labels = whole.clone()
-        labels[:, : len(prompt)] = -100
-        with torch.no_grad():
-            mean = model(whole, labels=labels).loss.item()
+        ids = list(response.response_ids)
+        expected = costs(model, tokenizer, TEXTS[id_], ids)
         cost, tokens = nats[id_].split()
-        assert int(tokens) == len(response.response_ids)
-        assert float(cost) == pytest.approx(mean * int(tokens), rel=1e-4)
+        assert int(tokens) == len(ids)
+        assert float(cost) == pytest.approx(sum(expected), rel=1e-4)
+        found = [float(word) for word in token_nats[id_].split()]
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert sum(found) == pytest.approx(float(cost), abs=1e-3)
+
+
+def costs(model, tokenizer, text, response, template=None):
+    """transformers' own loss of each response token, by labels that hide all others."""
+    import torch
+
+    turns = [{"role": "user", "content": text}]
+    prompt = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, chat_template=template, tokenize=False
+    )
+    prompt = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    whole = torch.tensor([prompt + response])
+    found = []
+    for i in range(len(prompt), len(prompt) + len(response)):
+        labels = torch.full_like(whole, -100)
+        labels[0, i] = whole[0, i]
+        with torch.no_grad():
+            found.append(model(whole, labels=labels).loss.item())
+    return found
+
+
+def test_perplexity_of_a_real_llm_is_that_of_transformers(made, tmp_path):
+    """From stage 7 to the table: stories260k with a chat template, the mean of
+    LlamaForCausalLM(labels=...) over all response tokens, and over those of each position."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from espnet_audiollm.score.perplexity import by_position, compare
+    from espnet_audiollm.score.systems import read_references, read_system
+
+    stories = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
+    if not stories.is_dir():
+        pytest.skip("../shared/models/stories260k is not here")
+    template = "{{ bos_token }}{{ messages[-1].content }}"
+    (tmp_path / "plain.jinja").write_text(template)
+    shared = ["--llm", str(stories), "--chat_template", f"{tmp_path}/plain.jinja"]
+    shared += ["--data", f"{made}/test"]
+    generate_responses.main([*shared, "--output", f"{tmp_path}/responses"])
+    (tmp_path / "hyp").write_text("u1 the cat sat\nu2 what is the cattle\nu3\n")
+    out = tmp_path / "respond_test" / "cascade"
+    more = ["--references", f"{tmp_path}/responses", "--hyp", f"{tmp_path}/hyp"]
+    respond.main([*shared, *more, "--system", "cascade", "--output", str(out)])
+
+    model = AutoModelForCausalLM.from_pretrained(stories)
+    tokenizer = AutoTokenizer.from_pretrained(stories)
+    heard = read_dict(tmp_path / "hyp")
+    expected = [
+        costs(model, tokenizer, heard[id_], list(response.response_ids), template)
+        for id_, response in read_responses(tmp_path / "responses").items()
+    ]
+    system, references = read_system(out, ["test"]), read_references(tmp_path / "responses")
+    nats = np.array([system.nats[id_] for id_ in references.ids])
+    found = compare([nats], references.tokens_N, resamples=9).perplexities[0]
+    assert found.tokens == sum(map(len, expected))
+    assert found.value == pytest.approx(np.exp(np.mean(np.concatenate(expected))), rel=1e-4)
+    first, *_, last = by_position(system.token_nats, (0, 1, 8), resamples=9)
+    assert first.value == pytest.approx(np.exp(np.mean([c[0] for c in expected])), rel=1e-4)
+    tail = np.concatenate([c[8:] for c in expected])
+    assert last.tokens == len(tail) and last.value == pytest.approx(np.exp(tail.mean()), rel=1e-4)
 
 
 def test_a_perfect_cascade_costs_what_the_reference_does(made, tmp_path):
@@ -172,3 +229,42 @@ def test_a_store_of_another_llm_is_refused(made, capsys):
     error = capsys.readouterr().err
     assert "were made with another LLM" in error and "rerun stage 7" in error
     assert not (made / "refused" / "system.json").exists()
+
+
+def test_a_directory_of_an_older_stage_10_is_made_anew(made, tmp_path):
+    out = run(made, "reference", output=tmp_path / "out")
+    before = contents(out)
+    (out / "token_nats").unlink()
+    assert contents(run(made, "reference", output=out)) == before
+
+
+def test_similarity_of_every_utterance(systems, tmp_path):
+    """The numbers are those of the embeddings that are kept of a few; jobs do not change them."""
+    from espnet_audiollm.score.alignment import read_alignments
+    from espnet_audiollm.score.similarity import read_embeddings
+
+    cmd = ["--system", "audiollm", "--llm", f"{systems}/llm", "--exp", f"{systems}/align"]
+    cmd += ["--data", f"{systems}/data", "--references", f"{systems}/responses"]
+    out = tmp_path / "out"
+    respond.main([*cmd, "--output", str(out)])
+    texts = read_dict(systems / "data" / "text")
+    found = read_alignments(out / "similarity")
+    assert list(found) == sorted(texts) and len(found) == 12
+    for id_, text in texts.items():
+        assert found[id_].words == len(text.split())
+    for id_, one in read_embeddings(out / "embeddings.npz").items():
+        unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one.text_TD, one.audio_PD)]
+        cosine = unit[0] @ unit[1].T
+        assert (found[id_].tokens, found[id_].positions) == cosine.shape
+        best = np.full(cosine.shape[1], 0.0)  # the best path that ends at or before a position
+        for row in cosine:
+            best = np.array([max(best[: p + 1]) for p in range(len(row))]) + row
+        assert found[id_].path == pytest.approx(best.max() / len(cosine), abs=1e-4)
+    for job in ("2", "1", "--merge"):
+        more = [job] if job == "--merge" else ["--job", job]
+        many = ["--output", f"{tmp_path}/many", "--num_jobs", "2", "--shard_size", "5", *more]
+        respond.main([*cmd, *many])
+    jobs = read_alignments(tmp_path / "many" / "similarity")
+    for id_ in texts:
+        assert jobs[id_].path == pytest.approx(found[id_].path, abs=1e-4)
+        assert jobs[id_].path_shuffled == pytest.approx(found[id_].path_shuffled, abs=1e-4)
