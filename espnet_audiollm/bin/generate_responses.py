@@ -14,6 +14,7 @@ from pathlib import Path
 from ..data import responses
 from ..data.kaldi_dir import read_table
 from ..data.shards import Shards, shard_size
+from ..text.casing import AS_IS, CASINGS, Caser, caser
 from . import split
 from .cli import user_errors
 
@@ -30,6 +31,9 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", required=True, help="the response store (a directory)")
     add("--chat_template", help="jinja file, for an LLM without a chat template of its own")
     add("--system_prompt", help='the system turn ("" is an empty one); default: no system turn')
+    add("--prompt_casing", default=AS_IS, choices=CASINGS,
+        help="form in which transcripts are asked (default: %(default)s)")
+    add("--casing_text", help="truecase: text from which it learns how words are written")
     add("--max_tokens_factor", type=float, default=4.0,
         help="an answer has at most this times its prompt's tokens (default: %(default)s)")
     add("--beam", type=int, default=1, help="1 is greedy (default: %(default)s)")
@@ -56,6 +60,7 @@ def generate(args: argparse.Namespace) -> None:
     """Fill this job's shards of the store."""
     from ..model import llm as llms
 
+    case = caser(args.prompt_casing, args.casing_text)
     prompts = responses.survey(read_table(Path(args.data) / "text"))
     size = args.shard_size or shard_size(prompts.num)
     if (args.job - 1) * size >= prompts.num:
@@ -71,6 +76,7 @@ def generate(args: argparse.Namespace) -> None:
         shard_size=size,
         num_prompts=prompts.num,
         prompts_hash=prompts.hash,
+        prompt_casing=case.name,
     )
     if _is_done(args, settings, files):
         return _nothing_left(args)
@@ -78,16 +84,19 @@ def generate(args: argparse.Namespace) -> None:
     llm = llms.wrap(model, tokenizer, args.llm)
     about = {"llm": args.llm, "dtype": str(model.dtype), "weight_files": files}
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
-    _fill(shards, llm, args)
+    _fill(shards, llm, case, args)
 
 
-def _fill(shards: Shards, llm, args: argparse.Namespace) -> None:
+def _fill(shards: Shards, llm, case: Caser, args: argparse.Namespace) -> None:
     """Answer shard by shard, then say how fast it was."""
     from ..infer.answers import answer_texts, check_context
     from ..infer.batches import in_halves
 
-    texts = Path(args.data) / "text"
-    check_context(llm, read_table(texts), args.system_prompt)
+    def texts():
+        rows = read_table(Path(args.data) / "text")
+        return ((id_, case(text)) for id_, text in rows)
+
+    check_context(llm, texts(), args.system_prompt)
     run = partial(
         answer_texts,
         llm,
@@ -104,7 +113,7 @@ def _fill(shards: Shards, llm, args: argparse.Namespace) -> None:
         return [responses.to_record(response) for response in in_halves(run, batch)]
 
     start, count, tokens = time.monotonic(), 0, 0
-    for records in split.fill(args, shards, read_table(texts), plan, answer, "responses"):
+    for records in split.fill(args, shards, texts(), plan, answer, "responses"):
         count += len(records)
         tokens += sum(len(record["response_ids"]) for record in records)
     seconds = max(time.monotonic() - start, 1e-6)

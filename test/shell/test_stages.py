@@ -40,6 +40,7 @@ case "${module}" in
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
     generate_responses) mkdir -p "${out}" && echo "a 3 4 2" > "${out}/response_ids" ;;
+    converse) mkdir -p "${out}" && echo "{}" > "${out}/answers.jsonl" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
 """
@@ -56,7 +57,7 @@ def recipe(tmp_path):
     executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
     path = tmp_path / "egs2/fake/audiollm1"
     subprocess.run([template / "setup.sh", path], check=True, capture_output=True)
-    executable(path / "local/data.sh", "#!/bin/sh\necho data.sh \"$@\" >> calls\n")
+    executable(path / "local/data.sh", '#!/bin/sh\necho data.sh "$@" >> calls\n')
     for split in ("train", "valid", "test"):
         (path / "data" / split).mkdir(parents=True)
         (path / "data" / split / "wav.scp").write_text("a a.wav\n")
@@ -206,6 +207,39 @@ def test_cascades_and_alignments_become_systems(recipe):
     assert "--keep_epochs 2" in training
 
 
+def test_conversations_are_answered_by_text_cascade_and_audio(recipe):
+    (recipe / "data/talks.jsonl").write_text("{}\n")
+    words = [
+        "--conversations",
+        "data/talks.jsonl",
+        "--ctc_checkpoints",
+        "2epoch.pth valid.loss.ave.pth",
+    ]
+    words += ["--align_configs", "conf/train_align_small.yaml conf/train_align_other.yaml"]
+    done = run(recipe, *words)
+    assert done.returncode == 0, done.stderr
+    calls = [call.split() for call in done.calls if call.startswith("converse ")]
+    made = [call[call.index("--output") + 1] for call in calls]
+    assert made == [
+        "exp/text/converse_talks/text",
+        "exp/ctc_unigram1500/converse_talks/cascade_valid.loss.ave",
+        "exp/audiollm_small/converse_talks/valid.loss.ave",
+        "exp/audiollm_other/converse_talks/valid.loss.ave",
+    ]
+    assert [call[call.index("--system") + 1] for call in calls] == ["text", "cascade"] + [
+        "audiollm"
+    ] * 2
+    assert all(call[call.index("--conversations") + 1] == "data/talks.jsonl" for call in calls)
+    assert not [words for words in calls[:1] if "--references" in words]
+    references = [call[call.index("--references") + 1] for call in calls[1:]]
+    assert references == ["exp/text/converse_talks/text"] * 3
+    scored = done.calls[-1].split(" --conversations ")[1].split()
+    assert scored[:4] == made
+    assert "converse" not in run(recipe, *words).mains
+    (recipe / "data/talks.jsonl").write_text("{} \n")
+    assert run(recipe, *words).mains.count("converse") == 4
+
+
 def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
     done = run(recipe, "--noises", "babble:-5 files:my/noise:10", "--test_sets", "test valid")
     assert done.returncode == 0, done.stderr
@@ -250,3 +284,30 @@ def test_two_noises_of_one_name_are_refused(recipe):
     done = run(recipe, "--noises", "files:a/b:10 files:a_b:10")
     assert done.returncode == 1 and done.calls == []
     assert "two of them would be called test_filesa_b_10" in done.stderr
+
+
+def test_token_types_have_places_of_their_own(recipe):
+    words = ["--token_type", "word", "--vocab_size", "50", "--min_count", "2"]
+    done = run(recipe, "--stage", "1", "--stop_stage", "5", *words)
+    assert done.returncode == 0, done.stderr
+    list_ = "data/token_list/word50"
+    calls = {call.split()[0]: call for call in done.calls}
+    assert calls["tokenize_text"].endswith(
+        f"--token_type word --bpe_type unigram --vocab_size 50 --min_count 2 --output {list_}"
+    )
+    kind = f"--token_type word --token_list {list_}/tokens.txt"
+    for main in ("data_lengths", "ctc_train"):
+        assert kind in calls[main] and "--bpemodel" not in calls[main]
+    assert (recipe / "exp/ctc_word50/.done").exists() and (recipe / list_ / "tokens.txt").exists()
+
+
+def test_forms_of_prompts_and_of_comparison_reach_their_stages(recipe):
+    casing = ["--prompt_casing", "truecase", "--casing_text", "my text"]
+    done = run(recipe, *casing, "--normalizer", "de+numbers")
+    assert done.returncode == 0, done.stderr
+    asking = [
+        call for call in done.calls if "--prompt_casing truecase --casing_text my text" in call
+    ]
+    assert {call.split()[0] for call in asking} == {"generate_responses", "respond"}
+    comparing = [call for call in done.calls if "--normalizer de+numbers" in call]
+    assert {call.split()[0] for call in comparing} == {"ctc_decode", "respond", "score"}

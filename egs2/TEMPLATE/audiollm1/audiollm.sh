@@ -38,11 +38,14 @@ ctc_config=conf/train_ctc.yaml        # Training configuration.
 ctc_tag=""                            # Name of exp/ctc_TAG (empty: from the configuration).
 ctc_args=""                           # More options for the training.
 ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different word error rate.
+normalizer=basic                      # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
 llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
 system_prompt=""                      # What the LLM is told before every request (empty: nothing).
+prompt_casing=asis                    # Form of transcripts as prompts: asis, lower, sentence, truecase.
+casing_text=""                        # truecase: a text that shows how words are written.
 align_configs=conf/train_align.yaml   # Training configurations, one system each.
 align_tag=""                          # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                         # More options for the training.
@@ -84,9 +87,11 @@ command="./run.sh$(printf ' %q' "$@")"
 train="${dumpdir}/${train_set}"
 valid="${dumpdir}/${valid_set}"
 splits="${train_set} ${valid_set} ${test_sets}"
-kind="${bpe_type}${vocab_size}"
-[ "${token_type}" == bpe ] || kind="${token_type}${vocab_size}"
-tokens="${token_listdir}/${token_type}_${kind}"
+kind="${token_type}${vocab_size}" # Of tokens, in the names of places.
+tokens="${token_listdir}/${kind}"
+if [ "${token_type}" == bpe ]; then
+    kind="${bpe_type}${vocab_size}" tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
+fi
 ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
 [ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
 ctc_exp="${expdir}/${ctc_name}"
@@ -101,6 +106,11 @@ keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' ||
 llm_opts=(--llm "${llm}")
 [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
 [ -z "${system_prompt}" ] || llm_opts+=(--system_prompt "${system_prompt}")
+casing_opts=()
+[ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
+[ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")
+comparing=()
+[ "${normalizer}" == basic ] || comparing+=(--normalizer "${normalizer}")
 for number in {7..12}; do
     if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
 done
@@ -218,7 +228,7 @@ if runs 6; then
                 in_jobs "${inference}" "${inference_nj}" "${out}/log" \
                 python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
                 --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
-                --device "${device}"
+                --device "${device}" "${comparing[@]}"
             log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
         done
     done
@@ -230,7 +240,7 @@ if runs 7; then
         out="${dumpdir}/${split}/responses"
         JOB_KEY="$(hash_of "${out}" "${dumpdir}/${split}/text")" \
             in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" \
+            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
             --data "${dumpdir}/${split}" --output "${out}" --device "${device}" || failed
     done
 fi
@@ -284,7 +294,8 @@ respond() {
         ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
         python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
         --data "${dumpdir}/${split}" --references "${references}" \
-        --output "${out}" --beam "${beam}" --device "${device}" "$@" ${inference_args}
+        --output "${out}" --beam "${beam}" --device "${device}" \
+        "${casing_opts[@]}" "${comparing[@]}" "$@" ${inference_args}
 }
 
 systems() { # The system directories of a test set, one a line.
@@ -302,7 +313,7 @@ systems() { # The system directories of a test set, one a line.
 
 # converse FILE OUT SYSTEM [EXP CHECKPOINT LABEL]: one system's answers to a conversation set.
 converse() {
-    local text inputs=("$1" "${dumpdir}/${clean}/responses/store.json") options=()
+    local text inputs=("$1" "${dumpdir}/${clean}/responses/response_ids") options=()
     text="${expdir}/text/converse_$(basename "$1" .jsonl)/text"
     if [ "$3" != text ]; then
         inputs+=("$4/$5" "${text}/answers.jsonl")
@@ -364,7 +375,7 @@ if runs 11; then
         done
     done
     alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
-        --output "${expdir}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
+        --output "${expdir}" "${comparing[@]}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
         "${directories[@]}" || die "stage 11 failed, see above"
 fi
 
