@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -204,18 +204,27 @@ def iter_utterances(
     directory = Path(directory)
     names = ["wav.scp", "utt2spk"]
     names += [name for name in ("text", "utt2dur") if (directory / name).is_file()]
-    readers = [read_table(existing(directory / name), (spans or {}).get(name)) for name in names]
-    for rows in itertools.zip_longest(*readers):
-        if len({row and row[0] for row in rows}) != 1:
-            raise ValueError(_differing(directory, names, rows))
-        values = {name: row[1] for name, row in zip(names, rows, strict=True)}
+    for id_, row in side_by_side(directory, names, spans):
+        values = dict(zip(names, row, strict=True))
         yield Utterance(
-            id=rows[0][0],
+            id=id_,
             audio=values["wav.scp"],
             speaker=values["utt2spk"],
             text=values.get("text"),
             duration=float(values["utt2dur"]) if "utt2dur" in values else None,
         )
+
+
+def side_by_side(
+    directory: str | Path, names: Sequence[str], spans: Mapping[str, Span] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield (id, values) of tables in order. Raises ValueError where they hold other ids."""
+    directory = Path(directory)
+    readers = [read_table(existing(directory / name), (spans or {}).get(name)) for name in names]
+    for rows in itertools.zip_longest(*readers):
+        if None in rows or len({row[0] for row in rows}) != 1:
+            raise ValueError(_differing(directory, names, rows))
+        yield rows[0][0], [row[1] for row in rows]
 
 
 def load_utterances(directory: str | Path) -> list[Utterance]:
@@ -240,7 +249,7 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _differing(directory: Path, names: list[str], rows: tuple[Row | None, ...]) -> str:
+def _differing(directory: Path, names: Sequence[str], rows: tuple[Row | None, ...]) -> str:
     first = min(row[0] for row in rows if row)
     lacking = [
         name for name, row in zip(names, rows, strict=True) if row is None or row[0] != first

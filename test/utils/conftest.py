@@ -1,7 +1,7 @@
 """What the tests of the author's tools share."""
 
+import importlib.util
 import os
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +28,24 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def tool(root, tmp_path):
-    """tool("subset", *arguments): runs utils/data/subset.py in `tmp_path`, as a user would."""
+def tool(root, tmp_path, monkeypatch, capfd):
+    """tool("subset", *arguments): the main of utils/data/subset.py, called in `tmp_path`.
 
-    def run(name, *arguments, **options) -> Done:
-        command = [root / "utils/data" / f"{name}.py", *map(str, arguments)]
-        options = {"cwd": tmp_path, **options}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-        return Done(done.returncode, done.stdout, done.stderr)
+    In this process, which saves the start of another; test_start.py has them as a user has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(root / "utils/data")
+
+    def run(name, *arguments) -> Done:
+        path = root / "utils/data" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"utils.data.{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        capfd.readouterr()
+        try:
+            status = module.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code
+        return Done(status or 0, *capfd.readouterr())
 
     return run
 
@@ -60,6 +70,12 @@ def make_dir(tmp_path):
     return make
 
 
-def tables_of(directory: Path) -> dict[str, dict[str, str]]:
-    """{name: table} of all files of a directory."""
-    return {name: kaldi_dir.read_dict(directory / name) for name in sorted(os.listdir(directory))}
+@pytest.fixture
+def tables_of():
+    """tables_of(directory): {name: table} of all its files."""
+
+    def read(directory: Path) -> dict[str, dict[str, str]]:
+        names = sorted(os.listdir(directory))
+        return {name: kaldi_dir.read_dict(directory / name) for name in names}
+
+    return read

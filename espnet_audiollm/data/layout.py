@@ -1,0 +1,112 @@
+"""Which tables a data directory has, and what the ids of each name: so that a tool carries all.
+
+Besides the tables that the stages know (kaldi_dir.py) there may be any other: a file without an
+ending whose first id is one of the directory's utterances, and which may leave utterances out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import kaldi_dir, segments
+
+MADE = ("spk2utt",)  # follows from utt2spk
+
+
+@dataclass(frozen=True)
+class Layout:
+    directory: Path
+    utterances: tuple[str, ...]  # tables with a line for each utterance, utt2spk first
+    partial: tuple[str, ...]  # tables with lines for some utterances
+    recordings: tuple[str, ...]  # of recordings: wav.scp and reco2*, where there are segments
+    speakers: tuple[str, ...]  # of speakers: spk2*
+    left: tuple[str, ...]  # what is no table, or follows from the others
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All that a tool carries."""
+        return self.utterances + self.partial + self.recordings + self.speakers
+
+    def describe(self) -> str:
+        """For the screen: what is carried and what is not."""
+        left = f"; not carried: {', '.join(self.left)}" if self.left else ""
+        return f"with {', '.join(self.tables)}{left}"
+
+
+def of(directory: str | Path) -> Layout:
+    """Raises ValueError where wav.scp or utt2spk is missing."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(f"{directory}: there is no such directory")
+    for name in kaldi_dir.REQUIRED:
+        kaldi_dir.existing(directory / name)
+    cut = segments.has(directory)
+    known = kaldi_dir.tables(directory)
+    known = [segments.NAME if name == "wav.scp" and cut else name for name in known]
+    known.sort(key=lambda name: name != "utt2spk")
+    recordings = ["wav.scp"] if cut else []
+    partial, speakers, left = [], [], []
+    for path in sorted(directory.iterdir()):
+        name = path.name
+        if name in known + recordings or name.startswith("."):
+            continue
+        if not path.is_file() or path.suffix not in ("", ".scp") or name in MADE:
+            left.append(name)
+        elif name.startswith("spk2"):
+            speakers.append(name)
+        elif name.startswith("reco2") and cut:
+            recordings.append(name)
+        else:
+            (partial if _is_of_utterances(path) else left).append(name)
+    return Layout(directory, *map(tuple, (known, partial, recordings, speakers, left)))
+
+
+def _is_of_utterances(path: Path) -> bool:
+    first = next((id_ for _, id_, _, _ in kaldi_dir.scan(path)), "").encode()
+    with open(path.parent / "utt2spk", "rb") as lines:
+        return bool(first) and any(line.split(maxsplit=1)[:1] == [first] for line in lines)
+
+
+class Following:
+    """A sorted table, read as its ids are asked for, in their order."""
+
+    def __init__(self, path: Path, strict: bool = True):
+        self._path, self._rows, self._strict = path, kaldi_dir.read_table(path), strict
+        self._row = next(self._rows, None)
+
+    def value(self, id_: str) -> str | None:
+        """Of the row of `id_`; None: there is none. With `strict`, a row that nobody asked for is
+        a ValueError."""
+        self._pass_over(id_)
+        if self._row is None or self._row[0] != id_:
+            return None
+        value, self._row = self._row[1], next(self._rows, None)
+        return value
+
+    def end(self) -> None:
+        """All has been asked for."""
+        self._pass_over(None)
+
+    def _pass_over(self, id_: str | None) -> None:
+        while self._row is not None and (id_ is None or self._row[0] < id_):
+            if self._strict:
+                raise ValueError(
+                    f"{self._path}: {self._row[0]} is no id of the other tables; "
+                    f"utils/data/validate.py {self._path.parent} lists all faults"
+                )
+            self._row = next(self._rows, None)
+
+
+def side_by_side(layout: Layout) -> Iterator[tuple[str, dict[str, str]]]:
+    """(id, {table: value}) of the utterances in order: of all their tables, of the partial ones
+    where they have a line. Constant memory; ValueError where the tables do not fit together."""
+    partial = {name: Following(layout.directory / name) for name in layout.partial}
+    for id_, row in kaldi_dir.side_by_side(layout.directory, layout.utterances):
+        values = dict(zip(layout.utterances, row, strict=True))
+        for name, table in partial.items():
+            if (value := table.value(id_)) is not None:
+                values[name] = value
+        yield id_, values
+    for table in partial.values():
+        table.end()
