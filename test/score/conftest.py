@@ -113,7 +113,7 @@ def experiment(tmp_path):
     return Experiment(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_experiment():
     return Experiment
 
