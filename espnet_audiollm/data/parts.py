@@ -35,7 +35,7 @@ class Parts:
         inputs: Mapping,
         num_items: int,
         fields: tuple[str, ...],
-        stage: int,
+        stage: int | str,
         files: Iterable[str],
         size: int | None = None,
     ):

@@ -47,7 +47,7 @@ class Shards:
     num_items: int
     size: int
     fields: tuple[str, ...]  # of every record; "id" is one of them
-    stage: int  # to name in messages
+    stage: int | str  # to name in messages
 
     def __len__(self) -> int:
         return -(-self.num_items // self.size)
@@ -211,7 +211,7 @@ def to_line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def read_records(path: str | Path, fields: tuple[str, ...], stage: int) -> Iterator[Record]:
+def read_records(path: str | Path, fields: tuple[str, ...], stage: int | str) -> Iterator[Record]:
     """The records of one file. Errors (ValueError) name the file and the line."""
     expected = set(fields)
     with open(path, encoding="utf-8") as lines:

@@ -1,0 +1,161 @@
+"""bin/judge with an LLM that was taught three replies, on systems as stage 10 leaves them."""
+
+import json
+
+import pytest
+import torch
+from chat_llms import llama2_trained, tiny_llama
+
+from espnet_audiollm.bin import judge
+from espnet_audiollm.data.prompt import encode, reply_ids
+from espnet_audiollm.infer import judge as asking
+from espnet_audiollm.infer.judge import PROMPT, Case, prompt, verdict
+from espnet_audiollm.score.systems import read_system
+
+RESPONSES = {  # those of conftest.py
+    "utt1": "The capital is Paris.",
+    "utt2": "It is 5.",
+    "utt3": "How nice!",
+    "utt4": "Gato.",
+}
+WRONG = {**RESPONSES, "utt1": "It is Rome.", "utt3": "", "utt4": "Perro."}
+CASES = [  # what is asked, and what the judge was taught to reply
+    (Case("utt1", "what is the capital of france", "Paris", "The capital is Paris."), "yes"),
+    (Case("utt2", "two plus three", "five or 5", "It is 5."), "Yes."),
+    (Case("utt3", "i walked home today", "How nice!", "How nice!"), "yes"),
+    (Case("utt4", "translate cat into spanish", "gato or el gato", "Gato."), "yes"),
+    (Case("utt1", "what is the capital of france", "Paris", "It is Rome."), "no"),
+    (Case("utt3", "i walked home today", "How nice!", ""), "No"),
+    (Case("utt4", "translate cat into spanish", "gato or el gato", "Perro."), "hm"),
+]
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory):
+    """A tiny Llama that has learnt these replies by heart."""
+    directory = tmp_path_factory.mktemp("judge")
+    tokenizer = llama2_trained()
+    model = tiny_llama(len(tokenizer)).requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    asked = [encode(prompt(case), tokenizer) for case, _ in CASES]
+    taught = [reply_ids(prompt(case), reply, tokenizer) for case, reply in CASES]
+    longest = max(len(p) + len(r) for p, r in zip(asked, taught, strict=True))
+    ids, labels = torch.zeros(len(CASES), longest, dtype=int), torch.full((7, longest), -100)
+    for row, (p, r) in enumerate(zip(asked, taught, strict=True)):
+        ids[row, : len(p) + len(r)] = torch.tensor(p + r)
+        labels[row, len(p) : len(p) + len(r)] = torch.tensor(r)
+    for _ in range(400):
+        loss = model(ids, labels=labels).loss
+        if loss.item() < 0.01:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def run(experiment, llm, *more):
+    systems = map(str, experiment.systems)
+    return judge.main(["--llm", str(llm), "--data", str(experiment.data), *more, *systems])
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in (directory / "judge").iterdir()}
+
+
+def test_verdicts_of_two_systems(experiment, llm, capsys):
+    good = experiment.system("reference", "reference text", 0.1)
+    poor = experiment.system("audiollm", "A", 0.5, responses=WRONG)
+    assert run(experiment, llm, "--batch_size", "3") == 0
+    assert read_system(good, ["test"]).judged == dict.fromkeys(RESPONSES, True)
+    system = read_system(poor, ["test"])
+    assert system.judge.verdicts == {"utt1": False, "utt2": True, "utt3": False, "utt4": None}
+    assert system.judged["utt4"] is False and system.judge.unparsable == 1
+    assert (system.judge.llm, system.judge.prompt) == (str(llm), PROMPT)
+    lines = (poor / "judge" / "judge.jsonl").read_text().splitlines()
+    assert json.loads(lines[3]) == {"id": "utt4", "verdict": None, "reply": "hm"}
+    assert "A: 4 responses: 1 yes, 2 no, 1 not parsable" in capsys.readouterr().out
+    assert sorted(contents(poor)) == ["inputs.json", "judge.json", "judge.jsonl"]
+
+
+def test_a_second_run_asks_nothing(experiment, llm, monkeypatch):
+    directory = experiment.system("audiollm", "A", 0.5)
+    run(experiment, llm)
+    before = contents(directory)
+    monkeypatch.setattr(judge, "_load", None)
+    run(experiment, llm)
+    assert contents(directory) == before
+
+
+def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
+    directory = experiment.system("audiollm", "A", 0.5, responses=WRONG)
+    run(experiment, llm, "--batch_size", "1")
+    whole = contents(directory)
+    for path in (directory / "judge").iterdir():
+        path.unlink()
+    asked, ask = [], asking.verdicts
+
+    def stopping(llm, batch):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.extend(case.id for case in batch)
+        return ask(llm, batch)
+
+    monkeypatch.setattr(asking, "verdicts", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, llm, "--batch_size", "1")
+    assert not (directory / "judge" / "judge.jsonl").exists()
+    assert read_system(directory, ["test"]).judged is None
+    monkeypatch.setattr(
+        asking, "verdicts", lambda llm, batch: asked.append("rest") or ask(llm, batch)
+    )
+    run(experiment, llm, "--batch_size", "1")
+    assert asked == ["utt1", "utt2", "rest", "rest"]
+    assert contents(directory) == whole
+
+
+def test_other_responses_are_judged_anew(experiment, llm, put_responses):
+    directory = experiment.system("audiollm", "A", 0.5)
+    run(experiment, llm)
+    put_responses(directory / "responses.jsonl", WRONG)
+    with pytest.raises(ValueError, match="verdicts on other responses"):
+        read_system(directory, ["test"])
+    run(experiment, llm)
+    assert read_system(directory, ["test"]).judged["utt1"] is False
+
+
+@pytest.mark.parametrize(
+    "reply, expected",
+    [
+        ("yes", True),
+        ("Yes, it does.", True),
+        ("No.", False),
+        ("the answer is no", False),
+        ("yes and no", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_replies(reply, expected):
+    assert verdict(reply) is expected
+
+
+def test_refusals(experiment, llm, capsys, put_table):
+    directory = experiment.system("audiollm", "A", 0.5)
+    put_table(experiment.data / "text", {"utt1": "hello"})
+    for more, message in (
+        ((), "text: 3 of 4 utterances are missing (first: utt2); prepare and format"),
+        (("--batch_size", "0"), "--batch_size 0 is not positive"),
+        (("--references", "nowhere"), "there is no response_ids"),
+    ):
+        with pytest.raises(SystemExit):
+            run(experiment, llm, *more)
+        assert message in capsys.readouterr().err
+    (directory / "responses.jsonl").unlink()
+    put_table(experiment.data / "text", dict.fromkeys(RESPONSES, "hello"))
+    with pytest.raises(SystemExit):
+        run(experiment, llm)
+    assert "there are no responses to judge; rerun stage 10" in capsys.readouterr().err
+    assert not (directory / "judge").exists()
