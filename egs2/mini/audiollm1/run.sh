@@ -9,5 +9,6 @@ exec ./audiollm.sh \
     --ctc_config conf/train_ctc.yaml \
     --ctc_checkpoints "3epoch.pth 6epoch.pth valid.loss.ave.pth" \
     --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
+    --noises "babble:10 white:10" --noise_checkpoints valid.loss.ave.pth \
     --conversations data/conversations/abilities.jsonl \
     "$@"
