@@ -11,13 +11,14 @@ of one is found without reading the rest. Nothing here but `read_dict`, `load_ut
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from ..atomic import atomic_write
-from ..types import Utterance
+from ..types import Seconds, Utterance
 
 Row = tuple[str, str]  # id, value
 Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
@@ -211,8 +212,18 @@ def iter_utterances(
             audio=values["wav.scp"],
             speaker=values["utt2spk"],
             text=values.get("text"),
-            duration=float(values["utt2dur"]) if "utt2dur" in values else None,
+            duration=_seconds(directory, id_, values["utt2dur"]) if "utt2dur" in values else None,
         )
+
+
+def _seconds(directory: Path, id_: str, value: str) -> Seconds:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{directory}/utt2dur: {id_} lasts {value} s, which cannot be")
+    return seconds
 
 
 def side_by_side(

@@ -6,6 +6,7 @@ others, fetch from the network or write over files."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import shutil
@@ -111,3 +112,13 @@ def _last_line(complaint) -> str:
     complaint.seek(0)
     lines = complaint.read().decode(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "no message"
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """The option of the tools that open recordings."""
+    parser.add_argument(
+        OPTION.split()[0],
+        choices=("true", "false"),
+        default="false",
+        help=f"true: commands in wav.scp ({', '.join(PROGRAMS)}) are run, without a shell",
+    )

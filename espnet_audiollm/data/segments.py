@@ -72,8 +72,12 @@ def parse(value: str) -> Segment:
     return Segment(fields[0], begin, None if end == -1 else end, channel)
 
 
+def table(directory: str | Path) -> Path:
+    return Path(directory) / NAME
+
+
 def has(directory: str | Path) -> bool:
-    return (Path(directory) / NAME).is_file()
+    return table(directory).is_file()
 
 
 def faults(directory: str | Path) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,6 @@ from espnet_audiollm.data.formatting import (
     format_parts,
     merge,
     parts,
-    utterance,
 )
 from espnet_audiollm.types import Utterance
 
@@ -208,7 +207,7 @@ def _converted(dst):
 
 
 def test_a_worker_that_is_killed_is_no_hang(tmp_path, mixed, monkeypatch):
-    monkeypatch.setattr(utterance, "format_utterance", lambda *args: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(audio, "opened", lambda *args: os.kill(os.getpid(), 9))
     with pytest.raises(ValueError, match="worker process was killed"):
         format_dir(mixed, tmp_path / "dump", LIMITS, nj=2)
     assert not (tmp_path / "dump" / "wav.scp").exists()

@@ -14,6 +14,7 @@ other number of jobs, or one process for all, goes on from those that are whole.
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import itertools
 import os
@@ -23,10 +24,10 @@ from pathlib import Path
 
 from ...atomic import atomic_write
 from ...progress import progress
-from .. import kaldi_dir, segments, validation
-from . import merging, parts, workers
+from .. import kaldi_dir, segments, validation, workers
+from . import merging, parts
 from .merging import Summary
-from .utterance import Limits
+from .utterance import Limits, format_utterance
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -69,8 +70,9 @@ def format_parts(
             kaldi_dir.iter_utterances(src, part.spans) for part, _ in left
         )
         lines = [part.lines(src) for part, _ in left]
+        work = functools.partial(format_utterance, audio_dir=dst / "audio", limits=limits)
         results = progress(
-            workers.run(utterances, dst / "audio", limits, nj), sum(lines), what=f"format {dst}"
+            workers.in_order(work, utterances, nj), sum(lines), what=f"format {dst}"
         )
         for (part, key), count in zip(left, lines, strict=True):
             parts.write_part(part.path(dst), key, list(itertools.islice(results, count)))

@@ -1,6 +1,6 @@
 """One utterance in stage 2: its recording is checked, and converted if training could not read it.
 
-This runs in the workers (workers.py)."""
+This runs in the workers (data/workers.py)."""
 
 from __future__ import annotations
 

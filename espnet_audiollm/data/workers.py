@@ -1,4 +1,4 @@
-"""Stage 2's processes: utterances in, what became of them out, in order."""
+"""Processes that work through a long list: items in, results out, in order."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from typing import TypeVar
 
-from ...types import Utterance
-from . import utterance
-from .utterance import Formatted, Limits
+CHUNK = 32  # items handed to a worker at once
 
-CHUNK = 32  # utterances handed to a worker at once
+T, R = TypeVar("T"), TypeVar("R")
 
 
-def run(
-    utterances: Iterable[Utterance], audio_dir: Path, limits: Limits, nj: int
-) -> Iterator[Formatted]:
-    """`format_utterance` over all, in order, in `nj` processes, a few chunks ahead of the reader:
-    millions of utterances are never in memory at once."""
-    utterances = iter(utterances)
-    chunks = iter(lambda: list(itertools.islice(utterances, CHUNK)), [])
+def in_order(work: Callable[[T], R], items: Iterable[T], nj: int) -> Iterator[R]:
+    """`work` (picklable) over all items, in `nj` processes, a few chunks ahead of the reader:
+    millions of items are never in memory at once."""
+    items = iter(items)
+    chunks = iter(lambda: list(itertools.islice(items, CHUNK)), [])
     if nj == 1:
         for chunk in chunks:
-            yield from _format_chunk(chunk, audio_dir, limits)
+            yield from _work_through(work, chunk)
         return
     with ProcessPoolExecutor(nj, initializer=_end_with_parent) as pool:
         ahead = deque()
         try:
             for chunk in chunks:
-                ahead.append(pool.submit(_format_chunk, chunk, audio_dir, limits))
+                ahead.append(pool.submit(_work_through, work, chunk))
                 if len(ahead) > 4 * nj:
                     yield from ahead.popleft().result()
             while ahead:
@@ -47,8 +43,8 @@ def run(
             pool.shutdown(cancel_futures=True)
 
 
-def _format_chunk(chunk: list[Utterance], audio_dir: Path, limits: Limits) -> list[Formatted]:
-    return [utterance.format_utterance(utt, audio_dir, limits) for utt in chunk]
+def _work_through(work: Callable[[T], R], chunk: list[T]) -> list[R]:
+    return [work(item) for item in chunk]
 
 
 def _end_with_parent() -> None:
