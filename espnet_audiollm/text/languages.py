@@ -42,7 +42,7 @@ class Language:
 
 _APOSTROPHES = re.compile("[\u2018\u2019\u02bb\u02bc\u02b9`\u00b4]")
 _FORMAT = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
-_UNSPACED = re.compile(
+_OF_CHARACTERS = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -59,7 +59,7 @@ def _characters(text: str) -> list[str]:
     for word in text.split():
         for i, char in enumerate(word):
             mark = unicodedata.category(char)[0] == "M"
-            if i and (mark or not (_UNSPACED.match(char) or _UNSPACED.match(parts[-1]))):
+            if i and (mark or not (_OF_CHARACTERS.match(char) or _OF_CHARACTERS.match(parts[-1]))):
                 parts[-1] += char
             else:
                 parts.append(char)
@@ -117,7 +117,7 @@ _HEBREW = (
 )
 
 
-def _sinic(code: str, name: str, *folds: Fold) -> Language:
+def _without_blanks(code: str, name: str, *folds: Fold) -> Language:
     return Language(code, name, folds, (CHARACTERS,), spaced=False)
 
 
@@ -153,21 +153,29 @@ _RULED = (
         ("without vowel signs and tatweel", "Arabic ي ك are ی ک"),
     ),
     Language("he", "Hebrew", _HEBREW, ("without points", 'צה"ל is one word')),
-    _sinic("zh", "Chinese"),
-    _sinic("yue", "Cantonese"),
-    _sinic("ja", "Japanese"),
-    _sinic("th", "Thai", lambda text: text.replace("\u0e40\u0e40", "\u0e41")),
-    _sinic("lo", "Lao"),
-    _sinic("km", "Khmer"),
-    _sinic("my", "Burmese"),
+    _without_blanks("zh", "Chinese"),
+    _without_blanks("yue", "Cantonese"),
+    _without_blanks("ja", "Japanese"),
+    _without_blanks("th", "Thai", lambda text: text.replace("\u0e40\u0e40", "\u0e41")),
+    _without_blanks("lo", "Lao"),
+    _without_blanks("km", "Khmer"),
+    _without_blanks("my", "Burmese"),
 )
 
-_PLAIN = """be Belarusian, bg Bulgarian, bn Bengali, br Breton, cs Czech, cy Welsh, da Danish,
-el Greek, en English, eo Esperanto, es Spanish, et Estonian, eu Basque, fi Finnish, ga Irish,
-gl Galician, hi Hindi, hr Croatian, hu Hungarian, id Indonesian, is Icelandic, ka Georgian,
-kk Kazakh, ko Korean, lt Lithuanian, lv Latvian, mk Macedonian, mn Mongolian, mt Maltese,
-no Norwegian, pl Polish, pt Portuguese, rw Kinyarwanda, sk Slovak, sl Slovenian, sr Serbian,
-sv Swedish, sw Swahili, ta Tamil, te Telugu, uk Ukrainian, ur Urdu, uz Uzbek, vi Vietnamese"""
+_PLAIN = """ab Abkhaz, af Afrikaans, am Amharic, as Assamese, ast Asturian, ba Bashkir, bas Basaa,
+be Belarusian, bg Bulgarian, bn Bengali, br Breton, ckb Sorani, cnh Hakha_Chin, cs Czech,
+cv Chuvash, cy Welsh, da Danish, dv Dhivehi, dyu Dioula, el Greek, en English, eo Esperanto,
+es Spanish, et Estonian, eu Basque, fi Finnish, fy Frisian, ga Irish, gl Galician, gn Guarani,
+gu Gujarati, ha Hausa, hi Hindi, hr Croatian, hsb Upper_Sorbian, ht Haitian, hu Hungarian,
+hy Armenian, ia Interlingua, id Indonesian, ig Igbo, is Icelandic, ka Georgian, kab Kabyle,
+kk Kazakh, kmr Kurmanji, kn Kannada, ko Korean, ky Kyrgyz, lg Luganda, lij Ligurian, lt Lithuanian,
+ltg Latgalian, lv Latvian, mhr Meadow_Mari, mk Macedonian, ml Malayalam, mn Mongolian, mr Marathi,
+ms Malay, mt Maltese, ne Nepali, nn Nynorsk, no Norwegian, oc Occitan, or Odia, os Ossetian,
+pa Punjabi, pl Polish, ps Pashto, pt Portuguese, quy Ayacucho_Quechua, rm Romansh, rw Kinyarwanda,
+sah Yakut, sat Santali, sc Sardinian, sk Slovak, sl Slovenian, sq Albanian, sr Serbian, sv Swedish,
+sw Swahili, ta Tamil, te Telugu, tg Tajik, ti Tigrinya, tk Turkmen, tl Tagalog, tok Toki_Pona,
+tt Tatar, tw Twi, ug Uyghur, uk Ukrainian, ur Urdu, uz Uzbek, vi Vietnamese, xh Xhosa, yi Yiddish,
+yo Yoruba, zgh Tamazight, zu Zulu"""
 
 LANGUAGES = {language.code: language for language in _RULED}
 PLAIN = {code: Language(code, name) for code, name in (each.split() for each in _PLAIN.split(","))}

@@ -7,6 +7,7 @@ set -euo pipefail
 exec ./audiollm.sh \
     --max_audio 20 \
     --vocab_size 1500 \
+    --normalizer en \
     --llm meta-llama/Llama-2-7b-chat-hf \
     --ctc_config conf/train_ctc_conformer18.yaml \
     --align_configs conf/train_align_conformer18.yaml \
