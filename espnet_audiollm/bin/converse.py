@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from ..data.parts import Parts, hash_files
+from ..text.casing import AS_IS, CASINGS, caser
 from . import split
 from .cli import user_errors
 
 SYSTEMS = ("text", "audiollm", "cascade")
 CONTEXTS = ("full", "none")  # all turns | the last one, after the system turn if there is one
 FIELDS = ("id", "category", "expected", "reference", "reference_ids", "answers")
-SAME = ("llm_fingerprint", "chat_template_hash", "system_prompt")  # for all systems of a set
+SAME = ("llm_fingerprint", "chat_template_hash", "system_prompt", "prompt_casing")  # in a set
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -39,6 +40,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--system_prompt", help="system turn of the conversations that have none (default: none)"
     )
+    parser.add_argument(
+        "--prompt_casing", default=AS_IS, choices=CASINGS, help="form in which speech is read"
+    )
+    parser.add_argument("--casing_text", help="truecase: text from which it learns")
     parser.add_argument("--exp", help="audiollm: experiment of stage 9; cascade: of stage 5")
     parser.add_argument("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     parser.add_argument("--bpemodel", help="cascade: SentencePiece model (the one trained with)")
@@ -96,7 +101,8 @@ def open_parts(args: argparse.Namespace, count: int) -> Parts:
     """The shards that belong to the contents of set, references, checkpoint and LLM."""
     from ..model.llm import weight_files
 
-    files = [args.conversations, *([args.chat_template] if args.chat_template else [])]
+    files = [args.conversations]
+    files += [file for file in (args.chat_template, args.casing_text) if file]
     if args.references:
         files.append(Path(args.references) / "answers.jsonl")
     if args.exp:
@@ -153,7 +159,7 @@ def load(args: argparse.Namespace, parts: Parts) -> tuple:
     from ..infer import converse
     from .respond import load_models
 
-    asked = args.system_prompt
+    asked, case = args.system_prompt, caser(args.prompt_casing, args.casing_text)
     model, llm = load_models(args)
     if args.system_prompt != asked:
         raise ValueError(
@@ -164,27 +170,32 @@ def load(args: argparse.Namespace, parts: Parts) -> tuple:
         "llm_fingerprint": llm.fingerprint,
         "chat_template_hash": llm.chat_template_hash,
         "system_prompt": args.system_prompt,
+        "prompt_casing": case.name,
     }
     if args.references:
         check_same_llm(Path(args.references), about)
     write_about(args, parts, about)
     if args.system == "audiollm":
         return llm, partial(converse.hear, model, device=args.device)
-    return llm, transcriber(args) if args.system == "cascade" else lambda dialogues: {}
+    return llm, reader(args, case)
 
 
-def transcriber(args: argparse.Namespace) -> Callable:
+def reader(args: argparse.Namespace, case: Callable[[str], str]) -> Callable:
+    """What is read where a turn is spoken: its transcript, or what a recogniser makes of it."""
     from ..infer import converse
     from . import ctc_decode
 
-    run = ctc_decode.load(args)
+    def transcripts(spoken: list) -> list[str]:
+        return [utt.text for utt in spoken]
 
-    def transcribe(dialogues: list) -> dict[str, str]:
+    run = ctc_decode.load(args) if args.system == "cascade" else transcripts
+
+    def read_aloud(dialogues: list) -> dict[str, str]:
         spoken = converse.utterances(dialogues)
         texts = run(spoken) if spoken else []
-        return {utt.audio: text for utt, text in zip(spoken, texts, strict=True)}
+        return {utt.audio: case(text) for utt, text in zip(spoken, texts, strict=True)}
 
-    return transcribe
+    return read_aloud
 
 
 def check_same_llm(references: Path, about: dict) -> None:
@@ -209,6 +220,7 @@ def answer_batch(
     heard = listen([question.dialogue for question in batch])
     options = {"max_tokens_factor": args.max_tokens_factor, "beam": args.beam}
     wanted = [replace(q, reference_ids=reference(llm, q.dialogue, stored)) for q in batch]
+    hyps = heard if args.system == "cascade" else {}
     replies = {}
     for context in (name for name in CONTEXTS if name in args.context):  # full comes first
         if context == "none":
@@ -217,7 +229,7 @@ def answer_batch(
         ids = [reply.reference_ids for reply in replies[context]]
         wanted = [replace(q, reference_ids=i) for q, i in zip(wanted, ids, strict=True)]
     return [
-        to_record(llm, question.dialogue, heard, {name: each[i] for name, each in replies.items()})
+        to_record(llm, question.dialogue, hyps, {name: each[i] for name, each in replies.items()})
         for i, question in enumerate(batch)
     ]
 
@@ -230,7 +242,7 @@ def reference(llm, dialogue, stored: dict | None) -> tuple[int, ...] | None:
     return None if dialogue.reference is None else converse.reference_ids(llm, dialogue.reference)
 
 
-def to_record(llm, dialogue, heard: dict, replies: dict) -> dict:
+def to_record(llm, dialogue, hyps: dict, replies: dict) -> dict:
     from ..data.prompt import decode
 
     ids = next(iter(replies.values())).reference_ids
@@ -239,7 +251,7 @@ def to_record(llm, dialogue, heard: dict, replies: dict) -> dict:
             "response": reply.response,
             "response_ids": list(reply.response_ids),
             "token_nats": [round(nats, 6) for nats in reply.token_nats],
-            "turns": [to_turn(turn, heard) for turn in reply.turns],
+            "turns": [to_turn(turn, hyps) for turn in reply.turns],
         }
         for context, reply in replies.items()
     }
@@ -253,13 +265,13 @@ def to_record(llm, dialogue, heard: dict, replies: dict) -> dict:
     }
 
 
-def to_turn(turn, heard: dict) -> dict:
+def to_turn(turn, hyps: dict) -> dict:
     """role and text; where it was spoken, the audio, and what a recogniser made of it."""
     made = {"role": turn.role, "text": turn.text}
     if turn.audio:
         made["audio"] = turn.audio
-    if isinstance(heard.get(turn.audio), str):
-        made["hyp"] = heard[turn.audio]
+    if turn.audio in hyps:
+        made["hyp"] = hyps[turn.audio]
     return made
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..text.normalize import normalize
 from . import success
 from .bootstrap import RESAMPLES
-from .perplexity import Perplexity, compare
+from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount
 from .tables import check_same_ids
 from .wer import WordErrors, word_errors
@@ -217,40 +217,42 @@ def _check_set(name: str, systems: list[System]) -> None:
 def _score_group(
     group: str, ids: list[str], systems: list[System], resamples: int, seed: int
 ) -> list[Row]:
+    """One row a system; the columns are every system in every context, the text system first."""
     contexts = systems[0].contexts()
     columns = [(system, context) for system in systems for context in contexts]
-    verdicts = [_verdicts(system, context, ids) for system, context in columns]
-    nats = [
-        np.array([sum(system.records[id]["answers"][context]["token_nats"]) for id in ids])
-        for system, context in columns
-    ]
+    verdicts = [_verdicts(*column, ids) for column in columns]
     tokens_N = np.array([len(systems[0].records[id]["reference_ids"]) for id in ids])
-    table = compare(nats, tokens_N, resamples, seed)
+    table = compare([_nats(*column, ids) for column in columns], tokens_N, resamples, seed)
+    cells = [_cell(i, i % len(contexts), verdicts, table) for i in range(len(columns))]
     rows = []
-    for s, system in enumerate(systems):
-        cells = {}
-        first = s * len(contexts)
-        for c, context in enumerate(contexts):
-            me, text = first + c, c  # the text system comes first
-            same = me == text
-            cells[context] = Cell(
-                success.count(verdicts[me]),
-                table.perplexities[me],
-                None if same else success.p_value(verdicts[me], verdicts[text]),
-                None if same else table.p_value(me, text),
-            )
+    for first, system in zip(range(0, len(columns), len(contexts)), systems, strict=True):
         both = len(contexts) == len(CONTEXTS)
         rows.append(
             Row(
                 system,
                 group,
-                cells,
+                dict(zip(contexts, cells[first : first + len(contexts)], strict=True)),
                 success.p_value(verdicts[first], verdicts[first + 1]) if both else None,
                 table.p_value(first, first + 1) if both else None,
                 _word_errors(system, ids),
             )
         )
     return rows
+
+
+def _cell(column: int, text: int, verdicts: list[dict], table: PerplexityTable) -> Cell:
+    """`text`: the text system's column in the same context."""
+    same = column == text
+    return Cell(
+        success.count(verdicts[column]),
+        table.perplexities[column],
+        None if same else success.p_value(verdicts[column], verdicts[text]),
+        None if same else table.p_value(column, text),
+    )
+
+
+def _nats(system: System, context: str, ids: Sequence[str]) -> np.ndarray:
+    return np.array([sum(system.records[id]["answers"][context]["token_nats"]) for id in ids])
 
 
 def _verdicts(system: System, context: str, ids: Sequence[str]) -> dict[str, bool]:

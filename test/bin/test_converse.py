@@ -201,6 +201,25 @@ def test_the_perplexity_is_that_of_transformers(place, answered):
     assert nats == pytest.approx(mean * len(said), rel=1e-4)
 
 
+def test_speech_is_read_in_the_form_that_is_asked_for(place, answered, tmp_path):
+    """Transcripts in capitals are those of a set in capitals; what is written stays as it is."""
+    loud = [
+        {**item, "turns": [{**t, "text": t["text"].upper()} if "audio" in t else t for t in turns]}
+        for item, turns in ((item, item["turns"]) for item in dialogues(place))
+    ]
+    write_set(place, "loud.jsonl", loud)
+    expected = records(run(place, "text", conversations="loud.jsonl", output=tmp_path / "loud"))
+    out = run(place, "text", "--prompt_casing", "upper", output=tmp_path / "upper")
+    for id_, record in records(out).items():
+        answer, other = (found["answers"]["full"] for found in (record, expected[id_]))
+        assert answer["response_ids"] == other["response_ids"]
+        assert [t["role"] for t in answer["turns"]] == [t["role"] for t in other["turns"]]
+    assert json.loads((out / "system.json").read_text())["prompt_casing"] == "upper"
+    more = ["--references", str(out), "--prompt_casing", "lower"]
+    with pytest.raises(SystemExit):
+        run(place, "cascade", *more, output=tmp_path / "no")
+
+
 @pytest.mark.parametrize("system", ["text", "audiollm"])
 def test_jobs_make_what_one_makes(place, answered, tmp_path, system):
     more = ["--shard_size", "2"]

@@ -321,7 +321,7 @@ converse() {
     fi
     once "$2/.done" "${inputs[@]}" -- in_jobs "${inference}" "${inference_nj}" "$2/log" \
         python -m espnet_audiollm.bin.converse --system "$3" "${llm_opts[@]}" --conversations "$1" \
-        --output "$2" --beam "${beam}" --device "${device}" ${options[@]+"${options[@]}"}
+        --output "$2" --beam "${beam}" --device "${device}" "${casing_opts[@]}" "${options[@]}"
 }
 
 if runs 10; then
