@@ -169,9 +169,10 @@ SYSTEMS_NOTE = (
 EQUAL_NOTE = (
     "Interpolated: log perplexity along the cascades by WER, straight between neighbours, those "
     "that fall averaged so that it does not fall; at 0 % stands the transcript itself. Once over "
-    "the cascades of all noises, once of this noise alone. “> 50” means beyond the worst "
-    "recogniser measured, where the answer is not known. The interval is of the perplexities "
-    "(paired bootstrap); the word error rates are taken as they are."
+    "the cascades of all noises; once of this noise alone, where below its best cascade's WER "
+    "nothing but the transcript was measured, so that a straight line stands for all. “> 50” "
+    "means beyond the worst recogniser measured, where the answer is not known. The interval is of "
+    "the perplexities (paired bootstrap); the word error rates are taken as they are."
 )
 WORSE_NOTE = (
     "How many times the perplexity is that without noise [95 % interval]; p says whether "
@@ -195,6 +196,8 @@ def plot(sweep: Sweep):
     wer_C, log_ppl_CR = curve(sweep, sweep.conditions)
     axes.plot(wer_C, np.exp(log_ppl_CR[:, 0]), color=COLOURS[0], linewidth=1, alpha=0.6)
     colours = dict(zip(_labels(sweep), COLOURS[1:] * 99, strict=False))
+    for label, colour in colours.items():
+        axes.plot(*_heard(sweep, label), color=colour, linewidth=1, alpha=0.6)
     ends: list[float] = []
     for number_of, condition in enumerate(sweep.conditions):
         marker = MARKERS[number_of % len(MARKERS)]
@@ -217,6 +220,17 @@ def plot(sweep: Sweep):
     figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     tidy(axes)
     return figure
+
+
+def _heard(sweep: Sweep, label: str) -> tuple[list[float], list[float]]:
+    """Of an AudioLLM: the best cascades' WERs, rising; its perplexities under the same noise."""
+    points = [
+        (condition.best.prompt_wer, row.perplexity.value)
+        for condition in sweep.conditions
+        for row in condition.audio
+        if row.system.label == label
+    ]
+    return [wer for wer, _ in sorted(points)], [ppl for _, ppl in sorted(points)]
 
 
 def _point(axes, wer: float, row: Row, colour: str, marker: str, ends: list[float]) -> None:
