@@ -4,8 +4,10 @@
     llm/      a random Llama with a tokenizer and a chat template
     ctc/      a recogniser trained for an epoch
     align/    an AudioLLM trained for an epoch, on responses made up here
+    talks.jsonl  conversations of two spoken turns, with the system's own answer between
 """
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -41,6 +43,20 @@ def make_data(directory: Path, number: int = 12) -> None:
     write_table(directory / "response_ids", ((u.id, "5 7 2") for u in utterances))
 
 
+def make_talks(root: Path, number: int = 12) -> None:
+    texts = dict(line.split(" ", 1) for line in (root / "data/text").read_text().splitlines())
+    ids = list(texts)
+    with open(root / "talks.jsonl", "w") as out:
+        for i in range(number):
+            spoken = [
+                {"role": "user", "audio": f"data/wav/{utt}.wav", "text": texts[utt]}
+                for utt in (ids[i % len(ids)], ids[(i + 1) % len(ids)])
+            ]
+            turns = [spoken[0], {"role": "assistant"}, spoken[1]]
+            talk = {"id": f"t{i:02d}", "category": "talk", "turns": turns, "expected": ["the"]}
+            out.write(json.dumps(talk) + "\n")
+
+
 def make(root: Path) -> Path:
     from espnet_audiollm.tasks.audiollm import AudioLLMTask
     from espnet_audiollm.tasks.ctc import CTCTask
@@ -48,6 +64,7 @@ def make(root: Path) -> Path:
 
     data = root / "data"
     make_data(data)
+    make_talks(root)
     save_tiny_llm(root / "llm")
     train_pieces([" ".join(WORDS)] * 4, 40, "bpe", data / "bpe")
     still = {"lr": 1e-9}  # random weights say more than trained ones, which say only blanks
