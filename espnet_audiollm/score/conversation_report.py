@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .contents import Part, Section
-from .conversations import ALL, Cell, Row, Scored, System, succeeds
-from .report import NONE, Table, number, p_text
+from .conversations import ALL, Cell, Row, Scored, System, carried, succeeds
+from .report import NONE, Table, number, p_text, rate
 from .success import RULES
 
 EXAMPLES = 2  # of a category
+CARRIED = (
+    "Conversations that end with a spoken turn: how often a system answers word for word as the "
+    "text system does, to all of it and to its last turn alone (McNemar's exact test). "
+    "Alignment knows the second form only.",
+)
 HEADER = (
     "System",
     "spoken WER %",
@@ -34,6 +39,16 @@ def table(scored: Scored, group: str) -> Table:
     return Table(HEADER, tuple(_row(row) for row in scored.of(group)))
 
 
+def carried_table(scored: Scored) -> Table | None:
+    """Does what works in a single spoken turn carry over to the last of several?"""
+    rows = [
+        (f"{row.system.label}: {row.group}", rate(row.several), rate(row.single), p_text(row.p))
+        for row in carried(scored)
+    ]
+    header = ("Answered as text is, %", "several turns", "the last turn alone", "p")
+    return Table(header, tuple(rows)) if rows else None
+
+
 def examples(scored: Scored, group: str, number_of: int = EXAMPLES) -> Table:
     """Conversations of a category with every system's answer; first where the systems differ."""
     header = ("Conversation", "expected", *(system.label for system in scored.systems))
@@ -53,6 +68,9 @@ def _part(scored: Scored) -> Part:
     ]
     first = sections[0]
     sections[0] = Section(first.title, first.tables, tuple(notes()))
+    sections.append(
+        Section("Does one turn carry over to several?", (carried_table(scored),), CARRIED)
+    )
     for group in groups:
         if group != ALL:
             title = f"{group}: examples"
@@ -96,7 +114,7 @@ def _row(row: Row) -> tuple[str, ...]:
 def _success(cell: Cell | None, interval: bool = False) -> str:
     if cell is None:
         return NONE
-    counts = f"{cell.success.rate:.1f} ({cell.success.successes}/{cell.success.total})"
+    counts = rate(cell.success)
     low, high = cell.success.ci95
     return f"{counts} [{low:.0f}, {high:.0f}]" if interval else counts
 

@@ -62,6 +62,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """How often a system says word for word what the text system says: to conversations that end
+    with a spoken turn, and to that turn alone, the only form that an alignment is trained on."""
+
+    system: System
+    group: str
+    several: SuccessCount
+    single: SuccessCount
+    p: float  # of their difference, paired
+
+
+@dataclass(frozen=True)
 class Scored:
     """One set: its systems in the order of the table, and a row for each group and system."""
 
@@ -93,6 +105,21 @@ def score(systems: Sequence[System], resamples: int = RESAMPLES, seed: int = 0) 
     ]
 
 
+def carried(scored: Scored) -> list[Carried]:
+    """Whether what works in one turn works in several; [] where a context was not asked."""
+    text, *others = scored.systems
+    if len(text.contexts()) < len(CONTEXTS):
+        return []
+    rows = []
+    for group in scored.groups():
+        ids = [id for id in text.records if _ends_spoken(text.records[id], group)]
+        for system in others if ids else []:
+            several, single = ({id: _as_text(system, text, id, c) for id in ids} for c in CONTEXTS)
+            counts = success.count(several), success.count(single)
+            rows.append(Carried(system, group, *counts, success.p_value(several, single)))
+    return rows
+
+
 def as_dict(scored: Sequence[Scored]) -> list[dict]:
     """For results.json, "conversations"."""
     return [
@@ -108,6 +135,7 @@ def as_dict(scored: Sequence[Scored]) -> list[dict]:
                 }
                 for system in each.systems
             ],
+            "as_the_text_answers": [_carried_as_dict(row) for row in carried(each)],
         }
         for each in scored
     ]
@@ -275,6 +303,26 @@ def _word_errors(system: System, ids: Sequence[str]) -> WordErrors | None:
             if "hyp" in turn:
                 said[f"{id} {number}"], heard[f"{id} {number}"] = turn["text"], turn["hyp"]
     return word_errors(said, heard) if said else None
+
+
+def _ends_spoken(record: Mapping, group: str) -> bool:
+    return group in (ALL, record["category"]) and "audio" in record["answers"]["full"]["turns"][-1]
+
+
+def _as_text(system: System, text: System, id: str, context: str) -> bool:
+    said, read = (each.records[id]["answers"][context]["response"] for each in (system, text))
+    return normalize(said) == normalize(read)
+
+
+def _carried_as_dict(row: Carried) -> dict:
+    return {
+        "label": row.system.label,
+        "group": row.group,
+        "num_conversations": row.several.total,
+        "with_context": row.several.successes,
+        "last_turn_alone": row.single.successes,
+        "p": row.p,
+    }
 
 
 def _row_as_dict(row: Row) -> dict:

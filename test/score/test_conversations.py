@@ -136,6 +136,21 @@ def test_the_report_shows_both_contexts_and_examples(scored):
     assert "heard “where it was”" in examples.tables[0].rows[0][3]
 
 
+def test_what_carries_over_is_counted_where_the_last_turn_is_spoken(scored):
+    """With the context "hears" answers a and d as "reads" does; alone all four, as both err."""
+    rows = {(row.system.label, row.group): row for row in conversations.carried(scored)}
+    assert set(rows) == {(s, g) for s in ("writes", "hears") for g in ("x", "y", "all")}
+    row = rows["hears", "all"]
+    assert (row.several.successes, row.single.successes, row.single.total) == (2, 4, 4)
+    assert row.p == pytest.approx(binomtest(0, 2).pvalue)
+    (part,) = conversation_report.parts([scored])
+    table = next(s for s in part.sections if "carry over" in s.title).tables[0]
+    assert ("hears: all", "50.0 (2/4)", "100.0 (4/4)", "p = 0.500") in table.rows
+    for record in scored.systems[0].records.values():
+        del record["answers"]["full"]["turns"][0]["audio"]
+    assert conversations.carried(scored) == []
+
+
 def test_one_context_alone_has_no_p(tmp_path):
     text = write(tmp_path / "text", "text", "reads", RIGHT)
     audio = write(tmp_path / "audio", "audiollm", "hears", HALF)
