@@ -1,7 +1,10 @@
 """speed_perturb, segments and statistics, run as a user runs them, on recordings whose tones are
 known."""
 
+import base64
+import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -268,3 +271,67 @@ def test_help_and_missing_directories(tmp_path, tool, name):
     output = ["out"] if name in ("segments", "speed_perturb") else ["--output", "out"]
     tool(name, *words, "none", *output).fails("none")
     assert not (tmp_path / "out").exists()
+
+
+# --- listen -------------------------------------------------------------------------------------
+
+
+def items_of(path):
+    found = re.search(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    return {item["id"]: item for item in json.loads(found[1])}
+
+
+def test_listen_to_segments(tmp_path, calls, tool):
+    tool("listen", calls, "--output", "page.html").says("3 of 3 utterances, by chance, seed 0")
+    found = items_of(tmp_path / "page.html")
+    assert [item["seconds"] for item in found.values()] == [1, 0.5, 1]
+    assert found["u2"]["facts"][:2] == ["0.50 s", "16 kHz segment"]
+    assert found["u2"]["more"] == {"answers": "b"} and found["u2"]["speaker"] == "s"
+    coded = base64.b64decode(found["u2"]["audio"].removeprefix("data:audio/mpeg;base64,"))
+    samples, rate = soundfile.read(io.BytesIO(coded))
+    assert np.abs(np.fft.rfft(samples)).argmax() * rate / len(samples) == pytest.approx(600, abs=3)
+
+
+def test_what_a_recording_is_like(tmp_path, make_dir, tool):
+    loud, quiet = np.clip(3 * tone(0.5, 300), -1, 1), np.zeros(8000)
+    for name, samples in (("loud", loud), ("quiet", quiet), ("half", 0.5 * np.ones(240))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE)
+    paths = {name: f"{tmp_path}/{name}.wav" for name in ("half", "loud", "quiet")}
+    make_dir("data", **{"wav.scp": paths}, utt2spk=dict.fromkeys(paths, "s"))
+    tool("listen", "data", "--output", "page.html", "--longest", "0.25").says("3 of 3")
+    found = items_of(tmp_path / "page.html")
+    assert {"clipped!", "the first 0.25 s are here"} <= set(found["loud"]["facts"])
+    assert "silent!" in found["quiet"]["facts"] and max(found["quiet"]["peaks"]) == 0
+    assert found["half"]["peaks"] == [50] * 240
+    assert "peak -6 dB, mean -6 dB" in found["half"]["facts"]
+    assert found["loud"]["seconds"] == 0.25 and found["loud"]["text"] is None
+
+
+def test_listening_that_cannot_be(tmp_path, data, tool):
+    output = ["--output", "page.html"]
+    done = tool("listen", data, *output, "--ids", "a", "x", "y")
+    done.fails("2 of 3 ids are not there (first: x)")
+    tool("listen", data, *output, "--number", "0").fails("at least one utterance is needed")
+    tool("listen", data, *output, "--longest", "-1").fails("--longest -1")
+    (tmp_path / "b.flac").write_bytes(b"fLaC")
+    tool("listen", data, *output).says("2 of 2 utterances", "1 cannot be read (first: ", "b.flac")
+    (tmp_path / "page.html").unlink()
+    (tmp_path / "a.wav").unlink()
+    tool("listen", data, *output).fails("none of 2 recordings can be read", "a.wav")
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.skipif(not shutil.which("sox"), reason="no sox")
+def test_commands_are_run_where_that_is_allowed(tmp_path, data, tool):
+    paths = {"a": f"sox {tmp_path}/a.wav -t wav - |", "b": f"{tmp_path}/b.flac"}
+    kaldi_dir.write_table(data / "wav.scp", paths.items())
+    (data / "utt2dur").unlink()
+    runs = {
+        "statistics": ([data, "--output", "st"], "2 utterances"),
+        "listen": ([data, "--output", "page.html"], "2 of 2 utterances, by chance, seed 0; open"),
+        "speed_perturb": ([data, "sp", "--speeds", "0.9"], "2 recordings written"),
+    }
+    for name, (arguments, says) in runs.items():
+        without = tool(name, *arguments)
+        assert "--allow_pipes true" in without.out + without.err
+        tool(name, *arguments, "--allow_pipes", "true").says(says)
