@@ -1,6 +1,7 @@
 """Small corpora in the layouts of the published ones, and what the tests of preparations share."""
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 
 from espnet_audiollm.data import kaldi_dir, validation
+from espnet_audiollm.data.tts import Espeak, Voice
 
 
 def preparer(root: Path, recipe: str, place: Path):
@@ -183,6 +185,30 @@ def covost(place: Path, pair: str = "fr_en") -> None:
     place.mkdir(parents=True)
     lines = [f"common_voice_{pair[:2]}_{n}.mp3\t{text}\t{split}\n" for n, text, split in rows]
     (place / f"covost_v2.{pair}.tsv").write_text("path\ttranslation\tsplit\n" + "".join(lines))
+
+
+CHATS = [  # French, English: fit to be joined
+    [("le chat", "the cat"), ("la vache", "the cow"), ("un enfant", "a child")],
+    [("mange", "eats"), ("dort", "sleeps"), ("chante", "sings"), ("court", "runs")],
+    [("ici", "here"), ("le matin", "in the morning"), ("sans bruit", "without a sound")],
+]
+
+
+def spoken_covost(root: Path) -> None:
+    """36 French sentences said by espeak-ng as Common Voice, and their translations as CoVoST 2."""
+    header, place = "\t".join(CV_COLUMNS.split()) + "\n", root / "fr"
+    (place / "clips").mkdir(parents=True)
+    espeak, clips, translations = Espeak(), "", "path\ttranslation\tsplit\n"
+    for number, parts in enumerate(itertools.product(*CHATS)):
+        french, english = (" ".join(words).capitalize() + "." for words in zip(*parts, strict=True))
+        name = f"common_voice_fr_{100 + number}.mp3"
+        samples = espeak.speak(french, Voice("fr", speed=160 + number))
+        soundfile.write(place / "clips" / name, samples, espeak.rate, format="MP3")
+        clips += cv_row(f"{number % 6}" * 128, name, french)
+        split = {0: "dev", 1: "test"}.get(number % 9, "train")
+        translations += f"{name}\t{english}\t{split}\n"
+    (place / "validated.tsv").write_text(header + clips, encoding="utf-8")
+    (root / "covost_v2.fr_en.tsv").write_text(translations)
 
 
 VOX = [  # session, segment, raw text, normalised text, speaker, split

@@ -2,10 +2,13 @@
 small to learn anything. What is tested is that every stage takes what the one before it left."""
 
 import json
+import re
 import subprocess
 
+import chat_llms
 import corpora
 import pytest
+import yaml
 from recipe_copies import TINY_OPTIONS, copy_recipe, environment
 
 from espnet_audiollm.data import kaldi_dir
@@ -55,9 +58,34 @@ def test_librispeech(recipe, shared, tmp_path):
 def test_fsdd(recipe, shared):
     place = recipe("fsdd")
     few = "--num_train 16 --num_valid 4 --num_test 4 --llm_conversations 300 --llm_eval 10"
-    run(place, "--fsdd", shared / "data/fsdd", "--local_data_opts", few, "--vocab_size", 24)
+    words = ("--local_data_opts", few, "--vocab_size", 24, "--noises", "room:0.3:-2")
+    run(place, "--fsdd", shared / "data/fsdd", *words)
     check_results(place, "fsdd", "test_known", 4)
-    assert "test_new" in (place / "exp/RESULTS.md").read_text()
+    titles = re.findall("^## (.*)", (place / "exp/RESULTS.md").read_text(), re.MULTILINE)
+    noisy = ["test_known_room0.3_-2", "test_known, with noise"]
+    assert {"test_known", "test_new", *noisy} <= set(titles)
+    sweep = json.loads((place / "exp/results.json").read_text())["sweeps"][0]
+    assert [found["name"] for found in sweep["conditions"]] == ["no noise", "room, 0.3 s, -2 dB"]
+
+
+def test_covost2(recipe, tmp_path):
+    """Speech translation: the LLM is told what to do in stages 7, 9 and 10, and scored by BLEU."""
+    place, corpus = recipe("covost2"), tmp_path / "cv"
+    corpora.spoken_covost(corpus)
+    llm = chat_llms.save_tiny_llm(tmp_path / "llm")
+    options = ("--commonvoice", corpus, "--pair", "fr_en", "--llm", llm, "--vocab_size", 30)
+    run(place, *options, "--local_data_opts", f"--subset true --covost2 {corpus}")
+    check_results(place, "covost2", "test", 4)
+    told = "Translate what the user says into English. Answer with the translation alone."
+    for split in ("train", "valid", "test"):
+        store = json.loads((place / "dump" / split / "responses/store.json").read_text())
+        assert store["settings"]["system_prompt"] == told
+    config = (place / "exp/audiollm_test/config.yaml").read_text()
+    assert yaml.safe_load(config)["system_prompt"] == told
+    assert kaldi_dir.read_dict(place / "dump/test/translation")["common_voice_fr_101"] == (
+        "The cat eats in the morning."
+    )
+    assert "BLEU" in (place / "exp/RESULTS.md").read_text()
 
 
 def make_triviaqa(place):

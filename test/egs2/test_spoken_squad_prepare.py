@@ -4,7 +4,8 @@ import corpora
 import pytest
 from corpora import fails, utterances
 
-from espnet_audiollm.data import audio, kaldi_dir
+from espnet_audiollm.data import audio
+from espnet_audiollm.data.conversations import SpokenTurn, read_conversations
 
 
 @pytest.fixture
@@ -27,16 +28,48 @@ def test_layout(prepare, squad, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)  # wav.scp names files from the recipe's directory
     valid = utterances(tmp_path / "data/valid")  # the first topic of the two
-    assert list(valid) == ["5733be284776f41900661182", "5733bed24776f41900661188"]  # not "front"
-    first = valid["5733be284776f41900661182"]
+    assert list(valid) == ["train_0_0", "train_0_1"]
+    first = valid["train_0_0"]
     assert first.text.startswith("Architecturally, the school has")  # SQuAD's own words
     assert audio.info(first.audio).rate == 24_000
     assert audio.info(first.audio).frames == 2400 + 4800  # both sentences
-    assert kaldi_dir.read_dict(tmp_path / "data/valid/answers")[first.id] == "a dome | dome"
-    assert kaldi_dir.read_dict(tmp_path / "data/valid/question")[first.id] == "What is atop?"
     (train,) = utterances(tmp_path / "data/train").values()
     assert (train.text, audio.info(train.audio).frames) == ("Beyoncé sang.", 2400)
-    assert list(utterances(tmp_path / "data/test")) == ["56be4db0acb8001400a502ec"]
+    assert list(utterances(tmp_path / "data/test")) == ["test_0_0"]
+
+
+def test_questions_are_conversations(prepare, squad, tmp_path):
+    """The question is read in a system turn, the paragraph is heard."""
+    done = prepare("--corpus", squad, *SUBSET, "data")
+    assert "data/conversations/valid.jsonl: 2 questions about 2 paragraphs\n" in done.stdout
+    asked = read_conversations(tmp_path / "data/conversations/valid.jsonl")
+    assert [each.id for each in asked] == ["5733be284776f41900661182", "5733bed24776f41900661188"]
+    assert asked[0].expected == ("a dome", "dome")  # and not "What is in front?"
+    system, heard = asked[0].turns
+    assert system == SpokenTurn(
+        "system",
+        "Listen to what the user says, then answer this question in a few words: What is atop?",
+    )
+    assert (heard.role, heard.text[:15]) == ("user", "Architecturally")
+    assert audio.info(heard.audio).frames == 2400 + 4800
+    (test,) = read_conversations(tmp_path / "data/conversations/test.jsonl")
+    assert (test.id, test.expected) == ("56be4db0acb8001400a502ec", ("Denver",))
+
+
+def test_long_paragraphs_are_not_asked_about(prepare, squad, tmp_path, monkeypatch):
+    """Sentence s lasts 0.1 x (s + 1) seconds: the first of the topic has 0.3, the second 0.1."""
+    few = prepare("--corpus", squad, *SUBSET, "--max_passage", 0.2, "data")
+    fails(few, "data/conversations/test.jsonl: all paragraphs are longer than --max_passage 0.2")
+    corpora.say(squad / "Spoken-SQuAD_audio/dev_wav/0_0_1.wav", 0.05, 24_000)
+    done = prepare("--corpus", squad, *SUBSET, "--max_passage", 0.25, "data")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert (
+        "left out 1 questions about 1 paragraphs longer than 0.25 s (first: train_0_0)"
+    ) in done.stdout
+    (asked,) = read_conversations(tmp_path / "data/conversations/valid.jsonl")
+    assert asked.id == "5733bed24776f41900661188"
+    assert len(utterances(tmp_path / "data/valid")) == 2  # stage 2 drops by --max_audio
 
 
 def test_squad_may_lie_elsewhere(prepare, squad, tmp_path):
@@ -49,7 +82,7 @@ def test_squad_may_lie_elsewhere(prepare, squad, tmp_path):
 
 
 def test_counts_are_the_published_ones(prepare, squad, tmp_path):
-    words = ("data/train and data/valid: 3, not 37111", "data/test: 1, not 5351")
+    words = ("train: questions: 3, not 37111", "test: questions: 1, not 5351")
     fails(prepare("--corpus", squad, "data"), *words)
     assert not (tmp_path / "data/train").exists()
 

@@ -4,8 +4,7 @@
 The translations are covost_v2.{src}_{tgt}.tsv (columns path, translation, split; the rows
 "train_covost" belong to train), downloaded here; the clips and their sentences are Common Voice's,
 {src}/validated.tsv and {src}/clips, of the release of 2019-12-10 (version 4) by which CoVoST was
-made. Besides Kaldi's tables each directory gets `translation`, the reference of a BLEU score, and
-`task`, what is asked of the LLM: "translate {src} {tgt}".
+made. Besides Kaldi's tables each directory gets `translation`, the reference of BLEU and chrF.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ PUBLISHED = {  # {src}_{tgt}: train, dev, test
 def get_parser() -> argparse.ArgumentParser:
     parser = corpus.get_parser(__doc__, "covost_v2.*_*.tsv ('': download)")
     parser.add_argument("--commonvoice", default="", help="directory of the Common Voice release")
-    parser.add_argument("--src", default="fr", help="language of the speech")
-    parser.add_argument("--tgt", default="en", help="language of the translations")
+    parser.add_argument("--pair", default="fr_en", help="languages of speech and translation")
     parser.add_argument("--text", choices=common_voice.TEXTS, default="written")
     parser.add_argument("output", type=Path, help="where train, valid and test go")
     return parser
@@ -77,14 +75,13 @@ def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, str]
 
 
 def entries(
-    clips: Path, translated: dict[str, str], pair: str, text: str, faults: corpus.Faults
+    clips: Path, translated: dict[str, str], text: str, faults: corpus.Faults
 ) -> Iterator[corpus.Entry]:
     """The translated clips that Common Voice has."""
-    task = f"translate {pair.replace('_', ' ')}"
     missing = set(translated)
     for name, utt in common_voice.utterances(clips, "validated", text, faults, only=translated):
         missing.discard(name)
-        yield corpus.Entry(utt, {"translation": translated[name], "task": task})
+        yield corpus.Entry(utt, {"translation": translated[name]})
     for name in sorted(missing):
         faults.lacks(clips, "translations whose clip is not there", name)
 
@@ -92,11 +89,11 @@ def entries(
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    pair = f"{args.src}_{args.tgt}"
+    pair = args.pair
     if pair not in PUBLISHED:
-        raise ValueError(f"CoVoST 2 has no {pair}; it has {', '.join(PUBLISHED)}")
+        raise ValueError(f"CoVoST 2 has no --pair {pair}; it has {', '.join(PUBLISHED)}")
     release = corpus.directory_of("commonvoice", args.commonvoice, WHERE)
-    clips = common_voice.language_directory(release, args.src)
+    clips = common_voice.language_directory(release, pair.partition("_")[0])
     if args.corpus:
         root = corpus.directory_of("covost2", args.corpus)
     else:
@@ -107,8 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     names = {"train": "train", "dev": "valid", "test": "test"}
     places = {split: str(args.output / name) for split, name in names.items()}
     splits = {
-        place: entries(clips, found[split], pair, args.text, faults)
-        for split, place in places.items()
+        place: entries(clips, found[split], args.text, faults) for split, place in places.items()
     }
     counts = dict(zip(SPLITS, PUBLISHED[pair], strict=True))
     corpus.write_splits(splits, faults, {(places[split],): counts[split] for split in SPLITS})

@@ -4,6 +4,7 @@ set -euo pipefail
 
 spoken_squad="" # Directory of spoken_*.json and Spoken-SQuAD_audio (empty: SPOKEN_SQUAD of db.sh).
 squad=""        # Directory of SQuAD's train-v1.1.json and dev-v1.1.json (empty: the same).
+max_passage=120 # Longest paragraph asked about (seconds): --max_audio, or less.
 subset=false    # Whether the corpus here is a part: counts are not compared, gaps left out.
 
 # shellcheck source=utils/parse_options.sh
@@ -14,4 +15,4 @@ subset=false    # Whether the corpus here is a part: counts are not compared, ga
 . ./path.sh
 
 python local/prepare.py --corpus "${spoken_squad:-${SPOKEN_SQUAD}}" --squad "${squad}" \
-    --subset "${subset}" data
+    --max_passage "${max_passage}" --subset "${subset}" data

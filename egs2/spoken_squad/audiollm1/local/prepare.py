@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Spoken SQuAD as Kaldi data directories: an utterance is a question about a spoken paragraph.
+"""Spoken SQuAD: paragraphs as Kaldi data directories, questions about them as conversations.
 
 The layout is spoken_{train,test}-v1.1.json, which say what questions the corpus keeps, and
 Spoken-SQuAD_audio/{train,dev}_wav/{topic}_{paragraph}_{sentence}.wav, whose numbers count in
 SQuAD's own {train,dev}-v1.1.json. The sentences of a paragraph are joined to one recording; its
-transcript is SQuAD's paragraph (the corpus's own is a recogniser's, with 23 % of errors). Besides
-Kaldi's tables each directory gets `answers`, and `question`: the text that is asked about the
-recording. One training topic in twenty is for validation.
+transcript is SQuAD's paragraph (the corpus's own is a recogniser's, with 23 % of errors). An
+utterance is a paragraph; a conversation of conversations/{valid,test}.jsonl is a question about
+one, read in a system turn, and the paragraph, heard. One training topic in twenty is for
+validation.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import sys
 from collections import defaultdict
@@ -21,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_audiollm.atomic import atomic_write
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.data import audio, corpus, questions
 from espnet_audiollm.progress import progress
-from espnet_audiollm.types import Utterance
+from espnet_audiollm.types import Seconds, Utterance
 
 WHERE = "Spoken SQuAD is at https://github.com/Chia-Hsuan-Lee/Spoken-SQuAD"
 WAV = re.compile(r"(\d+)_(\d+)_(\d+)\.wav")
@@ -32,6 +36,7 @@ PUBLISHED = {"train": 37_111, "test": 5_351}
 SQUAD = {"train": "train", "test": "dev"}  # the part of SQuAD that each is made of
 VALID_EVERY = 20  # topics
 SPEAKER = "google_tts"
+ASKED = "Listen to what the user says, then answer this question in a few words: {}"
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,29 @@ class Paragraph:
     number: int
     text: str
     questions: tuple[questions.Question, ...]  # those that the corpus keeps
+    part: str  # train or test
+
+    @property
+    def id(self) -> str:
+        return f"{self.part}_{self.topic}_{self.number}"
+
+    def recording(self, output: Path) -> Path:
+        return output / "audio" / self.part / f"{self.topic}_{self.number}.flac"
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = corpus.get_parser(__doc__, "spoken_*-v1.1.json and Spoken-SQuAD_audio")
     parser.add_argument("--squad", default="", help="directory of SQuAD ('': the same)")
+    parser.add_argument(
+        "--max_passage", type=float, default=120.0, help="longest paragraph asked about (seconds)"
+    )
     parser.add_argument("output", type=Path, help="where train, valid and test go")
     return parser
 
 
-def paragraphs(path: Path, faults: corpus.Faults, kept: set[str] | None) -> Iterator[Paragraph]:
+def paragraphs(
+    path: Path, part: str, faults: corpus.Faults, kept: set[str] | None
+) -> Iterator[Paragraph]:
     """The paragraphs of a file in SQuAD's form, with their questions (of `kept`, or all)."""
     for topic, article in enumerate(questions.stream_objects(path, "data")):
         try:
@@ -61,7 +79,7 @@ def paragraphs(path: Path, faults: corpus.Faults, kept: set[str] | None) -> Iter
                 ]
                 found = [questions.question(*qa, path, faults) for qa in asked]
                 text = corpus.one_line(row["context"])
-                yield Paragraph(topic, number, text, tuple(filter(None, found)))
+                yield Paragraph(topic, number, text, tuple(filter(None, found)), part)
         except (KeyError, TypeError):
             faults.add(path, "topics that are not in SQuAD's form", f"number {topic}")
 
@@ -99,8 +117,9 @@ def recordings(
 
 
 def join(paths: list[Path], target: Path, faults: corpus.Faults) -> None:
-    """Write the sentences of a paragraph as one FLAC; one that is there is whole."""
-    if target.is_file():
+    """Write the sentences of a paragraph as one FLAC, unless one that is newer is there."""
+    newest = max(path.stat().st_mtime_ns for path in paths)
+    if target.is_file() and target.stat().st_mtime_ns > newest:
         return
     try:
         read = [audio.read_mono(path) for path in paths]
@@ -114,28 +133,60 @@ def join(paths: list[Path], target: Path, faults: corpus.Faults) -> None:
     audio.write_audio(target, np.concatenate([samples for samples, _ in read]), rates.pop())
 
 
-def entries(
+def read_part(
     root: Path, squad: Path, part: str, output: Path, faults: corpus.Faults
-) -> list[tuple[int, corpus.Entry]]:
-    """(topic, utterance) of a part."""
+) -> list[Paragraph]:
+    """The paragraphs of a part that have audio, each joined to one recording."""
     spoken = corpus.existing(root, f"spoken_{part}-v1.1.json")
-    kept = {asked.id for each in paragraphs(spoken, faults, None) for asked in each.questions}
+    kept = {asked.id for each in paragraphs(spoken, part, faults, None) for asked in each.questions}
     original = corpus.existing(squad, f"{SQUAD[part]}-v1.1.json")
-    wanted = [each for each in paragraphs(original, faults, kept) if each.questions]
+    wanted = [each for each in paragraphs(original, part, faults, kept) if each.questions]
     for id_ in sorted(kept - {asked.id for each in wanted for asked in each.questions}):
         faults.add(original, f"questions of {spoken.name} that are not there", id_)
     found = recordings(wanted, root / f"Spoken-SQuAD_audio/{SQUAD[part]}_wav", faults)
     faults.refuse()
-    made = []
-    wanted = [each for each in wanted if (each.topic, each.number) in found]
-    for each in progress(wanted, len(wanted), f"joining {part}", "paragraph"):
-        target = output / "audio" / part / f"{each.topic}_{each.number}.flac"
-        join(found[each.topic, each.number], target, faults)
-        for asked in each.questions:
-            utt = Utterance(asked.id, str(target), SPEAKER, text=each.text)
-            extra = {"answers": " | ".join(asked.answers), "question": asked.text}
-            made.append((each.topic, corpus.Entry(utt, extra)))
-    return made
+    there = [each for each in wanted if (each.topic, each.number) in found]
+    for each in progress(there, len(there), f"joining {part}", "paragraph"):
+        join(found[each.topic, each.number], each.recording(output), faults)
+    return there
+
+
+def entry(each: Paragraph, output: Path) -> corpus.Entry:
+    return corpus.Entry(Utterance(each.id, str(each.recording(output)), SPEAKER, text=each.text))
+
+
+def write_conversations(
+    path: Path, asked_about: list[Paragraph], output: Path, longest: Seconds
+) -> str:
+    """Write the questions about paragraphs of at most `longest`; what to say about the others."""
+    written, too_long = 0, []
+    with atomic_write(path) as out:
+        for each in asked_about:
+            recording = each.recording(output)
+            if audio.info(str(recording)).duration > longest:
+                too_long.append(each)
+                continue
+            heard = {"audio": os.path.relpath(recording, path.parent), "text": each.text}
+            for asked in each.questions:
+                turns = [
+                    {"role": "system", "text": ASKED.format(asked.text)},
+                    {"role": "user", **heard},
+                ]
+                line = {"id": asked.id, "category": "question", "turns": turns}
+                out.write(json.dumps({**line, "expected": asked.answers}) + "\n")
+                written += 1
+        if not written:
+            raise ValueError(
+                f"{path}: all paragraphs are longer than --max_passage {longest:g} (s)"
+            )
+    said = f"{path}: {written} questions about {len(asked_about) - len(too_long)} paragraphs"
+    if too_long:
+        lost = sum(len(each.questions) for each in too_long)
+        said += (
+            f"; left out {lost} questions about {len(too_long)} paragraphs longer than "
+            f"{longest:g} s (first: {too_long[0].id})"
+        )
+    return said
 
 
 @user_errors
@@ -144,17 +195,30 @@ def main(argv: list[str] | None = None) -> int:
     root = corpus.directory_of("spoken_squad", args.corpus, WHERE)
     squad = corpus.directory_of("squad", args.squad) if args.squad else root
     faults = corpus.Faults("copy the corpus again", args.subset)
-    learned = entries(root, squad, "train", args.output, faults)
-    tested = entries(root, squad, "test", args.output, faults)
-    held = set(sorted({topic for topic, _ in learned})[::VALID_EVERY])
-    train, valid, test = (str(args.output / name) for name in ("train", "valid", "test"))
+    learned = read_part(root, squad, "train", args.output, faults)
+    tested = read_part(root, squad, "test", args.output, faults)
+    faults.refuse()
+    held = set(sorted({each.topic for each in learned})[::VALID_EVERY])
     splits = {
-        train: (entry for topic, entry in learned if topic not in held),
-        valid: (entry for topic, entry in learned if topic in held),
-        test: (entry for _, entry in tested),
+        "train": [each for each in learned if each.topic not in held],
+        "valid": [each for each in learned if each.topic in held],
+        "test": tested,
     }
-    published = {(train, valid): PUBLISHED["train"], (test,): PUBLISHED["test"]}
-    corpus.write_splits(splits, faults, published)
+    counts = [
+        (f"{part}: questions", sum(len(each.questions) for each in found), PUBLISHED[part])
+        for part, found in (("train", learned), ("test", tested))
+    ]
+    corpus.compare_counts(counts, faults)
+    corpus.write_splits(
+        {
+            str(args.output / name): (entry(each, args.output) for each in found)
+            for name, found in splits.items()
+        },
+        faults,
+    )
+    for name in ("valid", "test"):
+        path = args.output / "conversations" / f"{name}.jsonl"
+        print(write_conversations(path, splits[name], args.output, args.max_passage))
     return 0
 
 
