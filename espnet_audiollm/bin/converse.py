@@ -218,20 +218,36 @@ def answer_batch(
     from ..infer import converse
 
     heard = listen([question.dialogue for question in batch])
-    options = {"max_tokens_factor": args.max_tokens_factor, "beam": args.beam}
+    ask = partial(
+        converse.converse,
+        llm,
+        heard=heard,
+        max_tokens_factor=args.max_tokens_factor,
+        beam=args.beam,
+    )
     wanted = [replace(q, reference_ids=reference(llm, q.dialogue, stored)) for q in batch]
-    hyps = heard if args.system == "cascade" else {}
     replies = {}
-    for context in (name for name in CONTEXTS if name in args.context):  # full comes first
-        if context == "none":
-            wanted = [replace(q, dialogue=q.dialogue.without_context()) for q in wanted]
-        replies[context] = converse.converse(llm, wanted, heard, **options)
-        ids = [reply.reference_ids for reply in replies[context]]
+    if "full" in args.context:
+        replies["full"] = ask(wanted)
+        ids = [reply.reference_ids for reply in replies["full"]]
         wanted = [replace(q, reference_ids=i) for q, i in zip(wanted, ids, strict=True)]
+    if "none" in args.context:
+        alone = [replace(q, dialogue=q.dialogue.without_context()) for q in wanted]
+        replies["none"] = answer_changed(ask, wanted, alone, replies.get("full"))
+    hyps = heard if args.system == "cascade" else {}
     return [
         to_record(llm, question.dialogue, hyps, {name: each[i] for name, each in replies.items()})
         for i, question in enumerate(batch)
     ]
+
+
+def answer_changed(ask: Callable, before: list, after: list, replies: list | None) -> list:
+    """The replies to `after`: those of `before` where the question is the same."""
+    if replies is None:
+        return ask(after)
+    same = {q.id: reply for q, a, reply in zip(before, after, replies, strict=True) if q == a}
+    asked = [question for question in after if question.id not in same]
+    return [*map((same | {r.id: r for r in ask(asked)}).get, (q.id for q in after))]
 
 
 def reference(llm, dialogue, stored: dict | None) -> tuple[int, ...] | None:

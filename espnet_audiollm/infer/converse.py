@@ -101,6 +101,8 @@ def converse(
         heard: of every recording; where it lacks one the transcript is read.
         max_tokens_factor, beam: as for `respond.answer`.
     """
+    if not questions:
+        return []
     talks = answer_open_turns(llm, questions, heard, max_tokens_factor, beam)
     prompts = [prompt(llm, turns, heard) for turns in talks]
     said = say(llm, prompts, [q.id for q in questions], max_tokens_factor, beam)
