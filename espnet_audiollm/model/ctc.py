@@ -13,6 +13,7 @@ from torch import nn
 from .speech_encoder import SpeechEncoder
 
 BLANK = 0
+PADDING = -1  # of token ids
 
 
 class CTCESPnetModel(AbsESPnetModel):
@@ -27,9 +28,13 @@ class CTCESPnetModel(AbsESPnetModel):
     def forward(self, speech, speech_lengths, text, text_lengths, **kwargs):
         """Returns the mean CTC loss of an utterance (nats), statistics, and the weight B.
 
+        An utterance with more tokens than frames has no alignment: it teaches nothing, and counts
+        as 0 in the loss. `too_long` says which share they are; of more than a few, the tokens are
+        too small for the encoder's frames (characters need 40 ms: subsampling 4).
+
         Args:
             speech: (B, N) samples; speech_lengths: (B,).
-            text: (B, L) piece ids; text_lengths: (B,).
+            text: (B, L) token ids; text_lengths: (B,).
         """
         log_posterior_BTV, frames_B = self.log_posteriors(speech, speech_lengths)
         loss = F.ctc_loss(
@@ -41,7 +46,8 @@ class CTCESPnetModel(AbsESPnetModel):
             reduction="sum",
             zero_infinity=True,
         ) / len(speech)
-        stats = {"loss": loss.detach(), "piece_error": None}
+        too_long = (frames_needed(text, text_lengths) > frames_B).float().mean()
+        stats = {"loss": loss.detach(), "piece_error": None, "too_long": too_long}
         if not self.training:
             best_BT = log_posterior_BTV.argmax(-1)
             stats["piece_error"] = piece_error(best_BT, frames_B, text, text_lengths)
@@ -55,6 +61,12 @@ class CTCESPnetModel(AbsESPnetModel):
     def collect_feats(self, speech, speech_lengths, text, text_lengths, **kwargs):
         feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
+
+
+def frames_needed(text_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+    """(B,) frames that CTC needs: one a token, and a blank between two that are the same."""
+    repeats_BL = (text_BL[:, 1:] == text_BL[:, :-1]) & (text_BL[:, 1:] != PADDING)
+    return lengths_B + repeats_BL.sum(1)
 
 
 def collapse(best_T: list[int]) -> list[int]:
