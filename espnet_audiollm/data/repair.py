@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..atomic import atomic_write
+from . import segments
 from .kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan, tables, write_table
 from .sorting import sort_rows
 from .validation import EMPTY_TEXT, NEXT_STEP
@@ -25,9 +27,16 @@ def fix(directory: str | Path) -> dict[str, int]:
     for name in REQUIRED:
         existing(directory / name)
     names, done = tables(directory), {}
+    cut = segments.has(directory)  # wav.scp is of recordings, then, and all of them are kept
+    if cut:
+        names[names.index("wav.scp")] = segments.NAME
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fix.") as aside:
         rows = {name: _mend(directory / name, Path(aside) / name, done) for name in names}
+        if cut:
+            _mend(directory / "wav.scp", Path(aside) / "wav.scp", done)
         kept = _keep_common(Path(aside), directory, names)
+        if cut:
+            os.replace(Path(aside) / "wav.scp", directory / "wav.scp")
     for name in names:
         done[f"utterances removed from {name}"] = rows[name] - kept
     return {what: count for what, count in done.items() if count}

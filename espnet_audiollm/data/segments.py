@@ -167,6 +167,7 @@ def _link_tables(directory: Path, place: Path) -> None:
         link, target = place / name, (directory / name).resolve()
         if name in wanted and not (link.is_symlink() and link.resolve() == target):
             aside = place / f".{name}.{os.getpid()}.tmp"
+            aside.unlink(missing_ok=True)
             aside.symlink_to(target)
             os.replace(aside, link)
         elif name not in wanted and name != "wav.scp":

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from espnet_audiollm.bin.format_data import main as format_data
-from espnet_audiollm.data import audio, kaldi_dir, segments, validation
+from espnet_audiollm.data import audio, kaldi_dir, repair, segments, validation
 from espnet_audiollm.data.formatting import Limits, format_dir, format_parts, merge
 
 RAMP = np.arange(-32_000, 32_000, 2, dtype=np.int16)  # 2 s; each sample says where it is
@@ -126,6 +126,17 @@ def test_stage_1_reports_all_that_is_wrong_with_segments(tmp_path, cut):
         format_dir(cut, tmp_path / "dump")
     assert str(raised.value).count("segments") >= 3 and "z-1" in str(raised.value)
     assert not (tmp_path / "dump/wav.scp").exists()
+
+
+def test_fix_keeps_recordings(tmp_path, cut):
+    (cut / "segments").write_text("b-1 one 0.25 1.25\na-1 one 0.00 0.50\n\na-9 two 0 1\n")
+    (cut / "wav.scp").write_text(f"two {tmp_path}/two.wav\none {tmp_path}/one.wav\n")
+    done = repair.fix(cut)
+    removed = [done[f"utterances removed from {name}"] for name in ("segments", "text")]
+    assert removed == [1, 1]
+    assert list(kaldi_dir.read_dict(cut / "segments")) == ["a-1", "b-1"]
+    assert list(kaldi_dir.read_dict(cut / "wav.scp")) == ["one", "two"]
+    assert validation.validate(cut, require_text=True) == []
 
 
 def test_channels(tmp_path):
