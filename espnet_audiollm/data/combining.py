@@ -5,32 +5,39 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..atomic import new_directories
 from . import segments
-from .kaldi_dir import Row, read_table, write_table
+from .dealing import open_table
+from .kaldi_dir import Row, as_line, read_table
 from .layout import Layout, side_by_side
 from .validation import Findings
 
 SAME_ID = "ids that two of the directories have"
 SAME_SPEAKER = "speakers that two of the directories have"
-SAME_RECORDING = "recordings that two of the directories have, with other audio"
+OTHER_VALUE = "ids that two of the directories have, with other values"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A directory to combine, and what goes before its ids and speakers."""
+    """A directory to combine, and what goes before its ids, speakers and recordings."""
 
     layout: Layout
     prefix: str = ""
 
+    def utterances(self) -> Iterator[tuple[str, dict[str, str]]]:
+        for id_, values in side_by_side(self.layout):
+            for name in ("utt2spk", segments.NAME) if self.prefix else ():
+                if name in values:
+                    values[name] = self.prefix + values[name]
+            yield self.prefix + id_, values
+
     def rows(self, name: str) -> Iterator[Row]:
-        """Of one of its tables, with the prefix; in order, as all ids get the same."""
+        """Of a table of recordings or speakers."""
         for id_, value in read_table(self.layout.directory / name):
-            if name in ("utt2spk", segments.NAME):
-                value = self.prefix + value
             yield self.prefix + id_, value
 
 
@@ -45,23 +52,39 @@ def combine(
     same_speakers: a speaker that several directories have is one person. common_tables: a table
     of all utterances that not all directories have is left out. Raises ValueError for ids (and
     speakers) that come twice, all counted, and for tables that do not fit together."""
-    full, others = _tables(sources, common_tables)
-    for source in sources:
-        for _ in side_by_side(source.layout):  # its tables hold the same ids
-            pass
-    _find_clashes(sources, same_speakers)
+    if any(source.prefix.split() != [source.prefix] for source in sources if source.prefix):
+        raise ValueError("a prefix has white space in it; ids are without")
+    full, partial = _tables(sources, common_tables)
+    clashes = _Clashes(sources, same_speakers)
+    count, names = 0, full + partial
     with new_directories(target) as (place,):
-        count = 0
-        for name in full + others:
-            having = [s for s in sources if name in s.layout.tables]
-            rows = _unique(heapq.merge(*(source.rows(name) for source in having)))
-            written = write_table(place / name, rows, presorted=True)
-            count = written if name == "utt2spk" else count
-    return count, full + others
+        with ExitStack() as stack:
+            out = {name: stack.enter_context(open_table(place / name)) for name in names}
+            for id_, number, values in heapq.merge(*_numbered(sources)):
+                if not clashes.found(id_, number, values["utt2spk"]):
+                    for name in names:
+                        if name in values:
+                            out[name].write(as_line(id_, values[name]))
+                    count += 1
+        for name in _further(sources):
+            rows = heapq.merge(*(s.rows(name) for s in sources if name in s.layout.tables))
+            with open_table(place / name) as out:
+                out.writelines(as_line(*row) for row in clashes.unique(name, rows))
+            names.append(name)
+        clashes.refuse()
+    return count, names
+
+
+def _numbered(sources: Sequence[Source]) -> list[Iterator[tuple[str, int, dict[str, str]]]]:
+    def one(number: int, source: Source) -> Iterator[tuple[str, int, dict[str, str]]]:
+        for id_, values in source.utterances():
+            yield id_, number, values
+
+    return [one(number, source) for number, source in enumerate(sources)]
 
 
 def _tables(sources: Sequence[Source], common_tables: bool) -> tuple[list[str], list[str]]:
-    """Names of the tables of all utterances, and of the others, that the whole will have."""
+    """Names of the tables of all utterances, and of some, that the whole will have."""
     layouts = [source.layout for source in sources]
     cut = [segments.NAME in found.utterances for found in layouts]
     if any(cut) and not all(cut):
@@ -79,53 +102,57 @@ def _tables(sources: Sequence[Source], common_tables: bool) -> tuple[list[str], 
             "lacks): make them, or leave them out with --common_tables true"
         )
     full = [name for name in having if name not in some]
-    further = (found.partial + found.recordings + found.speakers for found in layouts)
-    return full, sorted({name for names in further for name in names} - set(having))
+    partial = {name for found in layouts for name in found.partial}
+    return full, sorted(partial)
 
 
-def _find_clashes(sources: Sequence[Source], same_speakers: bool) -> None:
-    findings = Findings(
-        "keep them apart with --prefixes, one for each directory, as in --prefixes a- b-"
-    )
-    hint = Findings("if they are the same persons, say --same_speakers true; else --prefixes")
-    for first, second, id_ in _twice(sources, "utt2spk"):
-        findings.add(f"{first} and {second}", SAME_ID, id_)
-    if not same_speakers:
-        owner: dict[str, Path] = {}
-        reported = set()
-        for source in sources:
-            for speaker in {speaker for _, speaker in source.rows("utt2spk")}:
-                if owner.setdefault(speaker, source.layout.directory) != source.layout.directory:
-                    reported.add((owner[speaker], source.layout.directory, speaker))
-        for first, second, speaker in sorted(reported):
-            hint.add(f"{first} and {second}", SAME_SPEAKER, speaker)
-    if segments.NAME in sources[0].layout.utterances:
-        for first, second, id_ in _twice(sources, "wav.scp", other_values=True):
-            findings.add(f"{first} and {second}", SAME_RECORDING, id_)
-    if problems := findings.problems() + hint.problems():
-        raise ValueError("\n  ".join(map(str, problems)))
+def _further(sources: Sequence[Source]) -> list[str]:
+    """Tables of recordings and of speakers."""
+    layouts = [source.layout for source in sources]
+    return sorted({name for found in layouts for name in found.recordings + found.speakers})
 
 
-def _twice(
-    sources: Sequence[Source], name: str, other_values: bool = False
-) -> Iterator[tuple[Path, Path, str]]:
-    """(directory, another, id) of ids that both have; `other_values`: with another value."""
+class _Clashes:
+    """What two of the directories have and may not."""
 
-    def rows(source: Source) -> Iterator[tuple[str, str, str]]:
-        return ((id_, value, str(source.layout.directory)) for id_, value in source.rows(name))
+    def __init__(self, sources: Sequence[Source], same_speakers: bool):
+        self._names = [str(source.layout.directory) for source in sources]
+        self._same_speakers = same_speakers
+        self._findings = Findings(
+            "keep them apart with --prefixes, one for each directory, as in --prefixes a- b-"
+        )
+        self._speakers = Findings(
+            "if they are the same persons, say --same_speakers true; else "
+            "keep them apart with --prefixes"
+        )
+        self._previous = ("", 0)
+        self._owners: dict[str, int] = {}  # speaker: the directory
+        self._reported: set[tuple[str, int]] = set()
 
-    previous = None
-    for row in heapq.merge(*map(rows, sources)):
-        same = previous is not None and row[0] == previous[0]
-        if same and (row[1] != previous[1] or not other_values):
-            yield previous[2], row[2], row[0]
-        previous = row
+    def found(self, id_: str, number: int, speaker: str) -> bool:
+        """Whether this id, in order, is one that came before; notes that, and its speaker's."""
+        owner = self._owners.setdefault(speaker, number)
+        if owner != number and not self._same_speakers and (speaker, number) not in self._reported:
+            self._reported.add((speaker, number))
+            self._speakers.add(self._pair(owner, number), SAME_SPEAKER, speaker)
+        previous, self._previous = self._previous, (id_, number)
+        if previous[0] == id_:
+            self._findings.add(self._pair(previous[1], number), SAME_ID, id_)
+        return previous[0] == id_
 
+    def unique(self, name: str, rows: Iterator[Row]) -> Iterator[Row]:
+        """Sorted rows of a table that directories share, without those that come twice."""
+        previous = ("", "")
+        for row in rows:
+            if row[0] != previous[0]:
+                yield row
+            elif row != previous:
+                self._findings.add(name, OTHER_VALUE, row[0])
+            previous = row
 
-def _unique(rows: Iterator[Row]) -> Iterator[Row]:
-    """Without lines that come twice: of recordings and speakers that directories share."""
-    previous = None
-    for row in rows:
-        if row != previous:
-            yield row
-        previous = row
+    def refuse(self) -> None:
+        if problems := self._findings.problems() + self._speakers.problems():
+            raise ValueError("\n  ".join(map(str, problems)))
+
+    def _pair(self, one: int, other: int) -> str:
+        return " and ".join(self._names[number] for number in sorted((one, other)))

@@ -61,7 +61,7 @@ def test_prefixes_of_recordings_and_segments(tool, make_dir, tmp_path, tables_of
         scp = {"r": f"/{name}.wav"}
         make_dir(name, utt2spk={"u": "s"}, segments={"u": "r 0 1"}, **{"wav.scp": scp})
     done = tool("combine", "all", "a", "b")
-    done.fails("1 ids", "1 speakers", "1 recordings that two of the directories have, with other")
+    done.fails("1 ids", "1 speakers", "1 ids that two of the directories have, with other")
     tool("combine", "all", "a", "b", "--prefixes", "a", "b").says("2 utterances")
     assert tables_of(tmp_path / "all") == {
         "segments": {"au": "ar 0 1", "bu": "br 0 1"},
@@ -95,7 +95,7 @@ def test_segments_in_one_only(tool, two, make_dir):
     "options, words",
     [
         (["--prefixes", "x"], ["--prefixes: 1 for 2 directories"]),
-        (["--prefixes", "x", "y z"], ["without white space"]),
+        (["--prefixes", "x", "y z"], ["white space"]),
     ],
 )
 def test_what_is_refused(tool, two, tmp_path, options, words):
