@@ -1,5 +1,5 @@
-"""Noise and stages 6, 7 and 10 in three jobs and a merge, killed at moments of many kinds, then run again:
-the final files are those of one process in peace, and nothing else is left."""
+"""Noise and stages 6, 7 and 10 in three jobs and a merge, killed at moments of many kinds, then run
+again: the final files are those of one process in peace, and nothing else is left."""
 
 import json
 import os
