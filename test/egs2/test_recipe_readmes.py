@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet_audiollm.bin import estimate
+
 EGS2 = Path(__file__).parents[2] / "egs2"
 READMES = sorted(EGS2.glob("*/audiollm1/README.md"))
 READMES = [path for path in READMES if "TEMPLATE" not in path.parts]
@@ -15,6 +17,13 @@ by_readme = pytest.mark.parametrize("readme", READMES, ids=lambda path: path.par
 
 def options(script: Path) -> set[str]:
     return {f"--{name}" for name in OPTION.findall(script.read_text().split("parse_options.sh")[0])}
+
+
+def of_run_sh(recipe: Path) -> set[str]:
+    """Options that a recipe's run.sh keeps for itself."""
+    text = (recipe / "run.sh").read_text()
+    names = re.findall(r'^take_option (\w+) |corpus_option.sh" (\w+) ', text, re.M)
+    return {f"--{name}" for pair in names for name in pair if name}
 
 
 def commands(readme: Path) -> list[list[str]]:
@@ -28,7 +37,7 @@ def commands(readme: Path) -> list[list[str]]:
 def test_commands_have_options_that_exist(readme):
     recipe = readme.parent
     corpus = re.search(r'corpus_option.sh" (\w+) \w+ ', (recipe / "run.sh").read_text())[1]
-    known = options(recipe / "audiollm.sh") | {f"--{corpus}"}
+    known = options(recipe / "audiollm.sh") | of_run_sh(recipe)
     own = options(recipe / "local/data.sh")
     assert f"--{corpus}" in own and commands(readme)
     for words in commands(readme):
@@ -45,11 +54,28 @@ def test_commands_have_options_that_exist(readme):
 @by_readme
 def test_options_and_configurations_in_the_text_exist(readme):
     recipe, text = readme.parent, readme.read_text()
-    known = options(recipe / "audiollm.sh") | options(recipe / "local/data.sh")
+    known = options(recipe / "audiollm.sh") | options(recipe / "local/data.sh") | of_run_sh(recipe)
     for name in re.findall(r"`(--[a-z_0-9]+)", text):
         assert name in known, name
     for name in re.findall(r"`(conf/[\w.]+\.yaml)`", text):
         assert (recipe / name).is_file(), name
+
+
+HOURS = re.compile(r"CTC ([\d,]+), responses ([\d,]+), alignment ([\d,]+) A100-hours")
+
+
+@by_readme
+def test_gpu_hours_are_those_of_the_command_beside_them(readme, capsys, monkeypatch):
+    """No figure of an estimate stands there that bin/estimate does not give."""
+    monkeypatch.chdir(readme.parent)
+    text = readme.read_text().replace("\\\n", " ")
+    found = []
+    for words in re.findall(r"^    python -m espnet_audiollm.bin.estimate (.*)$", text, re.M):
+        assert estimate.main(shlex.split(words)) == 0
+        rows = re.findall(r"^\| [579]: .* ([\d,]+) \|$", capsys.readouterr().out, re.M)
+        found.append(tuple(rows))
+    assert HOURS.findall(text) == found
+    assert found or readme.parents[1].name in ("an4", "fsdd")  # on a processor
 
 
 @by_readme
