@@ -104,3 +104,16 @@ def test_translations_are_downloaded(root, prepare, tmp_path):
     fetched = tmp_path / "downloads/covost_v2.fr_en" / name
     digests = {hashlib.md5(p.read_bytes()).digest() for p in (fetched, tmp_path / "covost" / name)}
     assert len(digests) == 1
+
+
+def test_every_language_of_the_pairs_has_a_name(root):
+    """run.sh tells the LLM what to translate into by conf/languages.txt."""
+    recipe = root / "egs2/covost2/audiollm1"
+    lines = (recipe / "conf/languages.txt").read_text().splitlines()
+    names = dict(line.split(" ") for line in lines)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import prepare; print(*prepare.PUBLISHED)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, recipe / "local"], capture_output=True, text=True, check=True
+    )
+    pairs = done.stdout.split()
+    assert len(pairs) == 36 and {code for pair in pairs for code in pair.split("_")} == set(names)
