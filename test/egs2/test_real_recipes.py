@@ -73,7 +73,8 @@ def test_covost2(recipe, tmp_path):
     place, corpus = recipe("covost2"), tmp_path / "cv"
     corpora.spoken_covost(corpus)
     llm = chat_llms.save_tiny_llm(tmp_path / "llm")
-    options = ("--commonvoice", corpus, "--pair", "fr_en", "--llm", llm, "--vocab_size", 30)
+    options = ("--commonvoice", corpus, "--pair", "fr_en", "--llm", llm)
+    options += ("--token_type", "word")
     run(place, *options, "--local_data_opts", f"--subset true --covost2 {corpus}")
     check_results(place, "covost2", "test", 4)
     told = "Translate what the user says into English. Answer with the translation alone."
