@@ -151,7 +151,9 @@ def _test_set(data: Path, store: str, how: dict):
     if not data.is_dir():
         raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
     tables = {
-        field: read_dict(data / file) for field, file in TABLES.items() if (data / file).is_file()
+        field: {sys.intern(id): value for id, value in read_dict(data / file).items()}
+        for field, file in TABLES.items()
+        if (data / file).is_file()
     }
     if "seconds" in tables:
         tables["seconds"] = {id: float(value) for id, value in tables["seconds"].items()}

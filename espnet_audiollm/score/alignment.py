@@ -22,7 +22,8 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ class AlignmentNumbers:
     centred_path_shuffled: float
     centred_in_order: int
     centred_in_order_shuffled: float
+
+
+IN_ORDER = attrgetter(*(field.name for field in fields(AlignmentNumbers)))  # as a tuple
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def aggregate(
     """The alignment of a whole set. ValueError where there is no utterance."""
     if not numbers:
         raise ValueError("alignment needs utterances with a transcript; rerun stage 10")
-    rows_NF = np.array([astuple(one) for one in numbers.values()])
+    rows_NF = np.array(list(map(IN_ORDER, numbers.values())), dtype=float)
     rows_NF[:, [3, 4, 7, 8]] *= rows_NF[:, :1]  # mean cosines to sums over tokens
     sums_RF = bootstrap_sums(rows_NF, resamples, seed)
     sums_F = rows_NF.sum(axis=0)

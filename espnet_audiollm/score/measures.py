@@ -52,7 +52,7 @@ def measure(
     systems: Sequence[System], test_set: TestSet, resamples: int, seed: int
 ) -> list[Measures]:
     """The measures of each system. ValueError where a table does not fit the test set."""
-    positions = _positions(systems, test_set.references, resamples, seed)
+    positions = _positions(systems, resamples, seed)
     return [
         Measures(
             characters=_characters(system, test_set),
@@ -68,13 +68,13 @@ def measure(
 
 
 def _positions(
-    systems: Sequence[System], references: References, resamples: int, seed: int
+    systems: Sequence[System], resamples: int, seed: int
 ) -> dict[str, tuple[PositionPerplexity, ...]]:
     """{label: perplexity by position}, all systems drawn together."""
     found = [system for system in systems if system.token_nats is not None]
     if not found:
         return {}
-    nats = [{id: system.token_nats[id] for id in references.ids} for system in found]
+    nats = [system.token_nats for system in found]
     all_positions = compare_positions(nats, resamples=resamples, seed=seed)
     return {s.label: tuple(p) for s, p in zip(found, all_positions, strict=True)}
 

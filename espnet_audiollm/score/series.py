@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,31 @@ import numpy as np
 from .tables import read_table
 
 
-def read_series(path: str | Path, dtype, next_step: str) -> dict[str, np.ndarray]:
-    """{id: its numbers} in the file's order, all of them views of one array.
+class Series(Mapping[str, np.ndarray]):
+    """{id: its numbers}, all of them views of one array: an array each would take more memory
+    than the numbers."""
+
+    def __init__(self, ids: Iterable[str], numbers_X: np.ndarray, lengths: Sequence[int]):
+        self._rows = {id: row for row, id in enumerate(ids)}
+        self._bounds = np.cumsum([0, *lengths])
+        self._numbers_X = numbers_X
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        row = self._rows[id]
+        return self._numbers_X[self._bounds[row] : self._bounds[row + 1]]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def read_series(path: str | Path, dtype, next_step: str) -> Series:
+    """The table, in the file's order.
 
     Raises ValueError for what is no finite number, with the id's name."""
     table = read_table(path)
@@ -26,10 +49,7 @@ def read_series(path: str | Path, dtype, next_step: str) -> dict[str, np.ndarray
         id, line = next((row for row in rows if not _is_whole(row[1], dtype)), rows[0])
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
-    bounds = np.cumsum([0, *lengths])
-    return {
-        id: numbers_X[start:end] for id, (start, end) in zip(table, pairwise(bounds), strict=True)
-    }
+    return Series(table, numbers_X, lengths)
 
 
 def _is_whole(line: str, dtype) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from .alignment import AlignmentNumbers, read_alignments
 from .judged import Judged, read_judged
-from .series import read_series
+from .series import Series, read_series
 from .tables import check_known_ids, check_same_ids, read_table
 
 NAMES = ("reference", "cascade", "audiollm", "no_prompt")  # the order of the table
@@ -31,7 +32,7 @@ class References:
     ids: tuple[str, ...]
     responses: dict[str, str]
     tokens_N: np.ndarray
-    token_ids: dict[str, np.ndarray] | None = None  # None: not read
+    token_ids: Series | None = None  # None: not read
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class System:
     tokens: dict[str, int]
     responses: dict[str, str] | None  # None: it answered nothing, its nats alone were measured
     hyp: dict[str, str] | None  # None: not a cascade
-    token_nats: dict[str, np.ndarray] | None = None  # None: of an older stage 10
+    token_nats: Series | None = None  # None: of an older stage 10
     similarity: dict[str, AlignmentNumbers] | None = None  # None: hears nothing, or older
     judge: Judged | None = None  # None: no judge model was asked
-    response_ids: dict[str, np.ndarray] | None = None  # None: not kept
+    response_ids: Series | None = None  # None: not kept
     finish_reasons: dict[str, str] | None = None  # None: not kept
 
     @property
@@ -160,17 +161,28 @@ def _read_optional(directory: Path) -> dict:
 
 def _read_answers(path: Path) -> dict:
     """The responses; their tokens and how they ended, where every line says it."""
-    responses, ids, reasons = {}, {}, {}
+    responses, reasons, numbers, lengths = {}, {}, array("i"), []
     for item in _iter_responses(path):
-        id = item["id"]
+        id = sys.intern(item["id"])
+        if id in responses:
+            raise ValueError(f"{path}: the id {id} comes twice; rerun stage 10")
         responses[id] = item["response"]
         if isinstance(item.get("response_ids"), list):
-            ids[id] = np.array(item["response_ids"], dtype=np.int32)
+            try:
+                numbers.extend(item["response_ids"])
+            except (TypeError, OverflowError):
+                raise ValueError(
+                    f"{path}: {id}: response_ids are not token ids; rerun stage 10"
+                ) from None
+            lengths.append(len(item["response_ids"]))
         if isinstance(item.get("finish_reason"), str):
             reasons[id] = sys.intern(item["finish_reason"])
+    ids = None
+    if len(lengths) == len(responses):
+        ids = Series(responses, np.array(numbers, dtype=np.int32), lengths)
     return {
         "responses": responses,
-        "response_ids": ids if len(ids) == len(responses) else None,
+        "response_ids": ids,
         "finish_reasons": reasons if len(reasons) == len(responses) else None,
     }
 

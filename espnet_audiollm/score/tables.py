@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def read_table(path: str | Path) -> dict[str, str]:
                 raise ValueError(f"{path}: line {number} is empty; every line is 'id value'")
             if id in table:
                 raise ValueError(f"{path}: line {number}: the id {id} comes twice")
-            table[id] = value[0].strip() if value else ""
+            table[sys.intern(id)] = value[0].strip() if value else ""  # many tables, the same ids
     return table
 
 

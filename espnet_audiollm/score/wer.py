@@ -7,6 +7,7 @@ alignments are jiwer's. A missing hypothesis is an error that is named, never a 
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WordErrors:
     substitutions: int
     deletions: int
@@ -170,8 +171,7 @@ def group_by_length(
     labels = [f"under {edges[0]:g}"]
     labels += [f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)]
     labels.append(f"{edges[-1]:g} and more")
-    place = {id: sum(lengths[id] >= edge for edge in edges) for id in errors}
-    groups = group(errors, {id: labels[number] for id, number in place.items()})
+    groups = group(errors, {id: labels[bisect_right(edges, lengths[id])] for id in errors})
     return [(label, groups[label]) for label in labels if label in groups]
 
 

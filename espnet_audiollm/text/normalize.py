@@ -7,12 +7,14 @@ are spelled out ("de+numbers", numbers.py). It is named in wer.json, in the logs
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
 from .languages import KEPT, LANGUAGES, PLAIN, Language
 from .numbers import can_spell, spell_out
 
+NO_WORD = re.compile(r"[^a-zA-Z0-9']|(?<![a-zA-Z0-9])'|'(?![a-zA-Z0-9])")  # `_stays`, for ASCII
 BASIC = "lower case; punctuation and symbols away, but for apostrophes within a word; NFKC"
 
 
@@ -85,6 +87,8 @@ def normalizer(name: str) -> Normalizer:
 
 
 def _only_words(text: str) -> str:
+    if text.isascii():
+        return " ".join(NO_WORD.sub(" ", text).split())
     kept = [char if _stays(text, i, char) else " " for i, char in enumerate(text)]
     return " ".join("".join(kept).split())
 
