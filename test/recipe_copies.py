@@ -73,7 +73,7 @@ MINI_OPTIONS = [
     "--local_data_opts",
     "--num_train 120 --num_valid 10 --num_test 12 --num_conversations 2 --nj 1 "
     "--llm_conversations 400 --llm_eval 10",
-    *("--vocab_size", "60", "--stop_stage", str(NUM_STAGES), "--noises", "babble:0"),
+    *("--vocab_size", "120", "--stop_stage", str(NUM_STAGES), "--noises", "babble:0"),
     *TINY_OPTIONS,
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ from espnet2.utils.types import str2bool, str_or_none
 
 from ..model.ctc import CTCESPnetModel
 from ..text.tokens import TOKEN_TYPES, Tokenizer, read_token_list
+from ..types import SAMPLE_RATE
 from .base import SpeechTask
 from .choices import (
     add_speech_encoder_arguments,
     build_speech_encoder,
 )
+
+SUBSAMPLING = 8  # the conformer's, where encoder_conf says nothing
+SAMPLE = 2000  # utterances looked at before the training
 
 
 class TokenIds:
@@ -47,6 +52,9 @@ class CTCTask(SpeechTask):
 
     @classmethod
     def build_preprocess_fn(cls, args, train: bool) -> Callable | None:
+        if train and args.encoder == "conformer":
+            subsampling = args.encoder_conf.get("subsampling", SUBSAMPLING)
+            check_lengths(args.train_shape_file or (), 10 * subsampling)
         return TokenIds(tokenizer(args))
 
     @classmethod
@@ -59,6 +67,34 @@ def tokenizer(args: argparse.Namespace, bpemodel: str | None = None) -> Tokenize
     """Of an experiment's configuration; bpemodel: where its model lies now."""
     token_type = getattr(args, "token_type", "bpe")  # older configurations know pieces only
     return Tokenizer(token_type, _token_list(args), bpemodel or args.bpemodel)
+
+
+def check_lengths(shape_files: Sequence[str], frame_ms: float) -> None:
+    """Refuse (ValueError) tokens that are too small for the encoder's frames.
+
+    CTC cannot align more tokens than frames, and learns nothing from such an utterance. Of the
+    first ones of the training set more than half may not be so.
+
+    shape_files: of speech (samples) and text (tokens), as stage 4 writes them; else nothing is
+    looked at."""
+    if len(shape_files) != 2:
+        return
+    with open(shape_files[0]) as speech, open(shape_files[1]) as text:
+        rows = [(a.split(), b.split()) for a, b in islice(zip(speech, text, strict=False), SAMPLE)]
+    lengths = [
+        (id_, int(tokens), int(1000 * int(samples) / SAMPLE_RATE / frame_ms))
+        for (id_, samples), (_, tokens) in rows
+    ]
+    bad = [(id_, tokens, frames) for id_, tokens, frames in lengths if tokens > frames]
+    if 2 * len(bad) > len(lengths):
+        id_, tokens, frames = bad[0]
+        raise ValueError(
+            f"{len(bad)} of the first {len(lengths)} utterances of {shape_files[1]} have more "
+            f"tokens than the encoder has frames of {frame_ms:g} ms (first: {id_}, {tokens} "
+            f"tokens, {frames} frames), and CTC learns nothing from these: set a smaller "
+            "subsampling in encoder_conf (4 or 2), or take larger tokens (--token_type bpe, "
+            "--vocab_size)"
+        )
 
 
 def _token_list(args: argparse.Namespace) -> list[str]:

@@ -156,3 +156,24 @@ def test_recognisers_of_characters_and_words(systems, tmp_path, token_type):
     known = set(config.token_list)
     assert words and set(words.split() if token_type == "word" else words.replace(" ", "")) <= known
     assert json.loads(made["wer.json"])["reference_words"] == 39
+
+
+def test_tokens_that_are_too_small_for_the_frames_are_refused(systems, tmp_path, capsys):
+    """Of eight characters in a tenth of a second nothing could be learned, and nobody would see."""
+    from tiny_tasks import task_options
+
+    from espnet_audiollm.bin import ctc_train, tokenize_text
+
+    text = ["--text", f"{systems}/data/text", "--output", str(tmp_path), "--token_type", "char"]
+    assert tokenize_text.main(text) == 0
+    (tmp_path / "speech_shape").write_text("u0 1600\nu1 48000\nu2 1600\n")
+    (tmp_path / "text_shape").write_text("u0 8\nu1 8\nu2 9\n")
+    cmd = task_options(systems / "data", tmp_path / "exp", "text,text,text", max_epoch=1)
+    at = cmd.index("--train_shape_file")
+    shapes = [f"--train_shape_file={tmp_path}/{name}_shape" for name in ("speech", "text")]
+    cmd[at : at + 2] = [*shapes, "--token_type", "char", "--token_list", f"{tmp_path}/tokens.txt"]
+    with pytest.raises(SystemExit):
+        ctc_train.main(cmd)
+    error = capsys.readouterr().err
+    assert "2 of the first 3 utterances of" in error
+    assert "frames of 80 ms (first: u0, 8 tokens, 1 frames)" in error

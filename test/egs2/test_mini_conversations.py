@@ -7,7 +7,7 @@ import pytest
 CATEGORIES = {"translation", "summary", "rare_word", "switching"}
 SYSTEMS = {
     "text": "exp/text/converse_abilities/text",
-    "cascade": "exp/ctc_test_bpe60/converse_abilities/cascade_valid.loss.ave",
+    "cascade": "exp/ctc_test_bpe120/converse_abilities/cascade_valid.loss.ave",
     "audiollm": "exp/audiollm_test/converse_abilities/valid.loss.ave",
 }
 
