@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .perplexity import PositionPerplexity
 from .report import number
 from .results import Results, Row
 from .wer import WordErrors
@@ -19,6 +18,10 @@ SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
 NUMBER = re.compile(r"(?:^|, )loss=([-+.\dnaife]+)")
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a98", "#8e5572", "#b8860b", "#4f6d7a")
 GREY = "#666666"
+GREYS = {  # of systems that hear nothing
+    "reference": {"color": GREY, "linestyle": "--"},
+    "no_prompt": {"color": GREY, "linestyle": ":"},
+}
 WIDTH = 4.8  # inches of a picture: its text is still read on a phone
 
 
@@ -145,19 +148,22 @@ def plot_groups(groups: Mapping[str, Mapping[str, WordErrors]], systems: Sequenc
     return figure
 
 
-def plot_positions(found: Mapping[str, Sequence[PositionPerplexity]], bands: Sequence[str]):
+def plot_positions(rows: Sequence[Row], bands: Sequence[str]):
     """Perplexity of each system in each band of positions."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
-    for (system, positions), colour in zip(found.items(), itertools.cycle(COLOURS)):  # noqa: B905
-        values = [position.value for position in positions]
-        axes.plot(range(len(bands)), values, color=colour, marker="o", markersize=4, label=system)
+    colours = itertools.cycle(COLOURS)
+    for row in rows:
+        style = GREYS.get(row.system.name) or {"color": next(colours), "linestyle": "-"}
+        values = [position.value for position in row.measures.positions]
+        label = row.system.label
+        axes.plot(range(len(bands)), values, marker="o", markersize=4, label=label, **style)
     axes.set_xticks(range(len(bands)), bands)
     axes.set_yscale("log")
-    log_ticks(axes, [p.value for positions in found.values() for p in positions], FuncFormatter)
+    log_ticks(axes, [p.value for row in rows for p in row.measures.positions], FuncFormatter)
     axes.set_xlabel("response token")
     axes.set_ylabel("perplexity (log)")
     _legend_below(figure)
@@ -179,7 +185,7 @@ def _legend(row: Row) -> str:
 def _line_style(row: Row, colours: Mapping[str, str]) -> dict:
     if row.system.name == "audiollm":
         return {"color": colours[row.system.label], "linewidth": 1.8}
-    return {"color": GREY, "linestyle": "--" if row.system.name == "reference" else ":"}
+    return GREYS[row.system.name]
 
 
 def log_ticks(axes, values: list[float], formatter) -> None:

@@ -39,7 +39,7 @@ REFUSALS = (
 LONGEST_LOOP = 8  # words of the stretch that is repeated
 LOOP_REPEATS = 3
 LOOP_WORDS = 8  # of all repeats together
-_REFUSAL = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, REFUSALS))})(?!\w)", re.IGNORECASE)
+_REFUSAL = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, REFUSALS))})(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def first_difference(ours: Sequence, theirs: Sequence) -> int | None:
 
 
 def refuses(text: str) -> bool:
-    return _REFUSAL.search(text.replace("\u2019", "'")) is not None
+    text = text.replace("\u2019", "'").lower()
+    return any(phrase in text for phrase in REFUSALS) and _REFUSAL.search(text) is not None
 
 
 def loops(text: str) -> bool:

@@ -25,9 +25,8 @@ def positions(results: Results, tag: str) -> Section | None:
     for row in rows:
         lines.append((row.system.label, *map(_perplexity, row.measures.positions)))
     table = Table(("Response token", *bands), tuple(lines))
-    found = {row.system.label: row.measures.positions for row in rows}
     alt = f"Perplexity on {results.test_set.name} by position in the response"
-    picture = Picture(f"ppl_by_position{tag}", alt, partial(plot_positions, found, bands))
+    picture = Picture(f"ppl_by_position{tag}", alt, partial(plot_positions, rows, bands))
     note = (
         "Counted from 0. What was asked shows in the first tokens; later ones follow from those of "
         "the reference response before them, which every system is given."
