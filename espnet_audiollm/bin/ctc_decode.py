@@ -108,7 +108,8 @@ def merge(args: argparse.Namespace, parts: Parts) -> None:
         write_wer(args, output)
     parts.finish()
     if wer := read_wer(output):
-        print(f"{output}: WER {wer['wer']:.2f} % ({wer['errors']} / {wer['reference_words']})")
+        words = f"{wer['errors']} / {wer['reference_words']}"
+        print(f"{output}: WER {wer['wer']:.2f} % ({words}), normalizer {wer['normalizer']}")
 
 
 def read_wer(output: Path) -> dict:
