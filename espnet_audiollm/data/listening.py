@@ -15,7 +15,7 @@ from . import audio, derived, kaldi_dir, layout, statistics
 
 PARTS = 240  # of a recording whose loudness is shown
 FULL_SCALE = 0.999  # of 1: samples from here on are clipped
-CLIPPED = 10  # samples at full scale in a row of a recording: that is clipping
+CLIPPED = 10  # samples at full scale: a recording with so many is called clipped
 KNOWN = ("utt2spk", "text")  # shown by themselves
 REASONS = {
     "longest": "among the longest",

@@ -6,6 +6,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -81,6 +83,26 @@ def test_a_second_run_of_speeds_changes_nothing(tmp_path, data, tool):
     tool("speed_perturb", data, "sp").says("6 utterances")
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "sp").rglob("*")}
     tool("speed_perturb", data, "sp", "--speeds", "0.8").fails("is there already")
+
+
+def test_killed_it_leaves_nothing_that_a_rerun_takes_for_whole(tmp_path, make_dir, tool, root):
+    ids = [f"u{number:03d}" for number in range(60)]
+    for id_ in ids:
+        soundfile.write(tmp_path / f"{id_}.wav", tone(2, 300), RATE)
+    paths = {id_: f"{tmp_path}/{id_}.wav" for id_ in ids}
+    make_dir("data", **{"wav.scp": paths}, utt2spk=dict.fromkeys(ids, "s"))
+    command = [root / "utils/data/speed_perturb.py", "data", "sp", "--speeds", "0.9", "--nj", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    while len(list(tmp_path.glob(".sp.*/audio/*/*.flac"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "sp").exists()
+    tool("speed_perturb", "data", "sp", "--speeds", "0.9").says("60 recordings written")
+    assert len(list((tmp_path / "sp").rglob("*.flac"))) == 60
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()].count("sp") == 1
+    assert not list(tmp_path.glob(".sp.*"))
 
 
 @pytest.mark.parametrize(
