@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install from Debian what some tests need: Slurm and munge (test/slurm), Chromium (test/score/human).
+# Install from Debian what some tests need: Slurm and munge (test/slurm), Chromium (test/score), sox
+# and flac (test/data/test_audio_formats.py).
 # Only where root and apt-get are there; else say why not. Nothing is started.
 set -euo pipefail
 
@@ -42,3 +43,4 @@ if ! present munged slurmctld slurmd sbatch srun; then
 fi
 present chromium || present chromium-browser || present google-chrome ||
     install Chromium chromium fonts-dejavu-core
+present sox flac || install "sox and flac" sox flac
