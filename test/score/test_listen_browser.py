@@ -66,7 +66,7 @@ def visit(chromium, whole):
 
 def player(visited, condition, value):
     """`value` of the player once `condition` holds; `const`s of a page can be evaluated."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not visited.page.evaluate(f"player.{condition}"):
         assert time.monotonic() < until, condition
         time.sleep(0.02)
@@ -111,7 +111,7 @@ def test_keys(visit):
 def test_one_after_the_other(visit):
     ann = visit()
     ann.press("a", "j", "j", "j", "j", " ")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while current(ann) != "u5":
         assert time.monotonic() < until
         time.sleep(0.02)
