@@ -55,6 +55,8 @@ init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts f
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
 inference_args=""                       # More options for respond.
 beam=1                                  # Beam of the LLM (1: greedy; the paper: 10).
+success_rule=contains                   # How accepted answers are found: contains, exact, triviaqa, numeric, ...
+judge_llm=""                            # LLM that judges the answers as well (empty: none).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
 noise_checkpoints=""                    # Those of ctc_checkpoints that hear them (empty: all).
@@ -362,8 +364,14 @@ if runs 11; then
     data=() directories=() train_dirs=("${ctc_exp}")
     for split in ${test_sets}${noisy}; do
         data+=(--data "${dumpdir}/${split}" --references "$(references_of "${split}")")
-        mapfile -t -O "${#directories[@]}" directories < <(systems "${split}")
+        mapfile -t answered < <(systems "${split}")
+        directories+=("${answered[@]}")
+        # shellcheck disable=SC2086
+        [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge_${split}.log" python -m espnet_audiollm.bin.judge \
+            --llm "${judge_llm}" "${data[@]: -4}" --device "${device}" "${answered[@]}" ||
+            die "stage 11 failed, see above"
     done
+    data+=(--success_rule "${success_rule}")
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
     [ -z "${target_lang}" ] || data+=(--target_lang "${target_lang}")
     for file in ${conversations}; do
