@@ -83,7 +83,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_audio_mb",
         type=float,
-        default=20.0,
+        default=10.0,
         help="most megabytes of recordings in report.html, all test sets together (0: none); where "
         "the systems differ most comes first",
     )
@@ -175,9 +175,14 @@ def _parts(everything: list, scored: list, args: argparse.Namespace) -> list:
     from ..score.curves import read_losses
 
     tags = ["", *(f".{results.test_set.name}" for results in everything[1:])]
-    parts = [sections.of_test_set(*pair) for pair in zip(everything, tags, strict=True)]
+    of_sets = [
+        (results.test_set.noisy, sections.of_test_set(results, tag))
+        for results, tag in zip(everything, tags, strict=True)
+    ]
+    parts = [part for noisy, part in of_sets if noisy is None]
     parts += sweep_report.parts(everything)
     parts += conversation_report.parts(scored)
+    parts += [part for noisy, part in of_sets if noisy is not None]
     if args.train_dirs:
         parts.append(sections.of_trainings([read_losses(path) for path in args.train_dirs]))
     return parts
