@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ class Series(Mapping[str, np.ndarray]):
     than the numbers."""
 
     def __init__(self, ids: Iterable[str], numbers_X: np.ndarray, lengths: Sequence[int]):
-        self._rows = {id: row for row, id in enumerate(ids)}
+        self._rows = _index(tuple(ids))
         self._bounds = np.cumsum([0, *lengths])
         self._numbers_X = numbers_X
 
@@ -31,6 +32,12 @@ class Series(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+@lru_cache(maxsize=2)
+def _index(ids: tuple[str, ...]) -> dict[str, int]:
+    """{id: row}; the systems of a test set share it."""
+    return {id: row for row, id in enumerate(ids)}
 
 
 def read_series(path: str | Path, dtype, next_step: str) -> Series:
