@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
 
 from ..atomic import atomic_write
-from . import segments
+from . import layout, segments
 from .kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan, tables, write_table
 from .sorting import sort_rows
 from .validation import EMPTY_TEXT, NEXT_STEP
@@ -34,11 +35,15 @@ def fix(directory: str | Path) -> dict[str, int]:
         rows = {name: _mend(directory / name, Path(aside) / name, done) for name in names}
         if cut:
             _mend(directory / "wav.scp", Path(aside) / "wav.scp", done)
-        kept = _keep_common(Path(aside), directory, names)
+        partial = layout.of(directory).partial
+        had = {name: _mend(directory / name, Path(aside) / name, done) for name in partial}
+        kept, left = _keep_common(Path(aside), directory, names, partial)
         if cut:
             os.replace(Path(aside) / "wav.scp", directory / "wav.scp")
     for name in names:
         done[f"utterances removed from {name}"] = rows[name] - kept
+    for name in partial:
+        done[f"utterances removed from {name}"] = had[name] - left[name]
     return {what: count for what, count in done.items() if count}
 
 
@@ -74,18 +79,26 @@ def _mended_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
         yield id_, value
 
 
-def _keep_common(source: Path, target: Path, names: list[str]) -> int:
-    """Write the rows whose ids are in all tables of `source`; returns how many ids that are."""
-    kept, readers = 0, [read_table(source / name) for name in names]
+def _keep_common(
+    source: Path, target: Path, names: list[str], partial: Sequence[str]
+) -> tuple[int, Counter]:
+    """Write the rows whose ids are in all tables `names` of `source`, of `partial` those that are
+    there; returns how many ids that are, and {partial table: rows}."""
+    kept, left, readers = 0, Counter(), [read_table(source / name) for name in names]
+    further = [(name, layout.Following(source / name, strict=False)) for name in partial]
     with ExitStack() as stack:
-        out = [stack.enter_context(atomic_write(target / name)) for name in names]
+        out = {n: stack.enter_context(atomic_write(target / n)) for n in (*names, *partial)}
         for rows in _in_all(readers):
-            for table, (id_, value) in zip(out, rows, strict=True):
-                table.write(as_line(id_, value))
+            for name, (id_, value) in zip(names, rows, strict=True):
+                out[name].write(as_line(id_, value))
+            for name, table in further:
+                if (value := table.value(rows[0][0])) is not None:
+                    out[name].write(as_line(rows[0][0], value))
+                    left[name] += 1
             kept += 1
         if not kept:
             raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")
-    return kept
+    return kept, left
 
 
 def _in_all(readers: list[Iterator[Row]]) -> Iterator[list[Row]]:

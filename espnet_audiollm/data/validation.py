@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from . import pipes, segments, sources
+from . import layout, pipes, segments, sources
 from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
 from .sorting import sort_rows
 
@@ -119,6 +119,8 @@ def validate(
         for name in present:
             if name not in ("wav.scp", spine) and ids[name] != ids[spine]:
                 _compare_ids(directory, spine, name, ids, findings)
+        if "utt2spk" in present:
+            _validate_partial(directory, spine, ids, findings)
         _validate_audio_paths(directory / "wav.scp", allow_pipes, findings)
     return findings.problems()
 
@@ -179,7 +181,7 @@ def _watched(path: Path, what: str) -> Iterator[tuple[int, str, str, list[str]]]
 def _find_scattered_duplicates(path: Path, disorder: int, findings: Findings) -> None:
     """Duplicates of a file out of order; those before line `disorder`, the first that is out of
     order, were found in passing."""
-    numbered = ((id_, f"{number:012d}") for number, id_, _, _ in scan(path) if id_)
+    numbered = ((id_, f"{number:012d}") for number, id_ in _ids(path))
     times, first = 0, None
     for id_, rows in itertools.groupby(sort_rows(numbered), key=itemgetter(0)):
         for _, number in itertools.islice(rows, 1, None):
@@ -190,8 +192,22 @@ def _find_scattered_duplicates(path: Path, disorder: int, findings: Findings) ->
         findings.add(path, "duplicate ids", first[1], times)
 
 
+def _validate_partial(
+    directory: Path, spine: str, ids: dict[str, _Ids], findings: Findings
+) -> None:
+    """Tables of whatever else is known of utterances; they may leave some out."""
+    for name in layout.of(directory).partial:
+        ids[name] = _validate_table(directory / name, findings)
+        _compare_ids(directory, spine, name, ids, findings, all_needed=False)
+
+
 def _compare_ids(
-    directory: Path, spine: str, name: str, ids: dict[str, _Ids], findings: Findings
+    directory: Path,
+    spine: str,
+    name: str,
+    ids: dict[str, _Ids],
+    findings: Findings,
+    all_needed: bool = True,
 ) -> None:
     """Which ids of `spine` `name` lacks, and which it has too many: two sorted lists, merged."""
     ours = _unique_ids(directory / spine, ids[spine].ordered)
@@ -199,7 +215,8 @@ def _compare_ids(
     left, right = next(ours, None), next(theirs, None)
     while left is not None or right is not None:
         if right is None or (left is not None and left < right):
-            findings.add(directory / name, "ids missing", left)
+            if all_needed:
+                findings.add(directory / name, "ids missing", left)
             left = next(ours, None)
         elif left is None or right < left:
             findings.add(directory / name, f"ids not in {spine}", right)
@@ -209,9 +226,14 @@ def _compare_ids(
 
 
 def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
-    rows = ((id_, "") for _, id_, _, _ in scan(path) if id_)
+    rows = ((id_,) for _, id_ in _ids(path))
     rows = rows if ordered else sort_rows(rows)
-    return (id_ for id_, _ in itertools.groupby(rows, key=itemgetter(0)))
+    return (id_ for (id_,), _ in itertools.groupby(rows))
+
+
+def _ids(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, id) of the lines that have an id."""
+    return ((number, id_) for number, id_, _, _ in scan(path) if id_ and "\0" not in id_)
 
 
 def _validate_audio_paths(scp: Path, allow_pipes: bool, findings: Findings) -> None:

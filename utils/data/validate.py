@@ -6,7 +6,7 @@ import argparse
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import kaldi_dir, validation
+from espnet_audiollm.data import kaldi_dir, layout, validation
 
 EXAMPLE = "example: utils/data/validate.py --require_text true data/train data/valid"
 
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         problems += found
         if not found:
             names = kaldi_dir.tables(directory)
+            names += [name for name in layout.of(directory).tables if name not in names]
             count = kaldi_dir.count_lines(f"{directory}/utt2spk")
             print(f"{directory}: {count} utterances with {', '.join(names)}: no fault found")
     if problems:
