@@ -11,7 +11,7 @@ import pytest
 import yaml
 from recipe_copies import TINY_OPTIONS, copy_recipe, environment
 
-from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.data import kaldi_dir, responses
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_fsdd(recipe, shared):
     assert [found["name"] for found in sweep["conditions"]] == ["no noise", "room, 0.3 s, -2 dB"]
 
 
+@pytest.mark.slow
 def test_covost2(recipe, tmp_path):
     """Speech translation: the LLM is told what to do in stages 7, 9 and 10, and scored by BLEU."""
     place, corpus = recipe("covost2"), tmp_path / "cv"
@@ -79,8 +80,8 @@ def test_covost2(recipe, tmp_path):
     check_results(place, "covost2", "test", 4)
     told = "Translate what the user says into English. Answer with the translation alone."
     for split in ("train", "valid", "test"):
-        store = json.loads((place / "dump" / split / "responses/store.json").read_text())
-        assert store["settings"]["system_prompt"] == told
+        store = responses.read_about(place / "dump" / split / "responses")
+        assert store["system_prompt"] == told
     config = (place / "exp/audiollm_test/config.yaml").read_text()
     assert yaml.safe_load(config)["system_prompt"] == told
     assert kaldi_dir.read_dict(place / "dump/test/translation")["common_voice_fr_101"] == (
