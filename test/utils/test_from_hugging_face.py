@@ -3,13 +3,12 @@
 import json
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 import soundfile
 
 from espnet_audiollm.data import arrow, audio
-
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 
 ROWS = 70  # more than are read at once
 
