@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" triviaqa TRIVIAQA "$@"
 
 exec ./audiollm.sh \
-    --vocab_size 1500 \
+    --vocab_size 1500 --success_rule triviaqa \
     --ctc_config conf/train_ctc_conformer12.yaml \
     --align_configs conf/train_align_conformer12.yaml \
     "${arguments[@]}"
