@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..data import audio
 from ..data.conversations import Dialogue, SpokenTurn
 from ..data.prompt import decode, encode, reply_ids
-from ..model.audiollm import AudioLLMESPnetModel
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..types import Audio, Nats, Seconds, Turn, Utterance
 from .batches import by_length, read_batch
 from .generate import Generated, generate
+
+if TYPE_CHECKING:
+    from ..model.audiollm import AudioLLMESPnetModel
 
 Heard = Mapping[str, str | torch.Tensor]  # by path: a transcript, or embeddings (P, D)
 

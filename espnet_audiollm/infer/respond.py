@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..data.prompt import content_ids, decode, encode, user_prompt
-from ..model.audiollm import AudioLLMESPnetModel
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..types import Nats, Response, Seconds, Utterance
 from .batches import by_length, read_batch
 from .generate import generate
+
+if TYPE_CHECKING:
+    from ..model.audiollm import AudioLLMESPnetModel
 
 SPACES = ("\u2581", "\u0120", " ")  # how tokens spell it: SentencePiece, byte-level BPE, plainly
 
