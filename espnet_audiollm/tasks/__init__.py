@@ -2,8 +2,8 @@
 
 ESPnet is first imported here, without two things that its import would do. Its phoneme converter
 fetches dictionaries when it is imported; nothing here uses it, and nothing may be fetched behind
-the user's back. And typeguard compiles every function anew, to check the types of its arguments at each
-call: half of the time that the import takes (test/bench/bench_import.py).
+the user's back. And typeguard compiles every function anew, to check the types of its arguments
+at each call: half of the time that the import takes (test/bench/bench_import.py).
 """
 
 from __future__ import annotations
