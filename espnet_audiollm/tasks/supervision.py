@@ -168,6 +168,8 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
         _leave_word(directory, error, explain)
         _flush()
         os._exit(1)
+    finally:
+        _ours = False
     if directory:
         (directory / f"rank{_rank()}.done").touch()
     elif _requests.obeyed:
