@@ -50,7 +50,12 @@ class Caller:
 
     def start(self, *words) -> subprocess.Popen:
         return subprocess.Popen(
-            self.command(*words), env=self.env, cwd=self.dir, stderr=subprocess.PIPE, text=True
+            self.command(*words),
+            env=self.env,
+            cwd=self.dir,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # as without nohup
         )
 
     def text(self, name: str) -> str:
