@@ -32,8 +32,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["espnet_audiollm", "espnet_audiollm.*"]),
     package_data={
-        "espnet_audiollm": ["**/*.json", "**/*.jinja", "score/**/*.html", "score/**/*.css"]
-        + ["score/**/*.js"]
+        "espnet_audiollm": ["**/*.json", "**/*.jinja", "report/**/*.html", "report/**/*.css"]
+        + ["report/**/*.js"]
     },
     install_requires=ranges(runtime),
     extras_require={"test": ranges(develop)},

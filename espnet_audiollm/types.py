@@ -1,7 +1,7 @@
 """The nouns of the project, with their units. Knows no torch.
 
-An `Utterance` is one recording and its transcript. A `Conversation` is a list of `Turn`s whose
-content is text or `Audio`; it becomes a prompt in `data/prompt.py`. A `Response` is what the LLM
+An `Utterance` is one recording and its transcript. A `Dialogue` is a list of `Turn`s whose content
+is text, `Audio` or `Units`; it becomes a prompt in `data/prompt.py`. A `Response` is what the LLM
 answered, with the token ids that every system is later scored on.
 """
 
@@ -30,18 +30,55 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Audio:
-    """Content of a turn that is heard, not read: one audio slot of the prompt."""
+    """Speech as the content of a turn: one audio slot of the prompt."""
 
-    path: str | None = None  # None: the caller hands over the samples
+    path: str | None = None  # None: the caller has the samples, or their embeddings
+    text: str | None = None  # transcript. None: not known
+
+
+@dataclass(frozen=True)
+class Units:
+    """Speech as discrete units: as many unit slots of the prompt."""
+
+    ids: tuple[int, ...]  # of the units' vocabulary, from 0
+    text: str | None = None  # transcript. None: not known
+
+
+Content = str | Audio | Units
 
 
 @dataclass(frozen=True)
 class Turn:
     role: Role
-    content: str | Audio
+    content: Content | None  # None: the assistant's, and the system answers here itself
+
+    @property
+    def text(self) -> str | None:
+        """What is written or said in it; None: not known."""
+        if isinstance(self.content, Audio | Units):
+            return self.content.text
+        return self.content
 
 
-Conversation = tuple[Turn, ...]
+Turns = tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Turns to be continued, the user's last, and what is expected of that; the one type of
+    example. An utterance of a data directory is a dialogue of one turn."""
+
+    id: str
+    turns: Turns
+    category: str | None = None  # None: the set has no categories
+    accepted: tuple[str, ...] = ()  # answers, any one is right. (): as the reference response
+    reference: str | None = None  # response. None: what the LLM answers to the transcripts
+    duration: Seconds = 0.0  # of all its audio
+
+    @property
+    def audios(self) -> tuple[Audio, ...]:
+        contents = (turn.content for turn in self.turns)
+        return tuple(content for content in contents if isinstance(content, Audio))
 
 
 @dataclass(frozen=True)

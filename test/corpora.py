@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_audiollm.corpus.tts import Espeak, Voice
 from espnet_audiollm.data import kaldi_dir, validation
-from espnet_audiollm.data.tts import Espeak, Voice
 
 
 def preparer(root: Path, recipe: str, place: Path):

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..data import kaldi_dir, noise
-from ..data.parts import Parts, hash_files
+from ..store.parts import Parts, hash_files
 from . import split
 from .cli import user_errors
 
@@ -119,7 +119,7 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
 
 
 def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]) -> None:
-    from ..atomic import atomic_write
+    from ..store.atomic import atomic_write
 
     about = {
         "noise": args.noise,

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--output {wrong[0]}: give a file that ends in {', '.join(SUFFIXES)}")
     if args.resamples < 1:
         raise ValueError(f"--resamples {args.resamples}: give 1 or more")
-    from ..score.comparison import report
+    from ..report import comparison as report
     from ..score.comparison.experiments import read_experiments
 
     experiments = read_experiments(args.results, args.names)
@@ -59,11 +59,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _write(path: Path, compared, command: str) -> None:
-    from ..atomic import atomic_write
-    from ..score import contents
-    from ..score.comparison import report
-    from ..score.page.document import page
-    from ..score.report import head, origin
+    from ..report import comparison as report
+    from ..report import contents
+    from ..report.page.document import page
+    from ..report.tables import head, origin
+    from ..store.atomic import atomic_write
 
     names = " and ".join(experiment.name for experiment in compared.experiments)
     llms = dict.fromkeys(experiment.results["llm"] for experiment in compared.experiments)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..data.parts import Parts, hash_files
+from ..store.parts import Parts, hash_files
 from ..text.casing import AS_IS, CASINGS, caser
 from . import split
 from .cli import user_errors
@@ -293,7 +293,7 @@ def to_turn(turn, hyps: dict) -> dict:
 
 def write_about(args: argparse.Namespace, parts: Parts, about: dict) -> None:
     """system.json among the shards: the merge, which loads no LLM, puts it into its place."""
-    from ..atomic import atomic_write
+    from ..store.atomic import atomic_write
 
     where = f" ({Path(args.exp).name})" if args.exp else ""
     with atomic_write(parts.directory / "system.json") as out:
@@ -305,8 +305,8 @@ def write_about(args: argparse.Namespace, parts: Parts, about: dict) -> None:
 
 def merge(parts: Parts) -> None:
     """The system directory from the shards."""
-    from ..atomic import atomic_write
-    from ..data.shards import to_line
+    from ..store.atomic import atomic_write
+    from ..store.shards import to_line
 
     if not parts.whole:
         parts.shards.check_whole()

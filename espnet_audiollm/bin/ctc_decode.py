@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ..data.parts import Parts, hash_files
+from ..store.parts import Parts, hash_files
 from ..text.normalize import normalizer
 from . import split
 from .cli import user_errors
@@ -86,7 +86,7 @@ def load(args: argparse.Namespace):
     """The recogniser: a batch of utterances to their transcripts."""
     from ..infer.recognise import transcribe
     from ..tasks.ctc import CTCTask, tokenizer
-    from ..tasks.loading import load_weights, read_config
+    from ..train.loading import load_weights, read_config
 
     config = read_config(args.exp)
     model = CTCTask.build_model(config).to(args.device)
@@ -120,9 +120,9 @@ def read_wer(output: Path) -> dict:
 
 def write_wer(args: argparse.Namespace, output: Path) -> None:
     """wer.json and errors.txt, where there are references."""
-    from ..atomic import atomic_write
     from ..data.kaldi_dir import read_dict
     from ..score.wer import write_aligned
+    from ..store.atomic import atomic_write
 
     text = Path(args.data) / "text"
     if not text.exists():  # these are of other data

@@ -16,7 +16,7 @@ def get_parser():
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
-    from ..tasks.supervision import report_errors
+    from ..train.supervision import report_errors
 
     with report_errors(partial(complain, "ctc_train")):
         from ..tasks.ctc import CTCTask

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..data import responses
 from ..data.kaldi_dir import read_table
-from ..data.shards import Shards, shard_size
+from ..store.shards import Shards, shard_size
 from ..text.casing import AS_IS, CASINGS, Caser, caser
 from . import split
 from .cli import user_errors
@@ -31,11 +31,19 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", required=True, help="the response store (a directory)")
     add("--chat_template", help="jinja file, for an LLM without a chat template of its own")
     add("--system_prompt", help='the system turn ("" is an empty one); default: no system turn')
-    add("--prompt_casing", default=AS_IS, choices=CASINGS,
-        help="form in which transcripts are asked (default: %(default)s)")
+    add(
+        "--prompt_casing",
+        default=AS_IS,
+        choices=CASINGS,
+        help="form in which transcripts are asked (default: %(default)s)",
+    )
     add("--casing_text", help="truecase: text from which it learns how words are written")
-    add("--max_tokens_factor", type=float, default=4.0,
-        help="an answer has at most this times its prompt's tokens (default: %(default)s)")
+    add(
+        "--max_tokens_factor",
+        type=float,
+        default=4.0,
+        help="an answer has at most this times its prompt's tokens (default: %(default)s)",
+    )
     add("--beam", type=int, default=1, help="1 is greedy (default: %(default)s)")
     add("--batch_size", type=int, default=32, help="prompts in a batch (default: %(default)s)")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))

@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _page(args: argparse.Namespace, command: str) -> int:
-    from ..score.human import page, study
+    from ..report.human import page
+    from ..score.human import study
 
     if args.items < 1:
         raise ValueError(f"--items {args.items}: give 1 or more")
@@ -161,7 +162,7 @@ def _cascades(given: str | None, systems: list, data: Path) -> list:
 
 def _table(data: Path, name: str, ids: tuple[str, ...]) -> dict[str, str]:
     from ..data.kaldi_dir import read_dict
-    from ..score.tables import check_same_ids
+    from ..store.tables import check_same_ids
 
     if not (data / name).is_file():
         raise ValueError(f"{data}: there is no {name}; run stages 1 and 2 first")
@@ -172,8 +173,8 @@ def _table(data: Path, name: str, ids: tuple[str, ...]) -> dict[str, str]:
 
 def _words(cascades: list, texts: dict[str, str]) -> dict[str, dict]:
     """{label: {id: word errors}}"""
-    from ..score.tables import check_same_ids
     from ..score.wer import word_errors
+    from ..store.tables import check_same_ids
 
     for system in cascades:
         check_same_ids(texts, system.hyp, f"{system.directory}/hyp", "rerun stage 10")
@@ -187,8 +188,8 @@ def _items(args, data: Path, references, systems: list, texts, words, chosen) ->
     """What raters see of each item, and what the key says of it, in the order of the page."""
     from ..data.audio import read_mono_16k
     from ..data.kaldi_dir import read_dict
-    from ..score.embed import audio_uri
-    from ..score.human.page import Shown
+    from ..report.embed import audio_uri
+    from ..report.human.page import Shown
     from ..score.human.study import Item, blind
 
     recordings = _table(data, "wav.scp", references.ids)
@@ -236,7 +237,7 @@ def _tell(study, output: Path, wanted: int) -> None:
 
 
 def _score(args: argparse.Namespace, command: str) -> int:
-    from ..score.human import report
+    from ..report.human import tables as report
     from ..score.human.ratings import read_raters, read_study
 
     study = read_study(args.key)
@@ -251,7 +252,7 @@ def _score(args: argparse.Namespace, command: str) -> int:
 
 
 def _made(command: str) -> dict[str, str]:
-    from ..score.report import origin
+    from ..report.tables import origin
 
     made = origin(command, "", "")
     return {name: getattr(made, name) for name in ("command", "versions", "commit", "date")}
@@ -262,7 +263,7 @@ def _json(item: dict) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from ..atomic import atomic_write
+    from ..store.atomic import atomic_write
 
     with atomic_write(path) as out:
         out.write(text)

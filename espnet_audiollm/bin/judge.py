@@ -51,7 +51,7 @@ def _cases(args: argparse.Namespace) -> dict[Path, list]:
     from ..data.kaldi_dir import read_dict
     from ..infer.judge import Case
     from ..score.systems import check_system, read_references, read_system
-    from ..score.tables import check_known_ids, check_same_ids
+    from ..store.tables import check_known_ids, check_same_ids
 
     data = Path(args.data)
     references = read_references(args.references or data / "responses")
@@ -80,10 +80,10 @@ def _accepted(answers: str | None, reference: str) -> str:
 
 def _parts(args: argparse.Namespace, directory: Path, count: int):
     """The shards that belong to this judge, its prompt, and the contents of all that it reads."""
-    from ..data.parts import Parts, hash_files
     from ..infer.judge import FIELDS, PROMPT
     from ..model import llm as llms
     from ..score.judged import DIRECTORY
+    from ..store.parts import Parts, hash_files
 
     data = Path(args.data)
     store = Path(args.references or data / "responses")
@@ -111,12 +111,12 @@ def _judge(args: argparse.Namespace, llm, directory: Path, cases: list, parts) -
     """Fill the shards, and make the final files of them."""
     from functools import partial
 
-    from ..atomic import atomic_write
-    from ..data.shards import to_line
     from ..infer.batches import in_halves
     from ..infer.judge import PROMPT, verdicts
     from ..progress import progress
     from ..score.judged import hash_of
+    from ..store.atomic import atomic_write
+    from ..store.shards import to_line
 
     parts.begin()
     size = args.batch_size

@@ -43,9 +43,9 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    from ..atomic import atomic_write, remove_asides
-    from ..tasks import checkpoints
-    from ..tasks.loading import read_config
+    from ..store.atomic import atomic_write, remove_asides
+    from ..train import checkpoints
+    from ..train.loading import read_config
 
     config = portable(vars(read_config(args.exp)))
     weights = Path(args.exp) / args.checkpoint

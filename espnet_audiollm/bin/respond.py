@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.parts import Parts, hash_files
 from ..data.responses import SYSTEM_FIELDS, check_origin, iter_responses
+from ..store.parts import Parts, hash_files
 from ..text.casing import AS_IS, CASINGS, caser
 from ..text.normalize import normalizer
 from . import split
@@ -115,7 +115,7 @@ def load_models(args):
     if args.system != "audiollm":
         return None, llms.load(args.llm, args.chat_template, args.dtype, args.device)
     from ..tasks.audiollm import AudioLLMTask
-    from ..tasks.loading import load_weights, read_config
+    from ..train.loading import load_weights, read_config
 
     config = read_config(args.exp)
     template = args.chat_template or config.chat_template

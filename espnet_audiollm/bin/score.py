@@ -96,10 +96,11 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
-    from ..atomic import remove_asides
-    from ..score import contents, report, results_files
-    from ..score.page.pictures import draw
+    from ..report import contents, results_files
+    from ..report import tables as report
+    from ..report.page.pictures import draw
     from ..score.results import score
+    from ..store.atomic import remove_asides
 
     everything = [
         score(test_set, systems, args.resamples, args.seed) for test_set, systems in _read(args)
@@ -172,8 +173,10 @@ def _conversations(args: argparse.Namespace) -> list:
 
 def _parts(everything: list, scored: list, args: argparse.Namespace) -> list:
     """What the report consists of, in its order."""
-    from ..score import conversation_report, sections, sweep_report
-    from ..score.curves import read_losses
+    from ..report import conversations as conversation_report
+    from ..report import sections
+    from ..report import sweep as sweep_report
+    from ..report.plots import read_losses
 
     tags = ["", *(f".{results.test_set.name}" for results in everything[1:])]
     of_sets = [
@@ -190,8 +193,8 @@ def _parts(everything: list, scored: list, args: argparse.Namespace) -> list:
 
 
 def _page(everything: list, made, parts: list, drawn: dict, args: argparse.Namespace) -> str:
-    from ..score.page.document import page
-    from ..score.sections import headline
+    from ..report.page.document import page
+    from ..report.sections import headline
 
     limit = args.max_audio_mb / len(everything)
     browsables = [
@@ -204,8 +207,8 @@ def _page(everything: list, made, parts: list, drawn: dict, args: argparse.Names
 def _browsable(results, data: Path, listed: int, limit: float):
     from ..data.audio import read_mono_16k
     from ..data.kaldi_dir import read_dict
-    from ..score.page import sounds, utterances
-    from ..score.page.document import Browsable
+    from ..report.page import sounds, utterances
+    from ..report.page.document import Browsable
 
     ids = results.test_set.references.ids
     spread_N = utterances.spread(results)
@@ -218,7 +221,7 @@ def _browsable(results, data: Path, listed: int, limit: float):
 
 
 def _write(path: Path, text: str) -> None:
-    from ..atomic import atomic_write
+    from ..store.atomic import atomic_write
 
     with atomic_write(path) as out:
         out.write(text)

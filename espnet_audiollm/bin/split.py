@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from ..data.shards import Record, Shards
 from ..progress import progress
+from ..store.shards import Record, Shards
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

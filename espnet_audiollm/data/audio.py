@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from ..atomic import atomic_write
+from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
 from . import containers, mp3, pipes, sources
 from .containers import AudioError as AudioError

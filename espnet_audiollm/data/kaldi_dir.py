@@ -2,7 +2,7 @@
 
 A table is a text file of lines "id value", sorted by id in the C locale (the order of code points),
 UTF-8, "\\n" line ends. Reading is strict, because a table that is quietly repaired by one reader is
-read differently by the next; data/repair.py repairs, data/validation.py says everything that is
+read differently by the next; corpus/repair.py repairs, data/validation.py says everything that is
 wrong at once. Because tables are sorted, files are compared side by side line for line, and a part
 of one is found without reading the rest. Nothing here but `read_dict`, `load_utterances` and
 `write_data_dir` holds a table in memory.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from ..atomic import atomic_write
+from ..store.atomic import atomic_write
 from ..types import Seconds, Utterance
 
 Row = tuple[str, str]  # id, value

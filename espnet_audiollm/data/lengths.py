@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..atomic import atomic_write, remove_asides
 from ..progress import progress
+from ..store.atomic import atomic_write, remove_asides
 from ..text.tokens import UNKNOWN, Tokenizer, TokenType, read_token_list
 from .kaldi_dir import Row, count_lines, read_table
 

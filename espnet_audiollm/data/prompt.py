@@ -17,7 +17,7 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 
-from ..types import Audio, Conversation, Turn
+from ..types import Audio, Turn, Turns
 
 AUDIO_SLOT = -1  # no token has this id
 
@@ -26,13 +26,13 @@ DATE = "26 Jul 2024"  # Llama-3's own default; its later templates would tell th
 _PROBES = ("a", "0", ".", "\n")  # contents beside which the surrounding text is tokenised
 
 
-def user_prompt(content: str | Audio, system_prompt: str | None = None) -> Conversation:
+def user_prompt(content: str | Audio, system_prompt: str | None = None) -> Turns:
     """The conversation of one request. system_prompt: None has no system turn, "" an empty one."""
     system = () if system_prompt is None else (Turn("system", system_prompt),)
     return (*system, Turn("user", content))
 
 
-def encode(turns: Conversation, tokenizer, add_generation_prompt: bool = True) -> list[int]:
+def encode(turns: Turns, tokenizer, add_generation_prompt: bool = True) -> list[int]:
     """Token ids of a conversation, AUDIO_SLOT where the content of an audio turn stands.
 
     Errors (ValueError): a conversation that the chat template refuses, or in which it repeats or
@@ -55,7 +55,7 @@ def encode(turns: Conversation, tokenizer, add_generation_prompt: bool = True) -
     return _tokenise(re.split(f"({re.escape(slot)}|{re.escape(cut)})", rendered), slot, tokenizer)
 
 
-def content_ids(turns: Conversation, index: int, tokenizer) -> list[int]:
+def content_ids(turns: Turns, index: int, tokenizer) -> list[int]:
     """The tokens of the text of turn `index`: what an audio slot there would stand for.
 
     It is what is left of `encode(turns)` when the tokens around the slot are taken away, so the
@@ -74,7 +74,7 @@ def content_ids(turns: Conversation, index: int, tokenizer) -> list[int]:
     return text[before:end]
 
 
-def reply_ids(turns: Conversation, reply: str, tokenizer, eos_ids: Iterable[int] = ()) -> list[int]:
+def reply_ids(turns: Turns, reply: str, tokenizer, eos_ids: Iterable[int] = ()) -> list[int]:
     """The tokens that the LLM would have to answer to `turns` to say `reply`, end of turn included.
 
     Taken from the template's form of an assistant turn, up to its first end-of-turn token.
@@ -92,7 +92,7 @@ def reply_ids(turns: Conversation, reply: str, tokenizer, eos_ids: Iterable[int]
     return whole[len(prompt) : stop + 1]
 
 
-def render(turns: Conversation, tokenizer, add_generation_prompt: bool = True) -> str:
+def render(turns: Turns, tokenizer, add_generation_prompt: bool = True) -> str:
     """What the chat template makes of a conversation of text.
 
     Errors (ValueError): the template refuses it."""

@@ -1,7 +1,7 @@
 """The response store: what the frozen LLM answers to each transcript.
 
     store.json           which LLM, template, decoding and prompts; a store of others is refused
-    shard.NNNNN.jsonl    the answers, in order of ids (see data/shards.py)
+    shard.NNNNN.jsonl    the answers, in order of ids (see store/shards.py)
     response_ids         "id 12 5 2" for training, in the order of ids; written last
 
 A store is refused and not made anew when it was made otherwise: it may be weeks of an LLM's work.
@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..atomic import atomic_write, remove_asides
+from ..store.atomic import atomic_write, remove_asides
+from ..store.shards import Record, Shards
 from ..text.casing import AS_IS
 from ..types import Response
 from .kaldi_dir import Row, write_table
 from .prompt import encode, user_prompt
-from .shards import Record, Shards
 
 INDEX = "response_ids"
 STAGE = 7

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import atomic_write
+from ..store.atomic import atomic_write
 from ..types import Seconds
 from . import kaldi_dir, sources
 from .kaldi_dir import Row, read_table, scan, write_table

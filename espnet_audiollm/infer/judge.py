@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.prompt import decode, encode, user_prompt
-from ..data.shards import Record
 from ..model.llm import LLM
+from ..store.shards import Record
 from ..text.normalize import words
-from ..types import Conversation
+from ..types import Turns
 from .generate import generate
 
 PROMPT = (
@@ -33,7 +33,7 @@ class Case:
     response: str
 
 
-def prompt(case: Case) -> Conversation:
+def prompt(case: Case) -> Turns:
     said = PROMPT.format(
         question=case.question, accepted=case.accepted, response=case.response or "(nothing)"
     )

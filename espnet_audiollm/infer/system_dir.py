@@ -7,7 +7,7 @@ hyp               a cascade's transcripts
 similarity        AudioLLM: how its audio goes along with the transcript, where there is one
 embeddings.npz    AudioLLM: audio and text embeddings of a few utterances (Figure 3)
 system.json       name, label, word error rate of its prompts; written after these
-inputs.json       what all this was made from (see data/parts.py)
+inputs.json       what all this was made from (see store/parts.py)
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..data import responses
 from ..data.kaldi_dir import Row, write_table
-from ..data.parts import Parts
-from ..data.shards import Record, to_line
+from ..store.atomic import atomic_write
+from ..store.parts import Parts
+from ..store.shards import Record, to_line
 from ..types import Utterance
 
 if TYPE_CHECKING:  # the merge of a system needs no torch

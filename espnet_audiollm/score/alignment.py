@@ -28,9 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..store.tables import read_table
 from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval
 from .similarity import centred_cosine, cosine
-from .tables import read_table
 
 SHUFFLES = 10
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..store.tables import check_same_ids
 from ..text.normalize import normalize
 from . import success
 from .bootstrap import RESAMPLES
 from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount
-from .tables import check_same_ids
 from .wer import WordErrors, word_errors
 
 NAMES = ("text", "cascade", "audiollm")  # the order of the table

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
+from ..store.tables import check_same_ids
 from ..text.normalize import normalize
-from .tables import check_same_ids
 
 CHUNK = 1000  # utterances aligned at once: all alignments of a large set would fill the memory
 MARKS = {"equal": " ", "substitute": "S", "delete": "D", "insert": "I"}

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..store.tables import check_known_ids, check_same_ids
 from ..text.normalize import Normalizer, normalizer
 from .bootstrap import RESAMPLES
 from .measures import Measures, measure
@@ -15,7 +16,6 @@ from .noisy import NoisyCopy
 from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount, count, count_by_category, judge, read_answers
 from .systems import NAMES, References, System, check_system
-from .tables import check_known_ids, check_same_ids
 from .wer import WordErrors, group, group_by_length, total, utterance_errors
 
 VERSION = 1  # of results.json; another one is an error where it is read

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..store.tables import check_known_ids, check_same_ids
 from ..text.normalize import normalize
 from .numbers import numbers
-from .tables import check_known_ids, check_same_ids
 from .triviaqa import normalize_answer
 
 Z95 = 1.959963984540054  # standard normal quantile of 0.975

@@ -15,9 +15,9 @@ from importlib.metadata import version
 
 import numpy as np
 
+from ..store.tables import check_same_ids
 from ..text.normalize import words
 from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval, two_sided_p
-from .tables import check_same_ids
 
 MEASURES = ("rouge1", "rouge2", "rougeL")
 

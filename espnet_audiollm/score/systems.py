@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..store.series import Series, read_series
+from ..store.tables import check_known_ids, check_same_ids, read_table
 from .alignment import AlignmentNumbers, read_alignments
 from .judged import Judged, read_judged
-from .series import Series, read_series
-from .tables import check_known_ids, check_same_ids, read_table
 
 NAMES = ("reference", "cascade", "audiollm", "no_prompt")  # the order of the table
 

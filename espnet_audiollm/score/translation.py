@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..store.tables import check_same_ids
 from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval, two_sided_p
-from .tables import check_same_ids
 
 NO_SPACES = ("ja", "th", "lo", "km", "my", "bo", "dz")  # ISO 639-1
 

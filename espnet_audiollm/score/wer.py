@@ -11,9 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from ..store.tables import check_same_ids
 from ..text.normalize import normalize
 from .edits import Edit, Normalize, aligned, chunks, edits, pair, write_aligned
-from .tables import check_same_ids
 
 __all__ = [
     "CharacterErrors",

@@ -11,9 +11,9 @@ from typing import NoReturn
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
-from . import checkpoints, iterators
+from ..train import checkpoints, iterators
+from ..train.trainer import AudioTrainer
 from .choices import prepare_statistics
-from .trainer import AudioTrainer
 
 
 class SpeechTask(AbsTask):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..atomic import atomic_write
+from ..store.atomic import atomic_write
 
 MAX_BYTES = 32_000_000  # of text (6 million words): SentencePiece takes 20 bytes of memory for each
 META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPnet's

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..atomic import atomic_write
+from ..store.atomic import atomic_write
 
 TokenType = Literal["bpe", "char", "word"]
 TOKEN_TYPES = get_args(TokenType)

@@ -255,7 +255,7 @@ def make_parts(root: Path, utterances: int) -> None:
 def make_responses(root: Path, utterances: int) -> None:
     """Every shard of a store, as stage 7 leaves them."""
     from espnet_audiollm.data import responses
-    from espnet_audiollm.data.shards import shard_size
+    from espnet_audiollm.store.shards import shard_size
 
     store = root / "dump/train/responses"
     settings = responses.Settings("f", "c", None, 4.0, 1, shard_size(utterances), utterances, "p")

@@ -164,7 +164,7 @@ def test_the_perplexity_is_that_of_transformers(place, answered):
     from espnet_audiollm.data.audio import read_mono_16k
     from espnet_audiollm.model import llm as llms
     from espnet_audiollm.tasks.audiollm import AudioLLMTask
-    from espnet_audiollm.tasks.loading import load_weights, read_config
+    from espnet_audiollm.train.loading import load_weights, read_config
 
     config = read_config(place / "align")
     config.train_data_path_and_name_and_type = config.valid_data_path_and_name_and_type = None

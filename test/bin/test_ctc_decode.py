@@ -130,7 +130,7 @@ def test_recognisers_of_characters_and_words(systems, tmp_path, token_type):
     from tiny_tasks import task_options
 
     from espnet_audiollm.bin import ctc_train, data_lengths, tokenize_text
-    from espnet_audiollm.tasks.loading import read_config
+    from espnet_audiollm.train.loading import read_config
 
     kind = ["--token_type", token_type]
     lists, data = tmp_path / "list", tmp_path / "data"

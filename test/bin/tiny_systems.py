@@ -1,10 +1,10 @@
 """All that stages 6, 7 and 10 read, in one directory: test set, LLM, recogniser, AudioLLM.
 
-    data/     the test set: tones with transcripts, as stage 2 leaves it
-    llm/      a random Llama with a tokenizer and a chat template
-    ctc/      a recogniser trained for an epoch
-    align/    an AudioLLM trained for an epoch, on responses made up here
-    talks.jsonl  conversations of two spoken turns, with the system's own answer between
+data/     the test set: tones with transcripts, as stage 2 leaves it
+llm/      a random Llama with a tokenizer and a chat template
+ctc/      a recogniser trained for an epoch
+align/    an AudioLLM trained for an epoch, on responses made up here
+talks.jsonl  conversations of two spoken turns, with the system's own answer between
 """
 
 import json

@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from espnet_audiollm.data import kaldi_dir, repair, sorting, validation
+from espnet_audiollm.corpus import repair
+from espnet_audiollm.data import kaldi_dir, sorting, validation
 from espnet_audiollm.types import Utterance
 
 ODD = "a$(touch${IFS}pwned);'b\"`x`&|*"  # an id that a careless shell would run

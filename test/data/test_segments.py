@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from espnet_audiollm.bin.format_data import main as format_data
-from espnet_audiollm.data import audio, kaldi_dir, repair, segments, validation
+from espnet_audiollm.corpus import repair
+from espnet_audiollm.data import audio, kaldi_dir, segments, validation
 from espnet_audiollm.data.formatting import Limits, format_dir, format_parts, merge
 
 RAMP = np.arange(-32_000, 32_000, 2, dtype=np.int16)  # 2 s; each sample says where it is

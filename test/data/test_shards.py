@@ -6,8 +6,8 @@ from collections import namedtuple
 
 import pytest
 
-from espnet_audiollm.data import shards as module
-from espnet_audiollm.data.shards import Shards, shard_size, to_line
+from espnet_audiollm.store import shards as module
+from espnet_audiollm.store.shards import Shards, shard_size, to_line
 
 Item = namedtuple("Item", "id length")
 IDS = sorted([f"utt-{i:02d}" for i in range(20)] + ["a$b'c", "é"])

@@ -8,14 +8,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from espnet_audiollm.data.tts import (  # noqa: E402
-    Espeak,
-    SpeechJob,
-    Voice,
-    resample,
-    synthesize,
-    trim_silence,
-)
+from espnet_audiollm.corpus.tts import Espeak, SpeechJob, Voice, resample, synthesize, trim_silence
 
 
 @pytest.fixture(scope="module")

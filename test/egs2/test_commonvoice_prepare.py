@@ -7,8 +7,8 @@ import corpora
 import pytest
 from corpora import cv_row, fails, utterances
 
+from espnet_audiollm.corpus.common_voice import unquote
 from espnet_audiollm.data import audio
-from espnet_audiollm.data.common_voice import unquote
 
 SPLITS = ("data/train=train", "data/valid=dev", "data/test=test")
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from espnet_audiollm.data import voices
+from espnet_audiollm.corpus import voices
 
 LOCAL = Path(__file__).parents[2] / "egs2" / "mini" / "audiollm1" / "local"
 

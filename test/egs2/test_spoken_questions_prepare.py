@@ -6,8 +6,10 @@ import corpora
 import pytest
 from corpora import fails, utterances
 
-from espnet_audiollm.data import audio, corpus, kaldi_dir, questions
-from espnet_audiollm.data.voices import TEST_VARIANTS
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus import questions
+from espnet_audiollm.corpus.voices import TEST_VARIANTS
+from espnet_audiollm.data import audio, kaldi_dir
 
 pytest.importorskip("espeakng_loader")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from espnet_audiollm.score import conversation_report, conversations
+from espnet_audiollm.report import conversations as conversation_report
+from espnet_audiollm.score import conversations
 
 # Four conversations of two reference tokens each; category x: a, b; y: c, d.
 EXPECTED = {"a": ["paris"], "b": [], "c": ["lima", "the city of lima"], "d": ["rome"]}

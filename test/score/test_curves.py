@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from espnet_audiollm.score.curves import plot_losses, read_losses
+from espnet_audiollm.report.plots import plot_losses, read_losses
 
 LINE = (
     "[host] 2026-01-01 00:00:00,000 (trainer:394) INFO: {epoch}epoch results: [train] "

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 
-from espnet_audiollm.score import sweep, sweep_report
+from espnet_audiollm.report import sweep as sweep_report
+from espnet_audiollm.score import sweep
 from espnet_audiollm.score.noisy import NoisyCopy, read_noisy
 from espnet_audiollm.score.results import TestSet, score
 from espnet_audiollm.score.systems import References, System

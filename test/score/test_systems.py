@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from espnet_audiollm.score.series import read_series
 from espnet_audiollm.score.systems import check_system, read_references, read_system
+from espnet_audiollm.store.series import read_series
 
 
 def check(experiment, directory):

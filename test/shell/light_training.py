@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 tasks = types.ModuleType("espnet_audiollm.tasks")  # its __init__ imports ESPnet
 tasks.__path__ = [str(ROOT / "espnet_audiollm/tasks")]
 sys.modules["espnet_audiollm.tasks"] = tasks
-supervision = importlib.import_module("espnet_audiollm.tasks.supervision")
+supervision = importlib.import_module("espnet_audiollm.train.supervision")
 
 BEHAVIOUR, OF_RANK = sys.argv[1:3]
 STEPS = int(sys.argv[3]) if len(sys.argv) > 3 else 400

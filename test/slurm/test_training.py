@@ -119,7 +119,7 @@ def train(cluster, tmp_path):
 
 
 def weights(directory, epoch):
-    from espnet_audiollm.tasks import checkpoints
+    from espnet_audiollm.train import checkpoints
 
     state = checkpoints.load(directory / f"{epoch}epoch.pth")
     return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from espnet_audiollm.bin.cli import explain
-from espnet_audiollm.tasks import checkpoints
+from espnet_audiollm.train import checkpoints
 
 STATE = {"weight": torch.arange(6.0), "epoch": 3, "scheduler": {"lr": 0.5}}
 

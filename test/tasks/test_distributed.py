@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_tasks import task_options
 
-from espnet_audiollm.tasks import base, checkpoints
+from espnet_audiollm.tasks import base
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
+from espnet_audiollm.train import checkpoints
 
 
 @pytest.fixture

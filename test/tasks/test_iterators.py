@@ -16,7 +16,7 @@ from tiny_tasks import ctc_options
 from espnet_audiollm.data.batches import Plan, Rules
 from espnet_audiollm.data.kaldi_dir import write_table
 from espnet_audiollm.tasks.ctc import CTCTask
-from espnet_audiollm.tasks.iterators import BatchIterFactory, TableDataset
+from espnet_audiollm.train.iterators import BatchIterFactory, TableDataset
 
 SEED = 3
 IDS = [f"u{i:02d}" for i in range(23)]

@@ -8,8 +8,8 @@ import sys
 import torch
 from tiny_tasks import task_options
 
-from espnet_audiollm.tasks import checkpoints
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
+from espnet_audiollm.train import checkpoints
 
 
 def test_a_shared_llm_teaches_the_same(data, llm_dir, tmp_path, root):

@@ -7,9 +7,9 @@ import torch
 
 from espnet_audiollm.bin import pack
 from espnet_audiollm.model import llm as llms
-from espnet_audiollm.tasks import checkpoints
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
-from espnet_audiollm.tasks.loading import load_weights, read_config
+from espnet_audiollm.train import checkpoints
+from espnet_audiollm.train.loading import load_weights, read_config
 
 
 def test_a_pack_is_an_experiment_for_others(align_exp, llm_dir, data, tmp_path):

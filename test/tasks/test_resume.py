@@ -20,10 +20,10 @@ from test_checkpoints import file_size_limit, flip
 from tiny_tasks import ENCODER, ctc_options
 
 from espnet_audiollm.bin.cli import explain
-from espnet_audiollm.tasks import checkpoints, supervision
 from espnet_audiollm.tasks.ctc import CTCTask
-from espnet_audiollm.tasks.ranks import Ranks
-from espnet_audiollm.tasks.session import Session
+from espnet_audiollm.train import checkpoints, supervision
+from espnet_audiollm.train.ranks import Ranks
+from espnet_audiollm.train.session import Session
 
 RANDOM = {
     "encoder_conf": {**ENCODER["encoder_conf"], "dropout_rate": 0.1},

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from espnet_audiollm.tasks import supervision
+from espnet_audiollm.train import supervision
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch
 from tiny_tasks import ENCODER, ctc_options, task_options
 
 from espnet_audiollm.model.llm import wrap
-from espnet_audiollm.tasks import checkpoints
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
 from espnet_audiollm.tasks.ctc import CTCTask
-from espnet_audiollm.tasks.loading import load_weights, read_config
+from espnet_audiollm.train import checkpoints
+from espnet_audiollm.train.loading import load_weights, read_config
 
 
 def test_ctc_leaves_what_was_asked_for(ctc_exp):
@@ -135,7 +135,7 @@ def test_wrong_options_are_named(data, tmp_path, change, message):
 
 def test_bfloat16_sees_every_update():
     """Autocast caches what it casts; the cache must not outlive a step."""
-    from espnet_audiollm.tasks.wrapping import CPUAutocast
+    from espnet_audiollm.train.wrapping import CPUAutocast
 
     line = torch.nn.Linear(1, 1, bias=False)
     model = CPUAutocast(line)

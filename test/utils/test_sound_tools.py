@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_audiollm.corpus.derived import at_speed
 from espnet_audiollm.data import audio, kaldi_dir, validation
-from espnet_audiollm.data.derived import at_speed
 
 RATE = 16_000
 

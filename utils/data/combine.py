@@ -8,7 +8,8 @@ import argparse
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import combining, layout
+from espnet_audiollm.corpus import combining
+from espnet_audiollm.data import layout
 
 EXAMPLE = "example: utils/data/combine.py data/all data/read data/spoken --prefixes read- spoken-"
 

@@ -7,7 +7,7 @@ import argparse
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import repair
+from espnet_audiollm.corpus import repair
 
 EXAMPLE = "example: utils/data/fix.py data/train data/valid"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import importing, manifests
+from espnet_audiollm.corpus import importing, manifests
 
 EXAMPLES = """examples:
   utils/data/from_table.py clips.tsv data/train --audio path --text sentence --speaker client_id

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from espnet_audiollm.atomic import atomic_write
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import kaldi_dir, listening, pipes
+from espnet_audiollm.corpus import listening
+from espnet_audiollm.data import kaldi_dir, pipes
 from espnet_audiollm.data.audio import AudioError
-from espnet_audiollm.score.embed import audio_uri
-from espnet_audiollm.score.listen.page import Item, page
+from espnet_audiollm.report.embed import audio_uri
+from espnet_audiollm.report.listen.page import Item, page
+from espnet_audiollm.store.atomic import atomic_write
 from espnet_audiollm.types import SAMPLE_RATE
 
 EXAMPLE = "example: utils/data/listen.py data/train --output listen.html --choose outliers"
@@ -67,9 +68,7 @@ def show(chosen: listening.Chosen, args: argparse.Namespace) -> Item:
         trouble = str(error)
     more = {n: v for n, v in chosen.values.items() if n not in listening.KNOWN}
     speaker = chosen.values["utt2spk"]
-    return Item(
-        chosen.id, speaker, text, uri, peaks, facts, seconds, chosen.reason, trouble, more
-    )
+    return Item(chosen.id, speaker, text, uri, peaks, facts, seconds, chosen.reason, trouble, more)
 
 
 @user_errors

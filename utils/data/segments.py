@@ -13,7 +13,8 @@ import argparse
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import derived, joining, kaldi_dir, pipes, segments
+from espnet_audiollm.corpus import derived, joining
+from espnet_audiollm.data import kaldi_dir, pipes, segments
 
 EXAMPLE = "example: utils/data/segments.py cut data/calls data/calls_cut --nj 8"
 

@@ -10,7 +10,8 @@ import argparse
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import derived, pipes
+from espnet_audiollm.corpus import derived
+from espnet_audiollm.data import pipes
 
 EXAMPLE = "example: utils/data/speed_perturb.py data/train data/train_sp --nj 8"
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus, dealing, layout, splitting
+from espnet_audiollm.corpus import dealing, splitting
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.data import layout
 
 EXAMPLE = (
     "example: utils/data/split_by_speaker.py data/all data/train=rest data/valid=2h data/test=2h"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from espnet_audiollm.atomic import atomic_write
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import pipes, statistics, statistics_report
+from espnet_audiollm.corpus import statistics, statistics_report
+from espnet_audiollm.data import pipes
+from espnet_audiollm.store.atomic import atomic_write
 
 EXAMPLE = "example: utils/data/statistics.py data/train --output data/train/statistics"
 

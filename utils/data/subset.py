@@ -9,7 +9,8 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import dealing, layout, selection
+from espnet_audiollm.corpus import dealing, selection
+from espnet_audiollm.data import layout
 
 EXAMPLE = "example: utils/data/subset.py data/train data/train_10h --hours 10"
 

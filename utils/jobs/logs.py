@@ -154,8 +154,7 @@ def report(failures: list[Failure], total: int, out: IO[str]) -> None:
     reason = f" ({first.reason})" if first.reason else ""
     name = os.path.basename(sys.argv[0])
     print(
-        f"{name}: {which} failed with exit status {first.status}{reason}; "
-        f"{where}: {first.job.log}",
+        f"{name}: {which} failed with exit status {first.status}{reason}; {where}: {first.job.log}",
         file=out,
     )
     if len(failures) > 1:

@@ -1,6 +1,6 @@
 """The processes of a training on this node, as they describe themselves, and why they ended.
 
-They write to a directory of this run: see espnet_audiollm.tasks.supervision.
+They write to a directory of this run: see espnet_audiollm.train.supervision.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...atomic import atomic_write
 from ...progress import progress
+from ...store.atomic import atomic_write
 from .. import kaldi_dir, segments, validation, workers
 from . import merging, parts
 from .merging import Summary
@@ -71,9 +71,7 @@ def format_parts(
         )
         lines = [part.lines(src) for part, _ in left]
         work = functools.partial(format_utterance, audio_dir=dst / "audio", limits=limits)
-        results = progress(
-            workers.in_order(work, utterances, nj), sum(lines), what=f"format {dst}"
-        )
+        results = progress(workers.in_order(work, utterances, nj), sum(lines), what=f"format {dst}")
         for (part, key), count in zip(left, lines, strict=True):
             parts.write_part(part.path(dst), key, list(itertools.islice(results, count)))
         next(results, None)  # lets `progress` say its last word

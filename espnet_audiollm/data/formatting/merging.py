@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...atomic import atomic_write
 from ...progress import progress
+from ...store.atomic import atomic_write
 from .. import audio, kaldi_dir
 from .parts import Head, Part, read_part
 from .utterance import BAD, Formatted

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from ...atomic import atomic_write
+from ...store.atomic import atomic_write
 from .. import kaldi_dir
 from .utterance import BAD, VERSION, Formatted, Limits, stamp
 

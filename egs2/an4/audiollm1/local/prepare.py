@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import audio, corpus
-from espnet_audiollm.data.download import fetch
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus.download import fetch
+from espnet_audiollm.data import audio
 from espnet_audiollm.data.kaldi_dir import Row
 from espnet_audiollm.types import Utterance
 

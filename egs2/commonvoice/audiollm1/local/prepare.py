@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import common_voice, corpus
+from espnet_audiollm.corpus import common_voice
+from espnet_audiollm.corpus import prepare as corpus
 
 WHERE = "Common Voice is had from its site, https://commonvoice.mozilla.org/datasets"
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import common_voice, corpus
-from espnet_audiollm.data.download import fetch
+from espnet_audiollm.corpus import common_voice
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus.download import fetch
 
 URL = "https://dl.fbaipublicfiles.com/covost/covost_v2.{}.tsv.tar.gz"
 WHERE = "the clips are Common Voice's, https://commonvoice.mozilla.org/datasets"

@@ -26,9 +26,9 @@ import numpy as np
 from world import Item, sample
 
 from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.corpus.download import fetch
+from espnet_audiollm.corpus.prepare import directory_of, made_before, mark_made
 from espnet_audiollm.data import audio, kaldi_dir
-from espnet_audiollm.data.corpus import directory_of, made_before, mark_made
-from espnet_audiollm.data.download import fetch
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import Seconds, Utterance
 

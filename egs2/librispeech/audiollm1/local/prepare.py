@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus, kaldi_dir
-from espnet_audiollm.data.download import fetch
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus.download import fetch
+from espnet_audiollm.data import kaldi_dir
 from espnet_audiollm.types import Utterance
 
 URL = "https://www.openslr.org/resources/12/{}.tar.gz"

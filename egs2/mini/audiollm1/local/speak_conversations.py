@@ -22,8 +22,8 @@ from synthesize import sentences
 from world import Item, is_train, sample
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data.tts import SpeechJob, Voice, synthesize
-from espnet_audiollm.data.voices import any_voice
+from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
+from espnet_audiollm.corpus.voices import any_voice
 from espnet_audiollm.progress import progress
 
 CATEGORIES = ("translation", "summary", "rare_word", "switching")

@@ -20,8 +20,8 @@ from dialogues import sample_pair
 from world import Item, sample
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data.tts import SpeechJob, Voice, synthesize
-from espnet_audiollm.data.voices import any_voice, speaker_of
+from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
+from espnet_audiollm.corpus.voices import any_voice, speaker_of
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import SAMPLE_RATE
 

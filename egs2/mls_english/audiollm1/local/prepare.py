@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus, sorting
-from espnet_audiollm.data.download import fetch
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus.download import fetch
+from espnet_audiollm.data import sorting
 from espnet_audiollm.data.kaldi_dir import Row
 from espnet_audiollm.types import Utterance
 

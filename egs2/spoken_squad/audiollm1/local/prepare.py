@@ -24,10 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_audiollm.atomic import atomic_write
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import audio, corpus, questions
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus import questions
+from espnet_audiollm.data import audio
 from espnet_audiollm.progress import progress
+from espnet_audiollm.store.atomic import atomic_write
 from espnet_audiollm.types import Seconds, Utterance
 
 WHERE = "Spoken SQuAD is at https://github.com/Chia-Hsuan-Lee/Spoken-SQuAD"

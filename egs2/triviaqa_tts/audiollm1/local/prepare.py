@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus, questions
-from espnet_audiollm.data.download import fetch
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus import questions
+from espnet_audiollm.corpus.download import fetch
 
 ARCHIVE = "triviaqa-unfiltered"
 URL = f"https://nlp.cs.washington.edu/triviaqa/data/{ARCHIVE}.tar.gz"

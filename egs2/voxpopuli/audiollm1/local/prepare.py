@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus
+from espnet_audiollm.corpus import prepare as corpus
 from espnet_audiollm.types import Utterance
 
 WHERE = "VoxPopuli is had by its own scripts, https://github.com/facebookresearch/voxpopuli"

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import corpus, questions
-from espnet_audiollm.data.download import download
+from espnet_audiollm.corpus import prepare as corpus
+from espnet_audiollm.corpus import questions
+from espnet_audiollm.corpus.download import download
 
 URL = "https://raw.githubusercontent.com/brmson/dataset-factoid-webquestions/master/main/{}.json"
 FILES = {"train": "trainmodel", "valid": "val", "test": "test"}

@@ -1,0 +1,346 @@
+"""What the recipes' preparations share: read a corpus, say all that is amiss with it at once, and
+write its splits, sorted, all of them or none.
+
+Nothing here holds a corpus in memory: entries are sorted in runs on the disk, so that ten million
+utterances need no more than a few hundred thousand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..data.kaldi_dir import Row, as_line
+from ..data.sorting import SEPARATOR, sort_rows, sorting_place, split_line
+from ..data.validation import Findings, Problem
+from ..store.atomic import atomic_write
+from ..types import Utterance
+
+NO_AUDIO = "transcripts without audio"
+NO_TEXT = "recordings without a transcript"
+TWICE = "ids that come twice"
+SHARED = "ids that another split has too"
+EMPTY = "transcripts without a word"
+
+
+def get_parser(description: str | None, holds: str) -> argparse.ArgumentParser:
+    """The options that all preparations have; `holds`: what the corpus's directory holds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", default="", help=f"directory of {holds}")
+    parser.add_argument("--downloads", type=Path, default="downloads", help="where downloads go")
+    parser.add_argument(
+        "--subset",
+        choices=("true", "false"),
+        default="false",
+        help="the corpus is a part of the published one: counts are not compared, and what lacks "
+        "audio or transcript is left out (default: %(default)s)",
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance, and its lines in further tables: {"answers": "Rome | Roma"}."""
+
+    utterance: Utterance
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Faults(Findings):
+    """All that is amiss with a corpus, and what is left out of it on purpose.
+
+    `subset`: the corpus is a part of the published one, which lacks recordings or transcripts."""
+
+    def __init__(self, next_step: str, subset: str = "false"):
+        super().__init__(next_step)
+        self.subset = subset == "true"
+        self._left_out = Findings()
+        self._gaps: set[str] = set()  # kinds that a subset may have
+
+    def lacks(self, file: str | Path, kind: str, example: str) -> None:
+        """What a subset leaves out is a fault of a whole corpus: NO_AUDIO, NO_TEXT, ..."""
+        self._gaps.add(kind)
+        (self.leave_out if self.subset else self.add)(file, kind, example)
+
+    def leave_out(self, file: str | Path, kind: str, example: str) -> None:
+        self._left_out.add(file, kind, example)
+
+    def left_out(self) -> list[str]:
+        """A line for each kind of what is left out."""
+        return [
+            f"{found.file}: left out {found.count} {found.kind} (first: {found.first})"
+            for found in self._left_out.problems()
+        ]
+
+    def problems(self) -> list[Problem]:
+        hint = "; where a part of the corpus is meant, say --subset true"
+        return [
+            replace(found, next_step=found.next_step + hint * (found.kind in self._gaps))
+            for found in super().problems()
+        ]
+
+    def refuse(self) -> None:
+        """One ValueError for all faults found so far."""
+        if problems := self.problems():
+            raise ValueError("\n  ".join(map(str, problems)))
+
+
+def wanted_splits(given: Iterable[str]) -> dict[str, str]:
+    """{data directory: value} of arguments that read DIR=VALUE."""
+    wanted = {}
+    for split in given:
+        directory, equals, value = split.partition("=")
+        if not (directory and equals and value):
+            raise ValueError(f"{split} does not read DIR=NAME, as in data/valid=dev")
+        wanted[directory] = value
+    return wanted
+
+
+# --- reading a corpus ---------------------------------------------------------------------------
+
+
+def directory_of(option: str, given: str, where: str = "") -> Path:
+    """The directory of a corpus, made absolute; `option` is how the user names it, `where` is
+    where it can be had, for a corpus that is not downloaded here."""
+    if not given:
+        raise ValueError(f"give the corpus's directory with --{option} DIR (or in db.sh): {where}")
+    if not Path(given).is_dir():
+        raise ValueError(f"--{option} {given}: there is no such directory")
+    return Path(os.path.abspath(given))
+
+
+def existing(root: Path, *names: str) -> Path:
+    """The first of root/NAME that is a file; a ValueError names them all."""
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise ValueError(
+        f"{root} holds no {' or '.join(names)}: give the directory of the unpacked corpus"
+    )
+
+
+def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
+    """(number, line) of a text file, of a .gz too: without its end ("\\n" or "\\r\\n"), without a
+    byte order mark, blank lines passed over; a line that is not UTF-8 is a fault."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        try:
+            for number, raw in enumerate(file, 1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                try:
+                    line = raw.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError:
+                    faults.add(path, "lines that are not UTF-8", f"line {number}")
+                    continue
+                if line.strip():
+                    yield number, line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: damaged ({error}); copy or download it again") from error
+
+
+def read_columns(
+    path: Path, columns: Iterable[str], faults: Findings, separator: str = "\t"
+) -> Iterator[dict[str, str]]:
+    """The rows of a table with a header line, as {column: value} of the `columns`. Quotation marks
+    are letters like others. Raises ValueError where the header lacks a column."""
+    lines = read_lines(path, faults)
+    header = next(lines, (0, ""))[1].split(separator)
+    if lacking := [name for name in columns if name not in header]:
+        raise ValueError(f"{path}: the first line names no column {', '.join(lacking)}")
+    places = {name: header.index(name) for name in columns}
+    for number, line in lines:
+        fields = line.split(separator)
+        if len(fields) <= max(places.values()) or len(fields) > len(header):
+            faults.add(path, f"lines that have not {len(header)} fields", f"line {number}")
+            continue
+        yield {name: fields[place] for name, place in places.items()}
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces, as a table holds it."""
+    return " ".join(text.split())
+
+
+def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
+    """Whether the recording is there and holds a byte; what is amiss goes to the faults."""
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        faults.lacks(file, NO_AUDIO, f"{id_}: {path}")
+        return False
+    if size == 0:
+        faults.add(file, "recordings of 0 bytes", str(path))
+    return size > 0
+
+
+def join(
+    texts: Iterable[Row], audio: Iterable[Row], file: Path, faults: Faults
+) -> Iterator[tuple[str, str, str]]:
+    """(id, text, path) of the ids that both have; both come in order of their ids. An id that
+    comes twice, and one that the other lacks, goes to the faults, under `file`."""
+    texts, audio = _unique(texts, file, faults), _unique(audio, file, faults)
+    text, path = next(texts, None), next(audio, None)
+    while text is not None or path is not None:
+        if path is None or (text is not None and text[0] < path[0]):
+            faults.lacks(file, NO_AUDIO, text[0])
+            text = next(texts, None)
+        elif text is None or path[0] < text[0]:
+            faults.lacks(file, NO_TEXT, path[1])
+            path = next(audio, None)
+        else:
+            yield text[0], text[1], path[1]
+            text, path = next(texts, None), next(audio, None)
+
+
+def _unique(rows: Iterable[tuple], file: str | Path, faults: Findings) -> Iterator[tuple]:
+    previous = None
+    for row in rows:
+        if row[0] == previous:
+            faults.add(file, TWICE, row[0])
+            continue
+        previous = row[0]
+        yield row
+
+
+# --- writing the splits -------------------------------------------------------------------------
+
+
+def write_splits(
+    splits: Mapping[str, Iterable[Entry]],
+    faults: Faults,
+    published: Mapping[tuple[str, ...], int] | None = None,
+) -> None:
+    """Write {data directory: entries}, once all of them are read without a fault.
+
+    `published`: {data directories: number of utterances}, what they should hold together; not
+    compared for a subset. Raises one ValueError for all that was found, and then writes nothing."""
+    with ExitStack() as stack:
+        sorted_ = {}
+        for directory, entries in splits.items():
+            aside = stack.enter_context(sorting_place(directory))
+            sorted_[directory] = _Sorted(directory, entries, aside, faults)
+        _find_shared(sorted_, faults)
+        faults.refuse()
+        for directory, split in sorted_.items():
+            if split.count == 0:
+                raise ValueError(f"{directory}: not a single utterance was found for it")
+        counts = [
+            (
+                f"utterances for {' and '.join(together)}",
+                sum(sorted_[directory].count for directory in together),
+                number,
+            )
+            for together, number in (published or {}).items()
+        ]
+        compare_counts(counts, faults)
+        for line in faults.left_out():
+            print(line)
+        for directory, split in sorted_.items():
+            split.write(Path(directory))
+            print(f"{directory}: {split.count} utterances of {len(split.speakers)} speakers")
+
+
+class _Sorted:
+    """The entries of a split in order, in a file, without those whose id comes twice."""
+
+    def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
+        self.count, self.speakers, self.extra = 0, set(), ()
+        self._path = aside / "sorted"
+        rows = _unique(sort_rows(self._rows(entries), aside), directory, faults)
+        with open(self._path, "w", encoding="utf-8", newline="\n") as out:
+            for row in rows:
+                out.write(SEPARATOR.join(row) + "\n")
+                self.speakers.add(row[2])
+                self.count += 1
+
+    def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[str, ...]]:
+        for number, entry in enumerate(entries):
+            utt = entry.utterance
+            if number == 0:
+                self.extra = tuple(entry.extra)
+            assert tuple(entry.extra) == self.extra and utt.text is not None
+            yield utt.id, utt.audio, utt.speaker, utt.text, *entry.extra.values()
+
+    def ids(self) -> Iterator[str]:
+        with open(self._path, encoding="utf-8", newline="\n") as rows:
+            for row in rows:
+                yield row.partition(SEPARATOR)[0]
+
+    def write(self, directory: Path) -> None:
+        names = ("wav.scp", "utt2spk", "text", *self.extra)
+        (directory / "wav.scp").unlink(missing_ok=True)
+        with ExitStack() as stack:  # closed from the last to the first: wav.scp appears last
+            out = [stack.enter_context(atomic_write(directory / name)) for name in names]
+            for line in stack.enter_context(open(self._path, encoding="utf-8", newline="\n")):
+                id_, *values = split_line(line)
+                for table, value in zip(out, values, strict=True):
+                    table.write(as_line(id_, value))
+
+
+def _find_shared(sorted_: Mapping[str, _Sorted], faults: Findings) -> None:
+    """A test utterance must not be learned from. All ids but the largest split's are in memory."""
+    seen: set[str] = set()
+    order = sorted(sorted_.items(), key=lambda item: item[1].count)
+    for number, (directory, split) in enumerate(order, 1):
+        for id_ in split.ids():
+            if id_ in seen:
+                faults.add(directory, SHARED, id_)
+            elif number < len(order):
+                seen.add(id_)
+
+
+def compare_counts(rows: Iterable[tuple[str, int, int]], faults: Faults) -> None:
+    """(what, how many were found, how many are published): a ValueError names those that differ;
+    a subset's are not compared."""
+    wrong = [
+        f"{what}: {found}, not {published} as published"
+        for what, found, published in rows
+        if found != published
+    ]
+    if wrong and not faults.subset:
+        raise ValueError(
+            f"{'; '.join(wrong)}. Unpack the corpus again, or say --subset true where a part of "
+            f"it is meant"
+        )
+
+
+# --- what is whole already ----------------------------------------------------------------------
+
+
+def stamp(*files: Path) -> list:
+    """Path, size and time of change of files: an index that changes asks for a new preparation."""
+    return [
+        [str(file), (found := os.stat(file)).st_size, found.st_mtime_ns]
+        for file in map(Path, files)
+    ]
+
+
+def settings_of(args: argparse.Namespace, *files: Path) -> dict:
+    """What a preparation follows from: its options (but how many processes do it, and where from
+    its files came) and its files."""
+    options = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "corpus", "downloads")}
+    return {"options": options, "files": stamp(*files)}
+
+
+def made_before(marker: Path, settings: dict) -> bool:
+    """Whether the marker, written last, says that the same settings came to their end; says so."""
+    if not marker.is_file() or json.loads(marker.read_text()) != json.loads(json.dumps(settings)):
+        return False
+    print(f"{marker}: made already, skipped (remove this file to do it again)", file=sys.stderr)
+    return True
+
+
+def mark_made(marker: Path, settings: dict) -> None:
+    with atomic_write(marker) as out:
+        out.write(json.dumps(settings) + "\n")

@@ -1,0 +1,120 @@
+"""Mending a data directory where that needs no guessing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from operator import itemgetter
+from pathlib import Path
+
+from ..data import layout, segments
+from ..data.kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan, tables, write_table
+from ..data.sorting import sort_rows
+from ..data.validation import EMPTY_TEXT, NEXT_STEP
+from ..store.atomic import atomic_write
+
+
+def fix(directory: str | Path) -> dict[str, int]:
+    """Sort the tables, mend line ends, drop blank lines, identical duplicates and empty
+    transcripts, and keep the utterances that all tables have; {what: how many} was changed.
+
+    What cannot be mended without guessing is a ValueError and changes nothing: bytes that are not
+    UTF-8, lines without an id, one id with two values."""
+    directory = Path(directory)
+    for name in REQUIRED:
+        existing(directory / name)
+    names, done = tables(directory), {}
+    cut = segments.has(directory)  # wav.scp is of recordings, then, and all of them are kept
+    if cut:
+        names[names.index("wav.scp")] = segments.NAME
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".fix.") as aside:
+        rows = {name: _mend(directory / name, Path(aside) / name, done) for name in names}
+        if cut:
+            _mend(directory / "wav.scp", Path(aside) / "wav.scp", done)
+        partial = layout.of(directory).partial
+        had = {name: _mend(directory / name, Path(aside) / name, done) for name in partial}
+        kept, left = _keep_common(Path(aside), directory, names, partial)
+        if cut:
+            os.replace(Path(aside) / "wav.scp", directory / "wav.scp")
+    for name in names:
+        done[f"utterances removed from {name}"] = rows[name] - kept
+    for name in partial:
+        done[f"utterances removed from {name}"] = had[name] - left[name]
+    return {what: count for what, count in done.items() if count}
+
+
+def _mend(path: Path, mended: Path, done: dict[str, int]) -> int:
+    """Write the table `path`, sorted and mended, to `mended`; returns its rows."""
+
+    def unique() -> Iterator[Row]:
+        for id_, rows in itertools.groupby(sort_rows(_mended_rows(path, done)), itemgetter(0)):
+            values = {value for _, value in rows}
+            if len(values) > 1:
+                raise ValueError(f"{path}: {id_} has two values; keep the right one")
+            yield id_, values.pop()
+
+    return write_table(mended, unique(), presorted=True)
+
+
+def _mended_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
+    previous = ""
+    for number, id_, value, faults in scan(path):
+        for fault in faults:
+            if "UTF-8" in fault or "NUL" in fault or "without an id" in fault:
+                raise ValueError(f"{path}, line {number}: {fault}; {NEXT_STEP[fault]}")
+            _count(done, f"{fault} in {path.name}")
+        if not id_:
+            continue
+        if not value and path.name == "text":
+            _count(done, f"{EMPTY_TEXT} in {path.name}")
+            continue
+        if id_ <= previous:
+            kind = "duplicate ids" if id_ == previous else "lines out of order"
+            _count(done, f"{kind} in {path.name}")
+        previous = id_
+        yield id_, value
+
+
+def _keep_common(
+    source: Path, target: Path, names: list[str], partial: Sequence[str]
+) -> tuple[int, Counter]:
+    """Write the rows whose ids are in all tables `names` of `source`, of `partial` those that are
+    there; returns how many ids that are, and {partial table: rows}."""
+    kept, left, readers = 0, Counter(), [read_table(source / name) for name in names]
+    further = [(name, layout.Following(source / name, strict=False)) for name in partial]
+    with ExitStack() as stack:
+        out = {n: stack.enter_context(atomic_write(target / n)) for n in (*names, *partial)}
+        for rows in _in_all(readers):
+            for name, (id_, value) in zip(names, rows, strict=True):
+                out[name].write(as_line(id_, value))
+            for name, table in further:
+                if (value := table.value(rows[0][0])) is not None:
+                    out[name].write(as_line(rows[0][0], value))
+                    left[name] += 1
+            kept += 1
+        if not kept:
+            raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")
+    return kept, left
+
+
+def _in_all(readers: list[Iterator[Row]]) -> Iterator[list[Row]]:
+    """The rows of ids that all sorted tables have."""
+    rows = [next(reader, None) for reader in readers]
+    while all(rows):
+        latest = max(row[0] for row in rows)
+        if all(row[0] == latest for row in rows):
+            yield rows
+            rows = [next(reader, None) for reader in readers]
+        else:
+            rows = [
+                row if row[0] == latest else next(reader, None)
+                for row, reader in zip(rows, readers, strict=True)
+            ]
+
+
+def _count(done: dict[str, int], what: str) -> None:
+    done[what] = done.get(what, 0) + 1

@@ -1,0 +1,70 @@
+"""What a report consists of: parts (a test set, the trainings, …) of sections.
+
+A section is the same in RESULTS.md and in report.html; how it looks is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number that one sees first."""
+
+    title: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str  # of its file in images/, without the suffix
+    alt: str  # what it shows, for whoever cannot see it
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    tables: tuple[Table | None, ...] = ()  # None: there is nothing to show
+    notes: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    aside: bool = False  # for few: the page shows its title, and the rest when asked
+
+
+@dataclass(frozen=True)
+class Part:
+    title: str
+    sections: tuple[Section, ...]
+
+
+def pictures(parts: Sequence[Part]) -> list[Picture]:
+    return [p for part in parts for section in part.sections for p in section.pictures]
+
+
+def markdown(parts: Sequence[Part]) -> str:
+    """The parts for RESULTS.md; pictures are beside it, in images/."""
+    return "\n\n".join(text for part in parts for text in _part(part))
+
+
+def _part(part: Part) -> list[str]:
+    texts = [f"## {part.title}"]
+    for number, section in enumerate(part.sections):
+        if number:
+            texts.append(f"### {section.title}")
+        texts += [table.markdown() for table in section.tables if table]
+        texts += [f"![{_plain(p.alt)}](images/{p.name}.png)" for p in section.pictures]
+        texts += section.notes
+    return texts
+
+
+def _plain(alt: str) -> str:
+    """Without what would end the name of a Markdown picture."""
+    return alt.replace("[", "(").replace("]", ")")

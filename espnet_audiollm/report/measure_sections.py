@@ -1,0 +1,169 @@
+"""The sections of the measures: which tables and pictures they become."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..score.alignment import Mean
+from ..score.diagnostics import LOOP_REPEATS, LOOP_WORDS
+from ..score.perplexity import PositionPerplexity
+from ..score.results import Results, Row
+from ..score.similarity import picture_name, plot_similarity, read_embeddings
+from .contents import Picture, Section
+from .plots import plot_positions
+from .tables import NONE, Table, number
+
+PICTURED = 6  # utterances
+
+
+def positions(results: Results, tag: str) -> Section | None:
+    rows = [row for row in results.rows if row.measures.positions is not None]
+    if not rows:
+        return None
+    bands = [_band(position) for position in rows[0].measures.positions]
+    lines = [("(tokens counted)", *(str(p.tokens) for p in rows[0].measures.positions))]
+    for row in rows:
+        lines.append((row.system.label, *map(_perplexity, row.measures.positions)))
+    table = Table(("Response token", *bands), tuple(lines))
+    alt = f"Perplexity on {results.test_set.name} by position in the response"
+    picture = Picture(f"ppl_by_position{tag}", alt, partial(plot_positions, rows, bands))
+    note = (
+        "Counted from 0. What was asked shows in the first tokens; later ones follow from those of "
+        "the reference response before them, which every system is given."
+    )
+    return Section("Perplexity by position in the response", (table,), (note,), (picture,))
+
+
+def _perplexity(position: PositionPerplexity) -> str:
+    low, high = position.ci95
+    return f"{number(position.value)} [{number(low)}, {number(high)}]"
+
+
+def _band(position: PositionPerplexity) -> str:
+    if position.last is None:
+        return f"{position.first} and later"
+    if position.last == position.first:
+        return str(position.first)
+    return f"{position.first} to {position.last}"
+
+
+def answers(results: Results, tag: str) -> Section | None:
+    """Translations and summaries."""
+    translated = [row for row in results.rows if row.measures.translation is not None]
+    summed = [row for row in results.rows if row.measures.summaries is not None]
+    if not translated and not summed:
+        return None
+    tables, notes = (), []
+    if translated:
+        scores = translated[0].measures.translation
+        tables += (Table(("Translations", "BLEU", "chrF"), tuple(map(_translated, translated))),)
+        notes.append(
+            f"{scores.utterances} translations: {scores.bleu_signature}; {scores.chrf_signature}."
+        )
+    if summed:
+        scores = summed[0].measures.summaries
+        tables += (Table(("Summaries", *scores.values), tuple(map(_summed, summed))),)
+        notes.append(f"{scores.utterances} summaries: {scores.signature}.")
+    return Section("Translations and summaries", tables, tuple(notes))
+
+
+def _translated(row: Row) -> tuple[str, ...]:
+    scores = row.measures.translation
+    return (
+        row.system.label,
+        _within(scores.bleu, scores.bleu_ci95, 1),
+        _within(scores.chrf, scores.chrf_ci95, 1),
+    )
+
+
+def _summed(row: Row) -> tuple[str, ...]:
+    scores = row.measures.summaries
+    cells = (_within(value, scores.ci95[name], 1) for name, value in scores.values.items())
+    return row.system.label, *cells
+
+
+def _within(value: float, ends: tuple[float, float], digits: int) -> str:
+    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def diagnostics(results: Results, tag: str) -> Section | None:
+    rows = [row for row in results.rows if row.measures.diagnostics is not None]
+    if not rows:
+        return None
+    header = (
+        "Responses of",
+        "length / reference",
+        "same as reference",
+        "first difference",
+        "empty",
+        "refusals",
+        "loops",
+        "cut at the limit",
+    )
+    unit = rows[0].measures.diagnostics.unit
+    note = (
+        f"Lengths and differences in {unit}. First difference: median position, from 0, of the "
+        "responses that differ. Refusals: one of a list of English phrases. Loops: a stretch of "
+        f"words {LOOP_REPEATS} times in a row, {LOOP_WORDS} words or more in all."
+    )
+    table = Table(header, tuple(map(_diagnosed, rows)))
+    return Section("What is odd about the responses", (table,), (note,), aside=True)
+
+
+def _diagnosed(row: Row) -> tuple[str, ...]:
+    found = row.measures.diagnostics
+    counts = {name: getattr(found, name) for name in ("empty", "refusals", "loops", "length")}
+    median = found.first_difference_median
+    return (
+        row.system.label,
+        f"{found.length_ratio:.2f}",
+        f"{found.rate('same_as_reference'):.1f} ({found.same_as_reference}/{found.total})",
+        NONE if median is None else f"{median:g}",
+        *(NONE if count is None else str(count) for count in counts.values()),
+    )
+
+
+def alignment(results: Results, tag: str) -> Section | None:
+    """The paper's Figure 3: in numbers of the whole set, and pictures of some utterances."""
+    rows = [row for row in results.rows if row.measures.alignment is not None]
+    pictures = tuple(_similarities(results))
+    if not rows and not pictures:
+        return None
+    tables, notes = (), []
+    if rows:
+        header = ("Embeddings of", "path", "words in order %", "centred: path", "in order %")
+        lines = []
+        for row in rows:
+            found = row.measures.alignment
+            means = found.path, found.in_order, found.centred_path, found.centred_in_order
+            lines.append((row.system.label, *map(_mean, means)))
+        tables = (Table(header, tuple(lines)),)
+        notes.append(
+            f"{rows[0].measures.alignment.utterances} utterances. Path: mean cosine of text tokens "
+            "and audio positions along the best path that never goes back. Words in order: the "
+            "longest series of words whose best audio positions rise. In brackets: the same with "
+            "the audio positions shuffled. Centred: after each side's mean is taken away."
+        )
+    return Section("Alignment of audio and text", tables, tuple(notes), pictures, aside=True)
+
+
+def _mean(mean: Mean) -> str:
+    digits = 1 if abs(mean.value) > 1 else 3
+    return f"{mean.value:.{digits}f} (shuffled {mean.shuffled:.{digits}f})"
+
+
+def _similarities(results: Results) -> list[Picture]:
+    by_id: dict[str, list] = {}
+    for row in results.rows:
+        if row.system.embeddings is not None:
+            for id, embeddings in read_embeddings(row.system.embeddings).items():
+                by_id.setdefault(id, []).append((row.system.label, embeddings))
+    seconds, texts = results.test_set.seconds or {}, results.test_set.texts or {}
+    return [
+        Picture(
+            picture_name(id).removesuffix(".png"),
+            f"Cosine of text tokens and audio, {id}: {texts.get(id, '')}".removesuffix(": "),
+            partial(plot_similarity, systems, seconds.get(id)),
+        )
+        for id, systems in list(by_id.items())[:PICTURED]
+    ]

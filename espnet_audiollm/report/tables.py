@@ -1,0 +1,199 @@
+"""The tables of the results, as Markdown for RESULTS.md and aligned for the screen."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ..score.results import Results, Row
+from ..score.success import RULES, SuccessCount
+
+PACKAGES = ("torch", "espnet", "transformers", "jiwer", "sacrebleu", "rouge-score", "numpy")
+NONE = "–"
+HEADER = (
+    "System",
+    "prompt WER %",
+    "response PPL [95 % CI]",
+    "success %",
+    "utterances",
+    "response tokens",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]  # the first column is text, the others are numbers
+
+    def markdown(self) -> str:
+        bar = ("---",) + ("---:",) * (len(self.header) - 1)
+        lines = (self.header, bar, *self.rows)
+        return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in x) + " |" for x in lines)
+
+    def screen(self) -> str:
+        """Aligned columns: text to the left, numbers to the right."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = [
+            "  ".join([x[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(x[1:], widths[1:]))])  # noqa: B905
+            for x in lines
+        ]
+        return "\n".join([padded[0], "-" * len(padded[0]), *padded[1:]])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where results come from: what one needs to make them again."""
+
+    command: str
+    recipe: str
+    llm: str
+    versions: str
+    commit: str
+    date: str
+
+
+def origin(command: str, recipe: str, llm: str) -> Origin:
+    now = datetime.now(timezone.utc)
+    return Origin(command, recipe, llm, versions(), git_commit(), f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def versions() -> str:
+    """ "Python 3.11.7, torch 2.11.0, …", read without importing any of them."""
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
+
+
+def git_commit() -> str:
+    """The commit of this package's source, "+" if a tracked file differs; "unknown" outside git."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if changed.returncode else "")
+
+
+def main_table(results: Results) -> Table:
+    judged = any(row.measures.judged for row in results.rows)
+    rows = (_main_row(row, results) for row in results.rows)
+    if not judged:
+        return Table(HEADER, tuple(rows))
+    judgements = (rate(row.measures.judged) for row in results.rows)
+    return Table(
+        (*HEADER[:4], "judged success %", *HEADER[4:]),
+        tuple((*row[:4], cell, *row[4:]) for row, cell in zip(rows, judgements, strict=True)),
+    )
+
+
+def _main_row(row: Row, results: Results) -> tuple[str, ...]:
+    low, high = row.perplexity.ci95
+    return (
+        row.system.label,
+        _wer(row),
+        f"{number(row.perplexity.value)} [{number(low)}, {number(high)}]",
+        rate(row.success),
+        str(len(results.test_set.references.ids)),
+        str(row.perplexity.tokens),
+    )
+
+
+def number(ppl: float) -> str:
+    """Three decimals near 1, where good systems differ; fewer for large ones."""
+    return f"{ppl:.3f}" if ppl < 10 else f"{ppl:.1f}" if ppl < 10_000 else f"{ppl:.2e}"
+
+
+def rate(success: SuccessCount | None) -> str:
+    """ "87.3 (262/300)": the rate in % and its counts."""
+    return f"{success.rate:.1f} ({success.successes}/{success.total})" if success else NONE
+
+
+def _wer(row: Row) -> str:
+    if row.word_errors:
+        words = row.word_errors
+        return f"{words.rate:.1f} ({words.errors}/{words.reference_words})"
+    return NONE if row.prompt_wer is None else f"{row.prompt_wer:.1f}"
+
+
+def category_table(results: Results) -> Table | None:
+    """Success by category, a column for each; None where nothing was judged by category."""
+    names = sorted({name for row in results.rows for name in row.by_category})
+    if not names:
+        return None
+    rows = tuple(
+        (row.system.label, *(rate(row.by_category.get(name)) for name in names))
+        for row in results.rows
+        if row.by_category
+    )
+    return Table(("System", *names), rows)
+
+
+def comparison_table(results: Results) -> Table | None:
+    """Each cascade's perplexity over each AudioLLM's, with the p-value of the difference."""
+    audio, cascades = results.of("audiollm"), results.of("cascade")
+    if not audio or not cascades:
+        return None
+    rows = tuple(
+        (row.system.label, *(_ratio(results, row, other) for other in audio)) for row in cascades
+    )
+    return Table(("Cascade PPL / AudioLLM PPL", *(row.system.label for row in audio)), rows)
+
+
+def _ratio(results: Results, cascade: Row, audio: Row) -> str:
+    p = p_text(results.p_value(cascade, audio))
+    return f"{cascade.perplexity.value / audio.perplexity.value:.3f} ({p})"
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def notes(results: Results) -> list[str]:
+    """What the numbers mean, in the sentences that every report carries."""
+    lines = [
+        "Perplexity is exp(sum of nats / number of response tokens) over the test set, on the "
+        "same reference response tokens for every system, the end-of-turn token included, prompt "
+        "tokens not counted. The interval is a paired bootstrap over utterances "
+        f"({len(results.comparison.log_ppl_RS)} resamples)."
+    ]
+    if any(row.success for row in results.rows):
+        lines.append(f"Success: {RULES[results.test_set.rule].sentence}")
+    else:
+        lines.append("Success was not judged: the test set has no accepted answers.")
+    judges = {row.system.judge.llm: row.system.judge for row in results.rows if row.system.judge}
+    for name, judge in judges.items():
+        lines.append(
+            f"Judged success: {name} was asked of every response, and what it said was neither "
+            f"yes nor no {judge.unparsable} times (counted as no success). Asked was: "
+            f"“{' '.join(judge.prompt.split())}”"
+        )
+    return lines
+
+
+def screen(everything: Sequence[Results]) -> str:
+    """The main tables for the terminal."""
+    return "\n\n".join(
+        f"{results.test_set.name}\n{main_table(results).screen()}" for results in everything
+    )
+
+
+def head(made: Origin) -> str:
+    """What RESULTS.md opens with."""
+    return (
+        f"# Results: {made.recipe}\n\n```\n{made.command}\n```\n\n- LLM: `{made.llm}`\n"
+        f"- {made.versions}\n- git commit: {made.commit}\n- date: {made.date}"
+    )

@@ -1,0 +1,258 @@
+"""What a training keeps in its directory: checkpoints to go on from, weights of epochs, links."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
+from espnet2.train.reporter import Reporter
+from espnet2.train.trainer import TrainerOptions
+
+from ..store.atomic import remove_asides
+from . import checkpoints, supervision
+from .loading import load_state
+from .ranks import Ranks
+from .snapshot import Snapshot, set_random_state
+
+
+@dataclass
+class AudioTrainerOptions(TrainerOptions):
+    """ESPnet's options and ours, in the order of `AudioTrainer.add_arguments`."""
+
+    keep_epochs: list[int] = field(default_factory=list)
+    save_every_minutes: float = 30.0
+    keep_checkpoints: int = 2
+    num_iters_per_epoch: int | None = None  # None: an epoch is a pass over the data
+
+
+@dataclass
+class Session:
+    """What a checkpoint holds, and where it goes. Every rank calls everything."""
+
+    model: torch.nn.Module
+    optimizers: list
+    schedulers: list
+    scaler: torch.amp.GradScaler | None
+    options: AudioTrainerOptions
+    ranks: Ranks
+    data: dict  # what a position in the data depends on, of all ranks together
+    reporter: Reporter = field(default_factory=Reporter)
+    steps: int = 0  # of the optimisers, when the epoch began
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.options.output_dir)
+
+    @property
+    def criteria(self) -> list[tuple[str, str, str]]:
+        wanted = self.options.best_model_criterion
+        return [(phase, key, mode) for phase, key, mode in wanted if self.reporter.has(phase, key)]
+
+    @property
+    def nbest(self) -> list[int]:
+        keep = self.options.keep_nbest_models
+        return [keep] if isinstance(keep, int) else list(keep) or [1]
+
+    @property
+    def epoch_batches(self) -> int:
+        return self.options.num_iters_per_epoch or self.data["batches"]
+
+    # --- from a checkpoint ------------------------------------------------------------------
+
+    def begin(self) -> Snapshot | None:
+        """From a checkpoint, or from nothing; answers as `resume`."""
+        if self.epoch_batches < self.options.accum_grad:
+            raise ValueError(
+                f"--accum_grad {self.options.accum_grad}: an epoch has {self.epoch_batches} "
+                "batches, so nothing would ever be learned"
+            )
+        if self.options.resume:
+            return self.resume()
+        older = checkpoints.resumable(self.directory)
+        if older:
+            raise ValueError(
+                f"{older[0]} is of an earlier training: go on from it with --resume true, "
+                "or choose another --output_dir"
+            )
+        return None
+
+    def resume(self) -> Snapshot | None:
+        """Take over the newest whole checkpoint; the place inside an epoch, if it has one.
+
+        ValueError: all are damaged; made with another configuration, or on other data."""
+        path = self.find()
+        if path is None:
+            return None
+        states = checkpoints.load(path)
+        self.check_data(states["data"], path)
+        load_state(self.model, states["model"], path)
+        self.reporter.load_state_dict(states["reporter"])
+        for optimizer, state in zip(self.optimizers, states["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        for scheduler, state in zip(self.schedulers, states["schedulers"], strict=True):
+            if scheduler is not None:
+                scheduler.load_state_dict(state)
+        if self.scaler is not None and states["scaler"] is not None:
+            self.scaler.load_state_dict(states["scaler"])
+        self.steps = states["steps"]
+        if self.ranks.first:
+            self.publish()
+        within = states["within"]
+        place = f"{within['batches']} batches into the next" if within else "its end"
+        logging.info(f"Resumed from {path}: epoch {self.reporter.get_epoch()}, {place}")
+        return within and self.snapshot(within, states["randoms"])
+
+    def find(self) -> Path | None:
+        """The checkpoint to resume from: the first process looks, and clears up."""
+        found: str | None = None
+        error = None
+        if self.ranks.first:
+            remove_asides(self.directory, "*.pth")
+            try:
+                path = checkpoints.newest_whole(self.directory)
+                found = path and path.name
+                old = self.directory / "checkpoint.pth"
+                if found is None and old.exists():
+                    raise ValueError(
+                        f"{old} is an earlier version's, which cannot be gone on from: use another "
+                        "--output_dir, or delete it to begin anew"
+                    )
+            except ValueError as caught:
+                error = str(caught)
+        found, error = self.ranks.from_first((found, error))
+        if error:
+            raise ValueError(error)
+        return self.directory / found if found else None
+
+    def check_data(self, theirs: dict, path: Path) -> None:
+        changed = [
+            f"{key} {theirs.get(key)!s:.12}, now {value!s:.12}"
+            for key, value in self.data.items()
+            if theirs.get(key) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"{path} was made on other training data, or on other batches of it "
+                f"({'; '.join(changed)}): give what it was trained on, or train in another "
+                "--output_dir"
+            )
+
+    def snapshot(self, within: dict, randoms: list[dict]) -> Snapshot:
+        if len(randoms) == self.ranks.number:
+            return Snapshot(random=randoms[self.ranks.rank], **within)
+        logging.info(
+            f"The checkpoint was saved by {len(randoms)} processes, and {self.ranks.number} go on: "
+            "the same batches in the same order, random numbers anew"
+        )
+        return Snapshot(random=None, **within)
+
+    def set_random(self, snapshot: Snapshot) -> None:
+        """Put this rank's generators where they were; anew when the number of ranks differs."""
+        if snapshot.random is None:
+            set_all_random_seed(self.options.seed + self.steps_at(snapshot))
+        else:
+            set_random_state(snapshot.random)
+
+    def forget_gradients(self) -> None:
+        """Those of batches at an epoch's end that were too few for an update."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    # --- to a checkpoint --------------------------------------------------------------------
+
+    def steps_at(self, snapshot: Snapshot | None) -> int:
+        return self.steps + (snapshot.batches // self.options.accum_grad if snapshot else 0)
+
+    def save(self, within: Snapshot | None = None) -> None:
+        """The whole state: at the end of the reporter's epoch, or `within` the one after it."""
+        supervision.beat("save", self.steps_at(within))
+        randoms = self.ranks.gather(within.random) if within else []
+        if self.ranks.first:
+            if within is None:
+                epoch = self.reporter.get_epoch()
+                checkpoints.save(self.model.state_dict(), self.directory / f"{epoch}epoch.pth")
+            self.write(within, randoms)
+            if within is None:
+                self.publish()
+        self.ranks.wait()
+        supervision.saved()
+
+    def write(self, within: Snapshot | None, randoms: list[dict]) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "reporter": plain(self.finished_epochs(within)),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "schedulers": [s and s.state_dict() for s in self.schedulers],
+            "scaler": self.scaler and self.scaler.state_dict(),
+            "steps": self.steps,
+            "data": self.data,
+            "within": within
+            and {
+                "epoch": within.epoch,
+                "batches": within.batches,
+                "statistics": within.statistics,
+            },
+            "randoms": randoms,
+        }
+        path = self.directory / f"checkpoint_{self.steps_at(within):09d}.pth"
+        checkpoints.save(state, path)
+        for old in checkpoints.resumable(self.directory)[self.options.keep_checkpoints :]:
+            old.unlink(missing_ok=True)
+
+    def finished_epochs(self, within: Snapshot | None) -> dict:
+        """The reporter's state, without the epoch that a snapshot is `within`."""
+        state = self.reporter.state_dict()
+        if within is None:
+            return state
+        stats = {epoch: of for epoch, of in state["stats"].items() if epoch < within.epoch}
+        return {"stats": stats, "epoch": within.epoch - 1}
+
+    def publish(self) -> None:
+        """Links to the latest and best epochs; weights that nothing needs any more go.
+
+        After a resume as well: a kill may have come between a checkpoint and its links."""
+        epoch = self.reporter.get_epoch()
+        if epoch == 0:
+            return
+        checkpoints.link(f"{epoch}epoch.pth", self.directory / "latest.pth")
+        for phase, key, mode in self.criteria:
+            best = self.reporter.get_best_epoch(phase, key, mode)
+            checkpoints.link(f"{best}epoch.pth", self.directory / f"{phase}.{key}.best.pth")
+            if best == epoch:
+                logging.info(f"Best {phase}.{key} so far: epoch {epoch}")
+        self.prune(epoch, back=self.options.keep_checkpoints)
+
+    def prune(self, epoch: int, back: int = 0) -> None:
+        """Keep the n best epochs, now and as they were up to `back` checkpoints ago."""
+        kept = {epoch, *self.options.keep_epochs}
+        for phase, key, mode in self.criteria:
+            order = self.reporter.sort_epochs(phase, key, mode)
+            for last in range(max(epoch - back, 0), epoch + 1):
+                kept.add(last)
+                kept.update([e for e in order if e <= last][: max(self.nbest)])
+        for old in range(1, epoch):
+            if old not in kept:
+                (self.directory / f"{old}epoch.pth").unlink(missing_ok=True)
+
+    def average(self) -> None:
+        supervision.beat("average", self.steps)
+        if self.ranks.first:
+            for phase, key, mode in self.criteria:
+                best = self.reporter.sort_epochs(phase, key, mode)
+                for n in sorted(self.nbest):
+                    checkpoints.save_average(best[:n], self.directory, f"{phase}.{key}")
+            self.prune(self.reporter.get_epoch())
+        self.ranks.wait()
+
+
+def plain(values):
+    """The same nested values with numpy's scalars turned into Python's."""
+    if isinstance(values, dict):
+        return {key: plain(value) for key, value in values.items()}
+    if dataclasses.is_dataclass(values):
+        return plain(dataclasses.asdict(values))
+    return values.item() if hasattr(values, "item") else values
