@@ -7,7 +7,7 @@ answered, with the token ids that every system is later scored on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Seconds = float
@@ -75,10 +75,17 @@ class Dialogue:
     reference: str | None = None  # response. None: what the LLM answers to the transcripts
     duration: Seconds = 0.0  # of all its audio
 
-    @property
-    def audios(self) -> tuple[Audio, ...]:
-        contents = (turn.content for turn in self.turns)
-        return tuple(content for content in contents if isinstance(content, Audio))
+    def recordings(self) -> dict[str, Audio]:
+        """Its audio by an id of its own: the dialogue's where only one turn is spoken or written,
+        else "id:N" of turn N, from 1, system turns not counted."""
+        talk = [turn.content for turn in self.turns if turn.role != "system"]
+        ids = [f"{self.id}:{n}" for n in range(1, len(talk) + 1)] if talk[1:] else [self.id]
+        return {id_: c for id_, c in zip(ids, talk, strict=True) if isinstance(c, Audio)}
+
+    def last_turn_only(self) -> Dialogue:
+        """The last turn, after the system turn where there is one: without the context."""
+        system = tuple(turn for turn in self.turns[:1] if turn.role == "system")
+        return replace(self, turns=(*system, self.turns[-1]))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.responses import SYSTEM_FIELDS, check_origin, iter_responses
+from ..store.responses import SYSTEM_FIELDS, check_origin, iter_responses
 from ..store.parts import Parts, hash_files
 from ..text.casing import AS_IS, CASINGS, caser
 from ..text.normalize import normalizer

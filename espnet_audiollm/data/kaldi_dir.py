@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from ..store.atomic import atomic_write
+from ..store.tables import Row, as_line, write_table  # noqa: F401
 from ..types import Seconds, Utterance
 
-Row = tuple[str, str]  # id, value
 Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 
 REQUIRED = ("wav.scp", "utt2spk")
@@ -52,24 +51,6 @@ def read_dict(path: str | Path) -> dict[str, str]:
     return dict(read_table(path))
 
 
-def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) -> int:
-    """Write a table, sorted, whole or not at all; returns the number of lines.
-
-    `presorted`: the rows come in order (checked) and are streamed, not held in memory.
-    Raises ValueError for an id that is empty, holds white space, or comes twice, and for a value
-    with a line break."""
-    count, previous = 0, None
-    with atomic_write(path) as out:
-        for id_, value in rows if presorted else sorted(rows):
-            _check_row(path, id_, value)
-            if previous is not None and id_ <= previous:
-                kind = "comes twice" if id_ == previous else f"comes after {previous}"
-                raise ValueError(f"{path}: id {id_} {kind}; ids are unique and sorted")
-            out.write(as_line(id_, value))
-            count, previous = count + 1, id_
-    return count
-
-
 def write_data_dir(
     directory: str | Path, utterances: Iterable[Utterance], **extra: Mapping[str, str]
 ) -> int:
@@ -87,18 +68,6 @@ def write_data_dir(
         write_table(directory / "text", texts)
     write_table(directory / "utt2spk", ((utt.id, utt.speaker) for utt in utterances))
     return write_table(directory / "wav.scp", ((utt.id, utt.audio) for utt in utterances))
-
-
-def as_line(id_: str, value: str) -> str:
-    """A row as it stands in a table."""
-    return f"{id_} {value}\n" if value else f"{id_}\n"
-
-
-def _check_row(path: str | Path, id_: str, value: str) -> None:
-    if not id_ or id_.split() != [id_] or "\0" in id_:
-        raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
-    if any(char in value for char in "\n\r\0"):
-        raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 
 
 def _strict(path: str | Path, number: int, fault: str, span: Span | None = None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..data.kaldi_dir import Row
 from ..data.prompt import decode, encode, user_prompt
-from ..data.responses import Request
+from ..store.responses import Request
 from ..model.llm import LLM
 from ..types import Response
 from .generate import generate

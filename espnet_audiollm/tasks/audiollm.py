@@ -8,7 +8,7 @@ from pathlib import Path
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
-from ..data.responses import check_origin
+from ..store.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.recompute import recompute_layers

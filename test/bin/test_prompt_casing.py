@@ -9,7 +9,7 @@ from chat_llms import save_tiny_llm
 
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir, write_table
-from espnet_audiollm.data.responses import read_responses
+from espnet_audiollm.store.responses import read_responses
 from espnet_audiollm.types import Utterance
 
 TEXTS = {"u1": "THE CAT SAT", "u2": "WHAT IS THE CAPITAL OF FRANCE", "u3": "HELLO"}

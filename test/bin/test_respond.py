@@ -10,7 +10,7 @@ from chat_llms import save_tiny_llm
 
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir
-from espnet_audiollm.data.responses import read_responses
+from espnet_audiollm.store.responses import read_responses
 from espnet_audiollm.types import Utterance
 
 TEXTS = {"u1": "the cat sat", "u2": "what is the capital of france", "u3": "hello"}

@@ -8,7 +8,7 @@ import chat_llms
 import pytest
 
 from espnet_audiollm.data import responses
-from espnet_audiollm.data.responses import Settings, to_record
+from espnet_audiollm.store.responses import Settings, to_record
 from espnet_audiollm.types import Response
 
 IDS = sorted([f"utt-{i}" for i in range(20)] + ["a$b'c", "é"])

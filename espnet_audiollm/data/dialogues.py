@@ -1,5 +1,7 @@
-"""Conversation sets: one JSON object a line, turns of text and of audio (AudioChatLlama, section
-4.5 and Appendix A).
+"""Sets of dialogues: what systems answer (AudioChatLlama, section 4.5 and Appendix A).
+
+A set is a formatted data directory, each utterance a dialogue of one spoken turn, or a file with
+one JSON object a line, turns of text and of audio:
 
     {"id": "troy-1", "category": "summary",
      "turns": [{"role": "user", "text": "Summarize what I say next."},
@@ -9,19 +11,21 @@
 
 The last turn is the user's: what is answered to it is scored. `expected` holds accepted answers,
 any one is right; without them a response must equal the reference. Without a `reference` that is
-what the LLM answers to the conversation in text. An assistant's turn without text is what the
-system asked has answered itself at that place. An audio path is relative to the file; `text` beside
-it is what is said there.
+what the LLM answers to the dialogue in text. An assistant's turn without text is what the system
+answers itself at that place. An audio path is relative to the file; `text` beside it is its
+transcript.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from ..types import Role
+from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
+from . import audio as sound
+from .kaldi_dir import count_utterances, iter_utterances
 
 ROLES = ("system", "user", "assistant")
 FIELDS = {"id", "category", "turns", "expected", "reference"}
@@ -29,40 +33,63 @@ TURN_FIELDS = {"role", "text", "audio"}
 NEXT = "correct the file and run the same command again"
 
 
-@dataclass(frozen=True)
-class SpokenTurn:
-    role: Role
-    text: str | None  # a transcript where there is audio. None: the system answers here itself
-    audio: str | None = None  # path. None: the turn is read, not heard
+def name_of(path: str | Path) -> str:
+    """The name of a set in tables and of its places: the directory's, or the file's stem."""
+    path = Path(path).resolve()
+    return path.name if path.is_dir() else path.stem
 
 
-@dataclass(frozen=True)
-class Dialogue:
-    """One conversation to be continued, and what is expected of that."""
-
-    id: str
-    category: str
-    turns: tuple[SpokenTurn, ...]
-    expected: tuple[str, ...] = ()  # (): the response must equal the reference
-    reference: str | None = None  # None: what the LLM answers to the conversation in text
-
-    @property
-    def audios(self) -> list[SpokenTurn]:
-        return [turn for turn in self.turns if turn.audio]
-
-    def without_context(self) -> Dialogue:
-        """The last turn alone, and a system turn where there is one."""
-        system = tuple(turn for turn in self.turns[:1] if turn.role == "system")
-        turns = (*system, self.turns[-1])
-        return Dialogue(self.id, self.category, turns, self.expected, self.reference)
+def has_context(path: str | Path) -> bool:
+    """Whether dialogues of the set may have several turns."""
+    return not Path(path).is_dir()
 
 
-def read_conversations(path: str | Path) -> list[Dialogue]:
-    """The conversations of a file, sorted by id.
+def count(path: str | Path) -> int:
+    """How many dialogues a set has. Errors (ValueError): see `iter_dialogues`."""
+    return count_utterances(path) if Path(path).is_dir() else len(read_dialogues(path))
+
+
+def iter_dialogues(path: str | Path, system_prompt: str | None = None) -> Iterator[Dialogue]:
+    """The dialogues of a set in order of ids; those of a data directory are streamed.
+
+    system_prompt: a system turn for dialogues without one; None: no such turn.
+
+    Errors (ValueError): those of `read_dialogues` and `kaldi_dir.iter_utterances`; audio whose
+    duration cannot be read."""
+    if Path(path).is_dir():
+        found = map(of_utterance, iter_utterances(path))
+    else:
+        found = map(_with_duration, read_dialogues(path))
+    for dialogue in found:
+        yield _with_system_turn(dialogue, system_prompt)
+
+
+def of_utterance(utterance: Utterance) -> Dialogue:
+    """An utterance as a dialogue of one turn."""
+    content = Audio(utterance.audio, utterance.text)
+    return Dialogue(utterance.id, (Turn("user", content),), duration=utterance.duration or 0.0)
+
+
+def _with_system_turn(dialogue: Dialogue, system_prompt: str | None) -> Dialogue:
+    if system_prompt is None or dialogue.turns[0].role == "system":
+        return dialogue
+    return replace(dialogue, turns=(Turn("system", system_prompt), *dialogue.turns))
+
+
+def _with_duration(dialogue: Dialogue) -> Dialogue:
+    try:
+        seconds = [sound.info(each.path).duration for each in dialogue.recordings().values()]
+    except sound.AudioError as error:
+        raise ValueError(f"{dialogue.id}: {error}") from error
+    return replace(dialogue, duration=sum(seconds))
+
+
+def read_dialogues(path: str | Path) -> list[Dialogue]:
+    """The dialogues of a file, sorted by id, their durations not measured.
 
     Errors (ValueError), with line and id: no JSON object, unknown or missing fields, roles out of
-    turn, no word where one is needed, audio that is missing, an id that comes twice; no
-    conversation at all."""
+    turn, no word where one is needed, audio that is missing, an id that comes twice; no dialogue
+    at all."""
     path = Path(path)
     found: dict[str, Dialogue] = {}
     for number, line in _lines(path):
@@ -74,12 +101,12 @@ def read_conversations(path: str | Path) -> list[Dialogue]:
             raise ValueError(f"{path}: line {number}: {error}; {NEXT}") from None
         found[dialogue.id] = dialogue
     if not found:
-        raise ValueError(f"{path}: there is no conversation in it; {NEXT}")
+        raise ValueError(f"{path}: there is no dialogue in it; {NEXT}")
     return [found[id_] for id_ in sorted(found)]
 
 
 def parse(line: str, directory: Path) -> Dialogue:
-    """One line; its audio paths are relative to `directory`. Errors: see `read_conversations`."""
+    """One line; its audio paths are relative to `directory`. Errors: see `read_dialogues`."""
     try:
         item = json.loads(line)
     except json.JSONDecodeError as error:
@@ -97,7 +124,9 @@ def parse(line: str, directory: Path) -> Dialogue:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a conversation set (one JSON object a line)")
+        raise ValueError(
+            f"{path}: no such file; give a data directory, or a file of dialogues (one JSON object a line)"
+        )
     try:
         with open(path, encoding="utf-8") as lines:
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
@@ -118,12 +147,12 @@ def _dialogue(id_: str, item: dict, directory: Path) -> Dialogue:
         _check_words(alias, "expected answer")
     if reference is not None:
         _check_words(reference, "reference")
-    spoken = tuple(_turn(turn, number, directory) for number, turn in enumerate(turns, 1))
-    _check_roles(spoken)
-    return Dialogue(id_, category, spoken, tuple(expected), reference)
+    talk = tuple(_turn(turn, number, directory) for number, turn in enumerate(turns, 1))
+    _check_roles(talk)
+    return Dialogue(id_, talk, category, tuple(expected), reference)
 
 
-def _turn(item: object, number: int, directory: Path) -> SpokenTurn:
+def _turn(item: object, number: int, directory: Path) -> Turn:
     where = f"turn {number}: "
     if not isinstance(item, dict):
         raise ValueError(f"{where}not a JSON object with role and text")
@@ -132,15 +161,18 @@ def _turn(item: object, number: int, directory: Path) -> SpokenTurn:
     if role not in ROLES:
         raise ValueError(f"{where}the role {role!r} is not one of {', '.join(ROLES)}")
     if audio is not None and role != "user":
-        raise ValueError(f"{where}the {role} has audio; only the user is heard")
+        raise ValueError(f"{where}the {role} has audio; only the user's turns may")
     if role == "user" and text is None:
         what = "the audio has no text (what is said in it)" if audio else "no text and no audio"
         raise ValueError(f"{where}{what}")
     if role == "system" and text == "":
-        return SpokenTurn(role, text)
+        return Turn(role, text)
     if role != "assistant" or text is not None:
         _check_words(text, f"{where}text")
-    return SpokenTurn(role, text, None if audio is None else _find(audio, where, directory))
+    content: Content | None = text
+    if audio is not None:
+        content = Audio(_find(audio, where, directory), text)
+    return Turn(role, content)
 
 
 def _find(audio: object, where: str, directory: Path) -> str:
@@ -151,7 +183,7 @@ def _find(audio: object, where: str, directory: Path) -> str:
     return str(path)
 
 
-def _check_roles(turns: tuple[SpokenTurn, ...]) -> None:
+def _check_roles(turns: Turns) -> None:
     """A system turn may open; then user and assistant take turns; the last is the user's."""
     roles = [turn.role for turn in turns]
     talk = roles[1:] if roles[0] == "system" else roles

@@ -16,24 +16,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..store.atomic import atomic_write, remove_asides
-from ..store.shards import Record, Shards
-from ..text.casing import AS_IS
 from ..types import Response
-from .kaldi_dir import Row, write_table
-from .prompt import encode, user_prompt
+from .atomic import atomic_write, remove_asides
+from .shards import Record, Shards
+from .tables import Row, write_table
 
 INDEX = "response_ids"
 STAGE = 7
 FIELDS = tuple(field.name for field in fields(Response))
-SYSTEM_FIELDS = (*FIELDS, "reference_nats", "token_nats", "similarity")  # stage 10's records
-
-
-@dataclass(frozen=True)
-class Request:
-    id: str
-    text: str
-    num_tokens: int  # of the whole prompt, template included
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ class Settings:
     shard_size: int
     num_prompts: int
     prompts_hash: str
-    prompt_casing: str = AS_IS  # how transcripts become prompts (text/casing.py)
+    prompt_casing: str  # how transcripts become prompts (text/casing.py)
 
 
 _CHANGED = {
@@ -94,17 +84,6 @@ def survey(rows: Iterable[Row]) -> Prompts:
             "their transcripts"
         )
     return Prompts(num, total.hexdigest())
-
-
-def plan(texts: Mapping[str, str], tokenizer, system_prompt: str | None = None) -> list[Request]:
-    """The requests for `texts` {id: transcript}, by length and then id.
-
-    Errors (ValueError): a prompt the template refuses."""
-    requests = [
-        Request(id_, text, len(encode(user_prompt(text, system_prompt), tokenizer)))
-        for id_, text in texts.items()
-    ]
-    return sorted(requests, key=lambda request: (request.num_tokens, request.id))
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -226,7 +205,7 @@ def check_origin(
 
     Training on them, or measuring their perplexity, would mean nothing. prompt_casing: None for
     what has no text as a prompt."""
-    about = {"prompt_casing": AS_IS, **read_about(directory)}
+    about = read_about(directory)
     ours = {
         "fingerprint": fingerprint,
         "chat_template_hash": chat_template_hash,
@@ -259,9 +238,9 @@ def read_about(directory: str | Path) -> dict:
 
 
 def _read_settings(directory: str | Path) -> Settings:
-    fields = {"prompt_casing": AS_IS, **read_about(directory)}  # older stores know no casing
+    about = read_about(directory)
     try:
-        return Settings(**{name: fields[name] for name in _CHANGED})
+        return Settings(**{name: about[name] for name in _CHANGED})
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{directory}/store.json lacks {error}: delete the directory and rerun stage 7"

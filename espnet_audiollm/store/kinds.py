@@ -1,0 +1,35 @@
+"""The kinds of systems: one table for all that answers, scores or shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Input = Literal["transcript", "hypothesis", "audio", "nothing"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What distinguishes a kind of system; the order of KINDS is that of every table."""
+
+    name: str  # in run.json and results.json, and on the command line
+    title: str  # in the tables
+    input: Input  # what stands in the prompt where a turn is spoken
+    colour: str  # in the pictures
+    label: str = ""  # of its only row. "": a label is made of model and checkpoint
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("reference", "reference text", "transcript", "tab:gray", "reference text"),
+        Kind("cascade", "cascade", "hypothesis", "tab:blue"),
+        Kind("audiollm", "AudioLLM", "audio", "tab:red"),
+        Kind("no_prompt", "no prompt", "nothing", "black", "no prompt"),
+    )
+}
+
+
+def rank(name: str) -> int:
+    """The place of a kind in the order of the tables, from 0."""
+    return list(KINDS).index(name)
