@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM_DIR", help="two or more of stage 10")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="two or more of stage 10")
     parser.add_argument(
         "--data", required=True, metavar="DIR", help="dump/<test set>: wav.scp, text, any answers"
     )
@@ -44,7 +44,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cascade",
-        metavar="SYSTEM_DIR",
+        metavar="RUN",
         help="the cascade whose word error rate makes the levels; need not be rated itself "
         "(default: the only one of the systems)",
     )
@@ -91,24 +91,27 @@ def main(argv: list[str] | None = None) -> int:
 def _page(args: argparse.Namespace, command: str) -> int:
     from ..report.human import page
     from ..score.human import study
+    from ..score.test_set import read_test_set
+    from ..score.wer import utterance_errors
 
     if args.items < 1:
         raise ValueError(f"--items {args.items}: give 1 or more")
     levels = study.levels(args.bounds)
     brief = Path(args.brief).read_text(encoding="utf-8") if args.brief else page.BRIEF
-    data = Path(args.data)
-    references, systems, cascades = _read_systems(args, data)
-    texts = _table(data, "text", references.ids)
-    words = _words(cascades, texts)
-    of_levels = words[cascades[0].label]
+    test_set = read_test_set(args.data, args.references)
+    if test_set.texts is None or test_set.dialogues is not None:
+        raise ValueError(f"{args.data}: not a data directory with a text; run stages 1 and 2 first")
+    runs, cascades = _read_runs(args, test_set)
+    words = {run.info.label: utterance_errors(test_set.texts, run.hyp) for run in cascades}
+    of_levels = words[cascades[0].info.label]
     chosen, available = study.draw(of_levels, levels, args.items, args.seed)
-    shown, items = _items(args, data, references, systems, texts, words, chosen)
+    shown, items = _items(args, test_set, runs, words, chosen)
     made = study.Study(
         page.page_id(shown),
-        data.name,
+        test_set.name,
         args.seed,
-        cascades[0].label,
-        tuple(system.label for system in systems),
+        cascades[0].info.label,
+        tuple(run.info.label for run in runs),
         levels,
         available,
         tuple(items),
@@ -121,89 +124,60 @@ def _page(args: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _read_systems(args: argparse.Namespace, data: Path) -> tuple:
-    """(references, systems to rate, cascades with the one that makes the levels first)"""
+def _read_runs(args: argparse.Namespace, test_set) -> tuple[list, list]:
+    """The runs to rate, and the cascades with the one that makes the levels first."""
+    from ..score.find import labels_of, read_labelled
     from ..score.human.study import MOST_SYSTEMS
-    from ..score.systems import check_system, read_references, read_system
+    from ..store.runs import read_info
 
-    if not data.is_dir():
-        raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
-    references = read_references(args.references or data / "responses")
-    systems = [read_system(directory, [data.name]) for directory in args.systems]
-    labels = [system.label for system in systems]
-    if not 2 <= len(systems) <= MOST_SYSTEMS or len(set(labels)) < len(labels):
+    paths = [Path(path) for path in (*args.runs, *([args.cascade] if args.cascade else []))]
+    labels = labels_of({path: read_info(path) for path in paths})
+    found = {path: read_labelled(path, labels[path], test_set) for path in paths}
+    runs = [found[Path(path)] for path in args.runs]
+    labels = [run.info.label for run in runs]
+    if not 2 <= len(runs) <= MOST_SYSTEMS or len(set(labels)) < len(labels):
         raise ValueError(
             f"give two to {MOST_SYSTEMS} systems with different labels; these are "
-            f"{len(systems)}: {', '.join(labels)}"
+            f"{len(runs)}: {', '.join(labels)}"
         )
-    for system in systems:
-        check_system(system, references)
-        if system.responses is None:
-            raise ValueError(f"{system.directory}: there is no responses.jsonl; rerun stage 10")
-    return references, systems, _cascades(args.cascade, systems, data)
-
-
-def _cascades(given: str | None, systems: list, data: Path) -> list:
-    from ..score.systems import read_system
-
-    cascades = [system for system in systems if system.hyp is not None]
-    if given is not None:
-        first = read_system(given, [data.name])
+    cascades = [run for run in runs if run.hyp is not None]
+    if args.cascade is not None:
+        first = found[Path(args.cascade)]
         if first.hyp is None:
-            raise ValueError(f"--cascade {given}: there is no hyp, so it is no cascade")
-        return [first, *(system for system in cascades if system.label != first.label)]
+            raise ValueError(f"--cascade {args.cascade}: there is no hyp, so it is no cascade")
+        return runs, [first, *(run for run in cascades if run is not first)]
     if len(cascades) != 1:
         raise ValueError(
-            f"{len(cascades)} of {len(systems)} systems are cascades; say with --cascade whose "
+            f"{len(cascades)} of {len(runs)} systems are cascades; say with --cascade whose "
             "word error rate makes the levels"
         )
-    return cascades
+    return runs, cascades
 
 
-def _table(data: Path, name: str, ids: tuple[str, ...]) -> dict[str, str]:
-    from ..data.kaldi_dir import read_dict
-    from ..store.tables import check_same_ids
-
-    if not (data / name).is_file():
-        raise ValueError(f"{data}: there is no {name}; run stages 1 and 2 first")
-    table = read_dict(data / name)
-    check_same_ids(ids, table, str(data / name), "prepare and format this test set again")
-    return table
-
-
-def _words(cascades: list, texts: dict[str, str]) -> dict[str, dict]:
-    """{label: {id: word errors}}"""
-    from ..score.wer import word_errors
-    from ..store.tables import check_same_ids
-
-    for system in cascades:
-        check_same_ids(texts, system.hyp, f"{system.directory}/hyp", "rerun stage 10")
-    return {
-        system.label: {id: word_errors({id: texts[id]}, {id: system.hyp[id]}) for id in texts}
-        for system in cascades
-    }
-
-
-def _items(args, data: Path, references, systems: list, texts, words, chosen) -> tuple[list, list]:
+def _items(args, test_set, runs: list, words, chosen) -> tuple[list, list]:
     """What raters see of each item, and what the key says of it, in the order of the page."""
     from ..data.audio import read_mono_16k
     from ..data.kaldi_dir import read_dict
     from ..report.embed import audio_uri
     from ..report.human.page import Shown
     from ..score.human.study import Item, blind
+    from ..store.tables import check_same_ids
 
-    recordings = _table(data, "wav.scp", references.ids)
-    accepted = read_dict(data / "answers") if (data / "answers").is_file() else {}
+    scp = Path(args.data) / "wav.scp"
+    if not scp.is_file():
+        raise ValueError(f"{args.data}: there is no wav.scp; run stages 1 and 2 first")
+    recordings = read_dict(scp)
+    stages = "prepare and format this test set again (stages 1, 2)"
+    check_same_ids(test_set.references.ids, recordings, str(scp), stages)
     shown, items = [], []
     for id, level in chosen:
-        answers = blind(id, {system.label: system.responses[id] for system in systems}, args.seed)
-        aliases = [alias.strip() for alias in accepted.get(id, "").split("|")]
+        answers = blind(id, {run.info.label: run.responses[id] for run in runs}, args.seed)
         shown.append(
             Shown(
                 audio_uri(read_mono_16k(recordings[id]), args.audio),
-                texts[id],
-                references.responses[id],
-                tuple(alias for alias in aliases if alias),
+                test_set.texts[id],
+                test_set.references.responses[id],
+                (test_set.accepted or {}).get(id, ()),
                 tuple(answer for answer, _ in answers),
             )
         )

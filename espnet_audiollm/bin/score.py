@@ -1,4 +1,4 @@
-"""Stage 11: score the systems of stage 10 and write the tables, the pictures and the report."""
+"""Stage 11: score the runs of stage 10 and write the tables, the pictures and the report."""
 
 from __future__ import annotations
 
@@ -8,42 +8,18 @@ import shlex
 import sys
 from pathlib import Path
 
+from . import sets
 from .cli import user_errors
-
-TABLES = {  # of a data directory, by the field of TestSet
-    "texts": "text",
-    "answers": "answers",
-    "categories": "category",
-    "speakers": "utt2spk",
-    "seconds": "utt2dur",
-    "translations": "translation",
-    "summaries": "summary",
-}
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="score",
-        description="Score system directories; write RESULTS.md, results.json, report.html and "
-        "images/ under --output, and print the table. For several test sets give --data (and "
-        "--references) once for each; a system says in its system.json, or by the name of its "
-        "parent directory (respond_<test set>), which one it belongs to.",
+        description="Score the runs of stage 10 on test sets; write RESULTS.md, results.json, "
+        "report.html and images/ under --output, and print the tables. A run says in its run.json "
+        "which set it is of; runs of other sets are left out.",
     )
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM_DIR", help="left by stage 10")
-    parser.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="dump/<test set>: text, answers, category, utt2dur if any",
-    )
-    parser.add_argument(
-        "--references",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="its response store (default: DATA/responses)",
-    )
+    sets.add_options(parser)
     parser.add_argument("--recipe", required=True, help="name of the recipe, for the reports")
     parser.add_argument("--llm", required=True, help="the LLM, for the reports")
     parser.add_argument("--output", required=True, metavar="DIR")
@@ -53,15 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="DIR",
-        help="experiments whose train.log gives a loss curve (end with --)",
-    )
-    parser.add_argument(
-        "--conversations",
-        nargs="*",
-        action="extend",
-        default=[],
-        metavar="DIR",
-        help="systems' answers to conversations, left by converse (end with --)",
+        help="experiments whose train.log gives a loss curve",
     )
     parser.add_argument(
         "--command", metavar="STRING", help="the command RESULTS.md opens with (default: this one)"
@@ -99,94 +67,52 @@ def main(argv: list[str] | None = None) -> int:
     from ..report import contents, results_files
     from ..report import tables as report
     from ..report.page.pictures import draw
+    from ..score.conversations import compare_contexts
+    from ..score.find import find
     from ..score.results import score
     from ..store.atomic import remove_asides
 
-    everything = [
-        score(test_set, systems, args.resamples, args.seed) for test_set, systems in _read(args)
+    how = (args.resamples, args.seed)
+    found = find(args.runs, _test_sets(args))
+    everything = [score(each.test_set, each.runs, *how) for each in found]
+    talks = [
+        compare_contexts(results, each, *how)
+        for results, each in zip(everything, found, strict=True)
+        if each.test_set.dialogues is not None
     ]
     output = Path(args.output)
     remove_asides(output, "results*.json", "utterances*.npz", "RESULTS.md", "report.html")
     remove_asides(output / "images", "*.png")
     made = report.origin(args.command or _command(argv), args.recipe, args.llm)
-    scored = _conversations(args)
-    parts = _parts(everything, scored, args)
+    parts = _parts(everything, talks, args)
     drawn = draw(contents.pictures(parts), output / "images")
     _write(output / "report.html", _page(everything, made, parts, drawn, args))
     _write(output / "RESULTS.md", f"{report.head(made)}\n\n{contents.markdown(parts)}\n")
-    results_files.write(output, everything, scored, _stores(args), args.recipe, args.llm)
+    results_files.write(output, everything, talks, args.recipe, args.llm)
     print(report.screen(everything))
     print(f"\nwritten: {output}/RESULTS.md, results.json, report.html, images/")
     return 0
 
 
-def _read(args: argparse.Namespace) -> list[tuple]:
-    """(test set, its systems) for each data directory."""
-    from ..score.success import rule_named
-    from ..score.systems import read_system
-    from ..text.normalize import normalizer
-
-    data, references = args.data, args.references
-    if references and len(references) != len(data):
-        raise ValueError(
-            f"{len(data)} --data but {len(references)} --references; give one for each, or none"
-        )
-    names = [Path(directory).name for directory in data]
-    how = {
-        "normalize": normalizer(args.normalizer),
-        "rule": rule_named(args.success_rule).name,
-        "target_lang": args.target_lang,
-    }
-    systems = [read_system(directory, names) for directory in args.systems]
-    return [
-        (_test_set(Path(directory), store, how), [s for s in systems if s.test_set == name])
-        for directory, store, name in zip(data, _stores(args), names, strict=True)
-    ]
+def _test_sets(args: argparse.Namespace) -> list:
+    how = {"rule": args.success_rule, "normalize": args.normalizer}
+    return sets.read(args, **how, target_lang=args.target_lang)
 
 
-def _test_set(data: Path, store: str, how: dict):
-    from ..data.kaldi_dir import read_dict
-    from ..score.noisy import read_noisy
-    from ..score.results import TestSet
-    from ..score.systems import read_references
-
-    if not data.is_dir():
-        raise ValueError(f"{data}: there is no such data directory; run stages 1 and 2 first")
-    tables = {
-        field: {sys.intern(id): value for id, value in read_dict(data / file).items()}
-        for field, file in TABLES.items()
-        if (data / file).is_file()
-    }
-    if "seconds" in tables:
-        tables["seconds"] = {id: float(value) for id, value in tables["seconds"].items()}
-    return TestSet(data.name, read_references(store), **tables, **how, noisy=read_noisy(data))
-
-
-def _conversations(args: argparse.Namespace) -> list:
-    from ..score import conversations
-
-    if not args.conversations:
-        return []
-    systems = conversations.read(args.conversations)
-    return conversations.score(systems, args.resamples, args.seed)
-
-
-def _parts(everything: list, scored: list, args: argparse.Namespace) -> list:
-    """What the report consists of, in its order."""
-    from ..report import conversations as conversation_report
-    from ..report import sections
-    from ..report import sweep as sweep_report
+def _parts(everything: list, talks: list, args: argparse.Namespace) -> list:
+    """What the report consists of, in its order: test sets, noise, dialogues, noisy copies."""
+    from ..report import conversations, sections, sweep
     from ..report.plots import read_losses
 
-    tags = ["", *(f".{results.test_set.name}" for results in everything[1:])]
-    of_sets = [
-        (results.test_set.noisy, sections.of_test_set(results, tag))
-        for results, tag in zip(everything, tags, strict=True)
-    ]
-    parts = [part for noisy, part in of_sets if noisy is None]
-    parts += sweep_report.parts(everything)
-    parts += conversation_report.parts(scored)
-    parts += [part for noisy, part in of_sets if noisy is not None]
+    of_dialogues = {each.results.test_set.name: each for each in talks}
+    clean, dialogues, noisy = [], [], []
+    for place, results in enumerate(everything):
+        test_set, tag = results.test_set, f".{results.test_set.name}" if place else ""
+        if test_set.name in of_dialogues:
+            dialogues.append(conversations.part(of_dialogues[test_set.name], tag))
+        else:
+            (noisy if test_set.noisy else clean).append(sections.of_test_set(results, tag))
+    parts = [*clean, *sweep.parts(everything), *dialogues, *noisy]
     if args.train_dirs:
         parts.append(sections.of_trainings([read_losses(path) for path in args.train_dirs]))
     return parts
@@ -198,26 +124,38 @@ def _page(everything: list, made, parts: list, drawn: dict, args: argparse.Names
 
     limit = args.max_audio_mb / len(everything)
     browsables = [
-        _browsable(results, Path(data), args.listed, limit)
-        for results, data in zip(everything, args.data, strict=True)
+        _browsable(results, Path(path), args.listed, limit)
+        for results, path in zip(everything, args.sets, strict=True)
     ]
     return page(made, headline(everything[0]), parts, drawn, browsables)
 
 
-def _browsable(results, data: Path, listed: int, limit: float):
+def _browsable(results, path: Path, listed: int, limit: float):
     from ..data.audio import read_mono_16k
-    from ..data.kaldi_dir import read_dict
     from ..report.page import sounds, utterances
     from ..report.page.document import Browsable
 
     ids = results.test_set.references.ids
     spread_N = utterances.spread(results)
     chosen = utterances.choose(spread_N, listed)
-    heard = {}
-    if limit > 0 and (data / "wav.scp").is_file():
+    found = {}
+    recordings = _recordings(results.test_set, path) if limit > 0 else {}
+    if recordings:
         first = [ids[place] for place in utterances.by_spread(spread_N, chosen)]
-        heard = sounds.encode(first, read_dict(data / "wav.scp"), read_mono_16k, limit)
-    return Browsable(utterances.listing(results, chosen, list(heard)), heard)
+        found = sounds.encode(first, recordings, read_mono_16k, limit)
+    return Browsable(utterances.listing(results, chosen, list(found)), found)
+
+
+def _recordings(test_set, path: Path) -> dict[str, list[str]]:
+    """{id: paths of its audio}, of what is spoken."""
+    from ..data.kaldi_dir import read_dict
+
+    if test_set.dialogues is not None:
+        audios = {id: d.recordings().values() for id, d in test_set.dialogues.items()}
+        return {id: [audio.path for audio in found] for id, found in audios.items() if found}
+    if not (path / "wav.scp").is_file():
+        return {}
+    return {id: [place] for id, place in read_dict(path / "wav.scp").items()}
 
 
 def _write(path: Path, text: str) -> None:
@@ -225,10 +163,6 @@ def _write(path: Path, text: str) -> None:
 
     with atomic_write(path) as out:
         out.write(text)
-
-
-def _stores(args: argparse.Namespace) -> list[str]:
-    return args.references or [f"{directory}/responses" for directory in args.data]
 
 
 def _command(argv: list[str] | None) -> str:

@@ -15,10 +15,11 @@ from ..score.comparison.pairs import (
     entries,
     groups,
 )
+from ..store.kinds import KINDS
 from .contents import Part, Section
 from .tables import NONE, Table, number, p_text
 
-COMPARED = ("cascade", "audiollm")  # in the table of any two
+COMPARED = [kind.name for kind in KINDS.values() if kind.uses_audio]  # in the table of any two
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from .tables import NONE, Table, number
 PICTURED = 6  # utterances
 
 
-def positions(results: Results, tag: str) -> Section | None:
-    rows = [row for row in results.rows if row.measures.positions is not None]
-    if not rows:
-        return None
+def positions(results: Results, tag: str) -> Section:
+    rows = results.rows
     bands = [_band(position) for position in rows[0].measures.positions]
     lines = [("(tokens counted)", *(str(p.tokens) for p in rows[0].measures.positions))]
     for row in rows:
-        lines.append((row.system.label, *map(_perplexity, row.measures.positions)))
+        lines.append((row.label, *map(_perplexity, row.measures.positions)))
     table = Table(("Response token", *bands), tuple(lines))
     alt = f"Perplexity on {results.test_set.name} by position in the response"
     picture = Picture(f"ppl_by_position{tag}", alt, partial(plot_positions, rows, bands))
@@ -70,7 +68,7 @@ def answers(results: Results, tag: str) -> Section | None:
 def _translated(row: Row) -> tuple[str, ...]:
     scores = row.measures.translation
     return (
-        row.system.label,
+        row.label,
         _within(scores.bleu, scores.bleu_ci95, 1),
         _within(scores.chrf, scores.chrf_ci95, 1),
     )
@@ -79,17 +77,15 @@ def _translated(row: Row) -> tuple[str, ...]:
 def _summed(row: Row) -> tuple[str, ...]:
     scores = row.measures.summaries
     cells = (_within(value, scores.ci95[name], 1) for name, value in scores.values.items())
-    return row.system.label, *cells
+    return row.label, *cells
 
 
 def _within(value: float, ends: tuple[float, float], digits: int) -> str:
     return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
-def diagnostics(results: Results, tag: str) -> Section | None:
-    rows = [row for row in results.rows if row.measures.diagnostics is not None]
-    if not rows:
-        return None
+def diagnostics(results: Results, tag: str) -> Section:
+    rows = results.rows
     header = (
         "Responses of",
         "length / reference",
@@ -115,18 +111,18 @@ def _diagnosed(row: Row) -> tuple[str, ...]:
     counts = {name: getattr(found, name) for name in ("empty", "refusals", "loops", "length")}
     median = found.first_difference_median
     return (
-        row.system.label,
+        row.label,
         f"{found.length_ratio:.2f}",
         f"{found.rate('same_as_reference'):.1f} ({found.same_as_reference}/{found.total})",
         NONE if median is None else f"{median:g}",
-        *(NONE if count is None else str(count) for count in counts.values()),
+        *map(str, counts.values()),
     )
 
 
 def alignment(results: Results, tag: str) -> Section | None:
     """The paper's Figure 3: in numbers of the whole set, and pictures of some utterances."""
     rows = [row for row in results.rows if row.measures.alignment is not None]
-    pictures = tuple(_similarities(results))
+    pictures = tuple(_similarities(results, tag))
     if not rows and not pictures:
         return None
     tables, notes = (), []
@@ -136,7 +132,7 @@ def alignment(results: Results, tag: str) -> Section | None:
         for row in rows:
             found = row.measures.alignment
             means = found.path, found.in_order, found.centred_path, found.centred_in_order
-            lines.append((row.system.label, *map(_mean, means)))
+            lines.append((row.label, *map(_mean, means)))
         tables = (Table(header, tuple(lines)),)
         notes.append(
             f"{rows[0].measures.alignment.utterances} utterances. Path: mean cosine of text tokens "
@@ -152,16 +148,16 @@ def _mean(mean: Mean) -> str:
     return f"{mean.value:.{digits}f} (shuffled {mean.shuffled:.{digits}f})"
 
 
-def _similarities(results: Results) -> list[Picture]:
+def _similarities(results: Results, tag: str) -> list[Picture]:
     by_id: dict[str, list] = {}
     for row in results.rows:
-        if row.system.embeddings is not None:
-            for id, embeddings in read_embeddings(row.system.embeddings).items():
-                by_id.setdefault(id, []).append((row.system.label, embeddings))
+        if row.run.embeddings is not None:
+            for id, embeddings in read_embeddings(row.run.embeddings).items():
+                by_id.setdefault(id, []).append((row.label, embeddings))
     seconds, texts = results.test_set.seconds or {}, results.test_set.texts or {}
     return [
         Picture(
-            picture_name(id).removesuffix(".png"),
+            f"{picture_name(id)}{tag}",
             f"Cosine of text tokens and audio, {id}: {texts.get(id, '')}".removesuffix(": "),
             partial(plot_similarity, systems, seconds.get(id)),
         )

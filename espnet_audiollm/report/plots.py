@@ -18,10 +18,6 @@ SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
 NUMBER = re.compile(r"(?:^|, )loss=([-+.\dnaife]+)")
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a98", "#8e5572", "#b8860b", "#4f6d7a")
 GREY = "#666666"
-GREYS = {  # of systems that hear nothing
-    "reference": {"color": GREY, "linestyle": "--"},
-    "no_prompt": {"color": GREY, "linestyle": ":"},
-}
 WIDTH = 4.8  # inches of a picture: its text is still read on a phone
 
 
@@ -95,17 +91,13 @@ def plot_perplexity(results: Results):
 
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     axes = figure.subplots()
-    cascades = [row for row in results.of("cascade") if row.prompt_wer is not None]
-    lines = [row for row in results.rows if row.system.name != "cascade"]
-    styles = dict(
-        zip(
-            (row.system.label for row in results.of("audiollm")),
-            COLOURS[1:] * len(lines),
-            strict=False,
-        )
-    )
+    cascades = [row for row in results.of("hypothesis") if row.prompt_wer is not None]
+    lines = [row for row in results.rows if row.run.kind.input != "hypothesis"]
+    colours = itertools.cycle(COLOURS[1:])
     for row in lines:
-        style = _line_style(row, styles)
+        kind = row.run.kind
+        style = {"color": kind.colour or next(colours), "linestyle": kind.line}
+        style |= {} if kind.colour else {"linewidth": 1.8}
         axes.axhline(row.perplexity.value, label=_legend(row), **style)
         axes.axhspan(*row.perplexity.ci95, color=style["color"], alpha=0.12, linewidth=0)
     if cascades:
@@ -157,9 +149,10 @@ def plot_positions(rows: Sequence[Row], bands: Sequence[str]):
     axes = figure.subplots()
     colours = itertools.cycle(COLOURS)
     for row in rows:
-        style = GREYS.get(row.system.name) or {"color": next(colours), "linestyle": "-"}
+        grey = row.run.kind.colour if not row.run.kind.uses_audio else ""
+        style = {"color": grey or next(colours), "linestyle": row.run.kind.line}
         values = [position.value for position in row.measures.positions]
-        label = row.system.label
+        label = row.label
         axes.plot(range(len(bands)), values, marker="o", markersize=4, label=label, **style)
     axes.set_xticks(range(len(bands)), bands)
     axes.set_yscale("log")
@@ -179,13 +172,7 @@ def _legend_below(figure) -> None:
 
 
 def _legend(row: Row) -> str:
-    return f"{row.system.label}: {number(row.perplexity.value)}"
-
-
-def _line_style(row: Row, colours: Mapping[str, str]) -> dict:
-    if row.system.name == "audiollm":
-        return {"color": colours[row.system.label], "linewidth": 1.8}
-    return GREYS[row.system.name]
+    return f"{row.label}: {number(row.perplexity.value)}"
 
 
 def log_ticks(axes, values: list[float], formatter) -> None:

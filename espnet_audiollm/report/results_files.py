@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..score import conversations
 from ..score.comparison.kept import keep
 from ..score.comparison.kept import write as write_kept
+from ..score.conversations import Conversations, as_list
 from ..score.results import Results
 from ..store.atomic import atomic_write
 from . import sweep as sweep_report
@@ -17,27 +17,26 @@ from . import sweep as sweep_report
 def write(
     output: Path,
     everything: Sequence[Results],
-    scored: Sequence[conversations.Scored],
-    stores: Sequence[str],
+    talks: Sequence[Conversations],
     recipe: str,
     llm: str,
 ) -> None:
     """results.json of the first test set; where there are several, results.<name>.json of each.
 
-    What is of several test sets, or of conversations, is in results.json alone. `stores`: of the
-    references of each test set."""
+    What is of several test sets, or of dialogues in both contexts, is only in results.json."""
     items = []
-    for results, store in zip(everything, stores, strict=True):
-        name = f"utterances.{results.test_set.name}.npz"
+    for results in everything:
+        test_set = results.test_set
+        name = f"utterances.{test_set.name}.npz"
         write_kept(output / name, keep(results))
-        kept = {"utterances": name, "llm_fingerprint": _fingerprint(Path(store))}
+        kept = {"utterances": name, "llm_fingerprint": test_set.references.about["fingerprint"]}
         items.append(results.as_dict(recipe, llm) | kept)
     if len(items) > 1:
         for item in items:
             _write_json(output / f"results.{item['test_set']}.json", item)
     over_all = {
         "sweeps": sweep_report.as_dict(everything),
-        "conversations": conversations.as_dict(scored),
+        "conversations": [item for each in talks for item in as_list(each)],
     }
     _write_json(output / "results.json", items[0] | {k: v for k, v in over_all.items() if v})
 
@@ -45,12 +44,3 @@ def write(
 def _write_json(path: Path, item: dict) -> None:
     with atomic_write(path) as out:
         out.write(json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _fingerprint(store: Path) -> str | None:
-    """Of the LLM that gave the references, whatever its directory is called. None: not kept."""
-    try:
-        about = json.loads((store / "store.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return about.get("fingerprint") if isinstance(about, dict) else None

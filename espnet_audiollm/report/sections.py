@@ -7,6 +7,7 @@ from functools import partial
 
 from ..score.results import Results, Row
 from ..score.wer import WordErrors
+from ..store.kinds import KINDS
 from . import measure_sections
 from .contents import Card, Part, Picture, Section
 from .plots import Losses, plot_groups, plot_losses, plot_perplexity
@@ -14,11 +15,6 @@ from .tables import NONE, Table, category_table, comparison_table, main_table, n
 
 Groups = dict[str, dict[str, WordErrors]]  # {group of utterances: {system: errors}}
 
-KINDS = {
-    "audiollm": "Perplexity, AudioLLM",
-    "cascade": "Perplexity, cascade",
-    "reference": "Perplexity, transcript given",
-}
 MOST_SPEAKERS = 30  # in a table; results.json has all
 LEAST_GROUPS = 2  # that make a table
 
@@ -52,17 +48,18 @@ def of_trainings(runs: list[Losses]) -> Part:
 def headline(results: Results) -> list[Card]:
     """The numbers that one looks for first: the best of each kind of system."""
     cards = []
-    for name, title in KINDS.items():
-        rows = results.of(name)
-        if rows:
+    for kind in reversed(KINDS.values()):
+        rows = [row for row in results.rows if row.run.kind is kind]
+        if rows and kind.input != "nothing":
             best = min(rows, key=lambda row: row.perplexity.value)
+            title = f"Perplexity, {kind.title}"
             cards.append(Card(title, number(best.perplexity.value), _said_of(best, len(rows))))
     return cards
 
 
 def _said_of(row: Row, number_of: int) -> str:
-    said = [f"best of {number_of}: {row.system.label}" if number_of > 1 else row.system.label]
-    if row.system.name == "cascade" and row.prompt_wer is not None:
+    said = [f"best of {number_of}: {row.label}" if number_of > 1 else row.label]
+    if row.word_errors:
         said.append(f"WER {row.prompt_wer:.1f} %")
     if row.success:
         said.append(f"success {row.success.rate:.1f} %")
@@ -89,8 +86,8 @@ def _pairs(results: Results, tag: str) -> Section | None:
     rows = results.rows
     if len(rows) < 2:
         return None
-    cells = tuple((a.system.label, *(_pair(results, a, b) for b in rows)) for a in rows)
-    table = Table(("PPL of the row / of the column", *(row.system.label for row in rows)), cells)
+    cells = tuple((a.label, *(_pair(results, a, b) for b in rows)) for a in rows)
+    table = Table(("PPL of the row / of the column", *(row.label for row in rows)), cells)
     note = (
         "p is two-sided, from the paired bootstrap: how often a difference in perplexity as large "
         "would come without one. It is of one comparison: of 20 pairs that are alike, one has "
@@ -124,7 +121,7 @@ def _words(results: Results, tag: str) -> Section | None:
         what = f"length of the utterance ({results.length_unit})"
         tables += (_group_table(f"Length ({results.length_unit})", by_length),)
         alt = f"Word error rate on {results.test_set.name} by length of the utterance"
-        labels = [row.system.label for row in rows]
+        labels = [row.label for row in rows]
         pictures = (
             Picture(f"wer_by_length{tag}", alt, partial(plot_groups, by_length, labels, what)),
         )
@@ -167,7 +164,7 @@ def _counts(rows: list[Row]) -> Table:
         counts = (words.substitutions, words.deletions, words.insertions, words.reference_words)
         characters = row.measures.characters
         cer = NONE if characters is None else f"{characters.rate:.2f}"
-        lines.append((row.system.label, f"{words.rate:.2f}", *map(str, counts), cer))
+        lines.append((row.label, f"{words.rate:.2f}", *map(str, counts), cer))
     return Table(header, tuple(lines))
 
 
@@ -175,7 +172,7 @@ def _grouped(found: Iterable[tuple[Row, Mapping[str, WordErrors]]]) -> Groups:
     groups: Groups = {}
     for row, errors_of in found:
         for name, errors in errors_of.items():
-            groups.setdefault(name, {})[row.system.label] = errors
+            groups.setdefault(name, {})[row.label] = errors
     return groups
 
 

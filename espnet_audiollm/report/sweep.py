@@ -53,7 +53,7 @@ def _condition_as_dict(sweep: Sweep, condition: Condition) -> dict:
 
 def _row_as_dict(row: Row) -> dict:
     return {
-        "label": row.system.label,
+        "label": row.label,
         "prompt_wer": row.prompt_wer,
         "response_ppl": row.perplexity.value,
         "response_ppl_ci95": list(row.perplexity.ci95),
@@ -88,7 +88,7 @@ def table(sweep: Sweep) -> Table:
 
 
 def _row(condition: Condition, labels: list[str]) -> tuple[str, ...]:
-    best, audio = condition.best, {row.system.label: row for row in condition.audio}
+    best, audio = condition.best, {row.label: row for row in condition.audio}
     cells = []
     for label in labels:
         row = audio.get(label)
@@ -102,10 +102,10 @@ def success_table(sweep: Sweep) -> Table | None:
     rows = [row for c in sweep.conditions for row in (*c.cascades, *c.audio)]
     if not any(row.success for row in rows):
         return None
-    labels = list(dict.fromkeys(row.system.label for row in rows))
+    labels = list(dict.fromkeys(row.label for row in rows))
     lines = []
     for condition in sweep.conditions:
-        found = {row.system.label: row for row in condition.results.rows}
+        found = {row.label: row for row in condition.results.rows}
         cells = (rate(found[s].success) if s in found else NONE for s in labels)
         lines.append((condition.name, *cells))
     return Table(("Success % under", *labels), tuple(lines))
@@ -114,7 +114,7 @@ def success_table(sweep: Sweep) -> Table | None:
 def equal_table(sweep: Sweep) -> Table:
     lines = [
         (
-            f"{condition.name}: {row.system.label}",
+            f"{condition.name}: {row.label}",
             number(row.perplexity.value),
             f"{condition.best.prompt_wer:.1f}",
             str(equal_wer(sweep, condition, row)),
@@ -129,7 +129,7 @@ def equal_table(sweep: Sweep) -> Table:
 
 def worse_table(sweep: Sweep) -> Table:
     """Perplexity over that without noise, of the cascade that is best there and of AudioLLM."""
-    cascade = sweep.conditions[0].best.system.label
+    cascade = sweep.conditions[0].best.label
     labels = [cascade, *_labels(sweep)]
     lines = []
     for condition in sweep.conditions[1:]:
@@ -139,9 +139,7 @@ def worse_table(sweep: Sweep) -> Table:
 
 
 def _worse_cell(sweep: Sweep, condition: Condition, label: str, cascade: str) -> str:
-    present = (
-        {row.system.label for row in c.results.rows} for c in (condition, sweep.conditions[0])
-    )
+    present = ({row.label for row in c.results.rows} for c in (condition, sweep.conditions[0]))
     if not all({label, cascade} <= labels for labels in present):
         return NONE
     found = worse(sweep, condition, label, cascade)
@@ -151,7 +149,7 @@ def _worse_cell(sweep: Sweep, condition: Condition, label: str, cascade: str) ->
 
 
 def _labels(sweep: Sweep) -> list[str]:
-    return list(dict.fromkeys(row.system.label for c in sweep.conditions for row in c.audio))
+    return list(dict.fromkeys(row.label for c in sweep.conditions for row in c.audio))
 
 
 def _ppl(row: Row) -> str:
@@ -162,8 +160,8 @@ def _ppl(row: Row) -> str:
 # --- sentences ----------------------------------------------------------------------------------
 
 SYSTEMS_NOTE = (
-    "The best cascade is the one of the lowest perplexity under that noise; AudioLLM hears the "
-    "same audio. The references are the responses to the transcripts. p is of AudioLLM against "
+    "The best cascade is the one of the lowest perplexity under that noise; AudioLLM is given "
+    "the same audio. The references are the responses to the transcripts. p is of AudioLLM against "
     "this cascade (paired bootstrap, two-sided)."
 )
 EQUAL_NOTE = (
@@ -197,14 +195,14 @@ def plot(sweep: Sweep):
     axes.plot(wer_C, np.exp(log_ppl_CR[:, 0]), color=COLOURS[0], linewidth=1, alpha=0.6)
     colours = dict(zip(_labels(sweep), COLOURS[1:] * 99, strict=False))
     for label, colour in colours.items():
-        axes.plot(*_heard(sweep, label), color=colour, linewidth=1, alpha=0.6)
+        axes.plot(*_audio_points(sweep, label), color=colour, linewidth=1, alpha=0.6)
     ends: list[float] = []
     for number_of, condition in enumerate(sweep.conditions):
         marker = MARKERS[number_of % len(MARKERS)]
         for row in condition.cascades:
             _point(axes, row.prompt_wer, row, COLOURS[0], marker, ends)
         for row in condition.audio:
-            colour = colours[row.system.label]
+            colour = colours[row.label]
             _point(axes, condition.best.prompt_wer, row, colour, marker, ends)
     axes.set_yscale("log")
     log_ticks(axes, [float(np.exp(log_ppl_CR[0, 0])), *ends], FuncFormatter)
@@ -222,13 +220,13 @@ def plot(sweep: Sweep):
     return figure
 
 
-def _heard(sweep: Sweep, label: str) -> tuple[list[float], list[float]]:
+def _audio_points(sweep: Sweep, label: str) -> tuple[list[float], list[float]]:
     """Of an AudioLLM: the best cascades' WERs, rising; its perplexities under the same noise."""
     points = [
         (condition.best.prompt_wer, row.perplexity.value)
         for condition in sweep.conditions
         for row in condition.audio
-        if row.system.label == label
+        if row.label == label
     ]
     return [wer for wer, _ in sorted(points)], [ppl for _, ppl in sorted(points)]
 

@@ -103,7 +103,7 @@ def main_table(results: Results) -> Table:
 def _main_row(row: Row, results: Results) -> tuple[str, ...]:
     low, high = row.perplexity.ci95
     return (
-        row.system.label,
+        row.label,
         _wer(row),
         f"{number(row.perplexity.value)} [{number(low)}, {number(high)}]",
         rate(row.success),
@@ -135,7 +135,7 @@ def category_table(results: Results) -> Table | None:
     if not names:
         return None
     rows = tuple(
-        (row.system.label, *(rate(row.by_category.get(name)) for name in names))
+        (row.label, *(rate(row.by_category.get(name)) for name in names))
         for row in results.rows
         if row.by_category
     )
@@ -144,13 +144,11 @@ def category_table(results: Results) -> Table | None:
 
 def comparison_table(results: Results) -> Table | None:
     """Each cascade's perplexity over each AudioLLM's, with the p-value of the difference."""
-    audio, cascades = results.of("audiollm"), results.of("cascade")
+    audio, cascades = results.of("audio"), results.of("hypothesis")
     if not audio or not cascades:
         return None
-    rows = tuple(
-        (row.system.label, *(_ratio(results, row, other) for other in audio)) for row in cascades
-    )
-    return Table(("Cascade PPL / AudioLLM PPL", *(row.system.label for row in audio)), rows)
+    rows = tuple((row.label, *(_ratio(results, row, other) for other in audio)) for row in cascades)
+    return Table(("Cascade PPL / AudioLLM PPL", *(row.label for row in audio)), rows)
 
 
 def _ratio(results: Results, cascade: Row, audio: Row) -> str:
@@ -174,10 +172,10 @@ def notes(results: Results) -> list[str]:
         lines.append(f"Success: {RULES[results.test_set.rule].sentence}")
     else:
         lines.append("Success was not judged: the test set has no accepted answers.")
-    judges = {row.system.judge.llm: row.system.judge for row in results.rows if row.system.judge}
+    judges = {row.run.judged.llm: row.run.judged for row in results.rows if row.run.judged}
     for name, judge in judges.items():
         lines.append(
-            f"Judged success: {name} was asked of every response, and what it said was neither "
+            f"Judged success: {name} was asked of every response, and its reply was neither "
             f"yes nor no {judge.unparsable} times (counted as no success). Asked was: "
             f"“{' '.join(judge.prompt.split())}”"
         )

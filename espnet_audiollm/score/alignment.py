@@ -1,4 +1,4 @@
-"""How far the embeddings of audio and text go along with each other, in numbers.
+"""How far the embeddings of audio and text align with each other, in numbers.
 
 AudioChatLlama's Figure 3 shows the pairwise cosine of one utterance and calls it "nearly
 monotonic" (section 4.4). Here are two numbers for every utterance, each beside what it is when the
@@ -18,17 +18,13 @@ F fields
 
 from __future__ import annotations
 
-import json
-import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from operator import attrgetter
-from pathlib import Path
 
 import numpy as np
 
-from ..store.tables import read_table
+from ..store.runs import Similarity
 from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval
 from .similarity import centred_cosine, cosine
 
@@ -52,7 +48,7 @@ class AlignmentNumbers:
     centred_in_order_shuffled: float
 
 
-IN_ORDER = attrgetter(*(field.name for field in fields(AlignmentNumbers)))  # as a tuple
+NAMES = tuple(field.name for field in fields(AlignmentNumbers))
 
 
 @dataclass(frozen=True)
@@ -133,37 +129,19 @@ def words_in_order(best_W: Sequence[int]) -> int:
 
 
 def to_record(numbers: AlignmentNumbers) -> dict:
-    """For the table `similarity` of a system directory."""
+    """For the table `similarity` of a run."""
     return {name: round(value, 6) for name, value in asdict(numbers).items()}
 
 
-def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:
-    """The table `similarity` of a system directory. ValueError for a line that is not whole."""
-    names = {field.name for field in fields(AlignmentNumbers)}
-    found = {}
-    for id, line in read_table(path).items():
-        try:
-            item = json.loads(line)
-            whole = item.keys() == names and all(math.isfinite(item[name]) for name in names)
-            whole = whole and min(item["tokens"], item["words"], item["positions"]) > 0
-        except (ValueError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            raise ValueError(
-                f"{path}: {id}: not a JSON object of the numbers {', '.join(sorted(names))}; "
-                "rerun stage 10"
-            )
-        found[id] = AlignmentNumbers(**item)
-    return found
+def aggregate(similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0) -> Alignment:
+    """The alignment of a whole set, from a run's table `similarity`.
 
-
-def aggregate(
-    numbers: Mapping[str, AlignmentNumbers], resamples: int = RESAMPLES, seed: int = 0
-) -> Alignment:
-    """The alignment of a whole set. ValueError where there is no utterance."""
-    if not numbers:
+    Errors (ValueError): no utterance; other numbers than `AlignmentNumbers` has."""
+    if not similarity.ids:
         raise ValueError("alignment needs utterances with a transcript; rerun stage 10")
-    rows_NF = np.array(list(map(IN_ORDER, numbers.values())), dtype=float)
+    if set(similarity.columns) != set(NAMES):
+        raise ValueError(f"similarity: not the numbers {', '.join(NAMES)}; rerun stage 10")
+    rows_NF = np.column_stack([similarity.columns[name] for name in NAMES])
     rows_NF[:, [3, 4, 7, 8]] *= rows_NF[:, :1]  # mean cosines to sums over tokens
     sums_RF = bootstrap_sums(rows_NF, resamples, seed)
     sums_F = rows_NF.sum(axis=0)

@@ -9,12 +9,13 @@ length     generation ended at the limit of tokens, not with the end of the turn
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .systems import References, System
+from ..store.runs import Run
+from .test_set import References
 
 REFUSALS = (
     "as an ai",
@@ -50,17 +51,17 @@ class Diagnostics:
     empty: int
     refusals: int
     loops: int
-    length: int | None  # None: it was not kept how the responses ended
+    length: int
     same_as_reference: int  # token by token
-    unit: str  # "tokens", or "words" where the tokens were not kept; of what follows and precedes
-    size: int  # units of all responses
+    unit: str  # of what follows and precedes
+    size: int  # of all responses
     reference_size: int
     first_difference_mean: float | None  # position from 0; None: all are the same
     first_difference_median: float | None
 
     @property
     def length_ratio(self) -> float:
-        """Response units for each unit of the reference response, over the corpus."""
+        """Response tokens for each token of the reference responses, over the corpus."""
         return self.size / self.reference_size
 
     def rate(self, name: str) -> float:
@@ -71,38 +72,25 @@ class Diagnostics:
         return {**asdict(self), "length_ratio": self.length_ratio}
 
 
-def diagnose(system: System, references: References) -> Diagnostics:
-    """ValueError where the system has no responses."""
-    if system.responses is None:
-        raise ValueError(f"{system.directory}: there are no responses to diagnose; rerun stage 10")
-    texts = [system.responses[id] for id in references.ids]
-    unit, pairs = _pairs(system, references)
-    differences = [first_difference(ours, theirs) for ours, theirs in pairs]
+def diagnose(run: Run, references: References) -> Diagnostics:
+    """The counts of a run's responses."""
+    texts = [run.responses[id] for id in references.ids]
+    pairs = [(run.response_ids[id], references.token_ids[id]) for id in references.ids]
+    differences = [first_difference(ours.tolist(), theirs.tolist()) for ours, theirs in pairs]
     places = [place for place in differences if place is not None]
-    reasons = system.finish_reasons
     return Diagnostics(
         total=len(texts),
         empty=sum(not text.strip() for text in texts),
         refusals=sum(map(refuses, texts)),
         loops=sum(map(loops, texts)),
-        length=None if reasons is None else sum(r == "length" for r in reasons.values()),
+        length=sum(reason == "length" for reason in run.finish_reasons.values()),
         same_as_reference=len(differences) - len(places),
-        unit=unit,
+        unit="tokens",
         size=sum(len(ours) for ours, _ in pairs),
         reference_size=sum(len(theirs) for _, theirs in pairs),
         first_difference_mean=float(np.mean(places)) if places else None,
         first_difference_median=float(np.median(places)) if places else None,
     )
-
-
-def _pairs(system: System, references: References) -> tuple[str, list[tuple]]:
-    """The unit, and (response, reference response) in it of each utterance."""
-    ours: Mapping | None = system.response_ids
-    theirs: Mapping | None = references.token_ids
-    if ours is not None and theirs is not None:
-        return "tokens", [(ours[id].tolist(), theirs[id].tolist()) for id in references.ids]
-    pairs = ((system.responses[id], references.responses[id]) for id in references.ids)
-    return "words", [(mine.split(), reference.split()) for mine, reference in pairs]
 
 
 def first_difference(ours: Sequence, theirs: Sequence) -> int | None:

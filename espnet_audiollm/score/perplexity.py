@@ -76,16 +76,6 @@ class PositionPerplexity:
         return float(np.exp(self.nats / self.tokens))
 
 
-def by_position(
-    token_nats: Mapping[str, np.ndarray],
-    edges: Sequence[int] = EDGES,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> list[PositionPerplexity]:
-    """Perplexity by position in the response; see `compare_positions`."""
-    return compare_positions([token_nats], edges, resamples, seed)[0]
-
-
 def compare_positions(
     systems: Sequence[Mapping[str, np.ndarray]],
     edges: Sequence[int] = EDGES,

@@ -1,4 +1,4 @@
-"""All numbers of a test set: from system directories to the rows of the table."""
+"""All numbers of a test set: from runs to the rows of the table."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from ..store.tables import check_known_ids, check_same_ids
-from ..text.normalize import Normalizer, normalizer
+from ..store.kinds import Input, rank
+from ..store.runs import Run
 from .bootstrap import RESAMPLES
 from .measures import Measures, measure
-from .noisy import NoisyCopy
 from .perplexity import Perplexity, PerplexityTable, compare
-from .success import SuccessCount, count, count_by_category, judge, read_answers
-from .systems import NAMES, References, System, check_system
+from .success import SuccessCount, count, count_by_category, judge
+from .test_set import TestSet, check_run
 from .wer import WordErrors, group, group_by_length, total, utterance_errors
 
 VERSION = 1  # of results.json; another one is an error where it is read
@@ -24,34 +23,22 @@ WORD_EDGES = (3, 5, 8, 12, 20, 40)  # reference words, where durations are not k
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """What the systems are scored against, besides the reference responses."""
-
-    __test__ = False  # not a test case of pytest
-
-    name: str
-    references: References
-    texts: dict[str, str] | None = None  # transcripts. None: the test set has none
-    answers: dict[str, str] | None = None  # None: success cannot be judged
-    categories: dict[str, str] | None = None
-    speakers: dict[str, str] | None = None
-    seconds: dict[str, float] | None = None
-    translations: dict[str, str] | None = None  # of some utterances, to compare responses with
-    summaries: dict[str, str] | None = None  # likewise
-    target_lang: str | None = None  # of translations and summaries. None: one with spaces
-    rule: str = "contains"  # of success, one of success.RULES
-    normalize: Normalizer = normalizer("basic")  # of transcripts
-    noisy: NoisyCopy | None = None  # None: no noise was added
-
-
-@dataclass(frozen=True)
 class Row:
-    system: System
+    run: Run
     perplexity: Perplexity
-    errors_of: dict[str, WordErrors] | None  # by utterance. None: no transcripts to count them on
+    errors_of: dict[str, WordErrors] | None  # by dialogue. None: no transcripts to count them on
     verdicts: dict[str, bool] | None  # {id: success}. None: not judged
     by_category: dict[str, SuccessCount]  # empty when not judged, or without categories
     measures: Measures = Measures()
+
+    @property
+    def name(self) -> str:
+        """Of its kind."""
+        return self.run.info.kind
+
+    @property
+    def label(self) -> str:
+        return self.run.info.label
 
     @cached_property
     def word_errors(self) -> WordErrors | None:
@@ -59,8 +46,10 @@ class Row:
 
     @property
     def prompt_wer(self) -> float | None:
-        """%: counted here if we can, else what stage 10 was told. None: no text prompt."""
-        return self.word_errors.rate if self.word_errors else self.system.prompt_wer
+        """%; None: not known, or it has no text prompt."""
+        if self.word_errors:
+            return self.word_errors.rate
+        return 0.0 if self.run.kind.input == "transcript" else None
 
     @property
     def success(self) -> SuccessCount | None:
@@ -70,11 +59,12 @@ class Row:
 @dataclass(frozen=True)
 class Results:
     test_set: TestSet
-    rows: tuple[Row, ...]  # reference, cascades by WER, audiollm, no_prompt
+    rows: tuple[Row, ...]  # in the order of KINDS, cascades by WER
     comparison: PerplexityTable  # of the rows, in their order
 
-    def of(self, name: str) -> list[Row]:
-        return [row for row in self.rows if row.system.name == name]
+    def of(self, input: Input) -> list[Row]:
+        """The rows of the systems with this in their prompts."""
+        return [row for row in self.rows if row.run.kind.input == input]
 
     def p_value(self, a: Row, b: Row) -> float:
         """Two-sided paired-bootstrap p-value of a difference in perplexity."""
@@ -106,9 +96,7 @@ class Results:
             "normalizer": self.test_set.normalize.name,
             "systems": [self._row_as_dict(row) for row in self.rows],
             "p_values": {
-                a.system.label: {
-                    b.system.label: self.p_value(a, b) for b in self.rows if b is not a
-                }
+                a.label: {b.label: self.p_value(a, b) for b in self.rows if b is not a}
                 for a in self.rows
             },
         }
@@ -126,8 +114,8 @@ class Results:
 def _row_as_dict(row: Row, num_utts: int) -> dict:
     success = row.success
     item = {
-        "name": row.system.name,
-        "label": row.system.label,
+        "name": row.name,
+        "label": row.label,
         "prompt_wer": row.prompt_wer,
         "response_ppl": row.perplexity.value,
         "response_ppl_ci95": list(row.perplexity.ci95),
@@ -146,66 +134,67 @@ def _row_as_dict(row: Row, num_utts: int) -> dict:
 
 
 def score(
-    test_set: TestSet, systems: Sequence[System], resamples: int = RESAMPLES, seed: int = 0
+    test_set: TestSet, runs: Sequence[Run], resamples: int = RESAMPLES, seed: int = 0
 ) -> Results:
-    """Score `systems` on `test_set`. ValueError where they are not of the same utterances."""
-    _check(test_set, systems)
+    """Score the runs of one context on `test_set`.
+
+    Errors (ValueError): no run, two with one label, one of other dialogues or responses."""
+    _check(test_set, runs)
     ids = test_set.references.ids
-    judged = None
-    if test_set.answers is not None:
-        judged = read_answers(test_set.answers, ids, test_set.rule)
-    scored = [
-        (system, _words(system, test_set), _judge(system, test_set, judged)) for system in systems
-    ]
-    scored.sort(key=lambda item: _table_order(*item[:2]))
-    nats = [np.array([system.nats[id] for id in ids]) for system, _, _ in scored]
-    comparison = compare(nats, test_set.references.tokens_N, resamples, seed)
-    measures = measure([system for system, _, _ in scored], test_set, resamples, seed)
-    rows = tuple(
-        Row(system, perplexity, words, verdicts, _categories(verdicts, test_set), measured)
-        for (system, words, verdicts), perplexity, measured in zip(
-            scored, comparison.perplexities, measures, strict=True
-        )
-    )
-    return Results(test_set, rows, comparison)
+    errors = {run.directory: _word_errors(run, test_set) for run in runs}
+    runs = sorted(runs, key=lambda run: _table_order(run, errors[run.directory]))
+    comparison = compare([nats_of(run, ids) for run in runs], test_set.references.tokens_N,
+                         resamples, seed)  # fmt: skip
+    measures = measure(runs, test_set, resamples, seed)
+    rows = []
+    for run, perplexity, measured in zip(runs, comparison.perplexities, measures, strict=True):
+        verdicts = success_of(run, test_set)
+        by_category = _categories(verdicts, test_set)
+        rows.append(Row(run, perplexity, errors[run.directory], verdicts, by_category, measured))
+    return Results(test_set, tuple(rows), comparison)
 
 
-def _check(test_set: TestSet, systems: Sequence[System]) -> None:
-    if not systems:
-        raise ValueError(f"{test_set.name}: no system to score; give directories of stage 10")
-    labels = [system.label for system in systems]
+def nats_of(run: Run, ids: Sequence[str]) -> np.ndarray:
+    """What the reference responses cost (N,)."""
+    return np.array([run.nats[id] for id in ids])
+
+
+def success_of(run: Run, test_set: TestSet) -> dict[str, bool] | None:
+    """{id: success}. None: the test set does not say what is right."""
+    if test_set.accepted is None:
+        return None
+    references = test_set.references.responses
+    return judge(run.responses, references, test_set.aliases, test_set.rule)
+
+
+def _check(test_set: TestSet, runs: Sequence[Run]) -> None:
+    if not runs:
+        raise ValueError(f"{test_set.name}: no system to score; rerun stage 10")
+    labels = [run.info.label for run in runs]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
         raise ValueError(
             f"{test_set.name}: {len(twice)} systems have the same label (first: {twice[0]}), so "
-            "their rows could not be told apart; rename them in system.json"
+            "their rows could not be told apart; leave one of them out of --runs"
         )
-    ids = test_set.references.ids
-    stages = "prepare and format this test set again (stages 1, 2)"
-    tables = {"text": test_set.texts, "category": test_set.categories}
-    tables |= {"utt2spk": test_set.speakers, "utt2dur": test_set.seconds}
-    for what, table in tables.items():
-        if table is not None:
-            check_same_ids(ids, table, f"{test_set.name}: {what}", stages)
-    for what, table in (("translation", test_set.translations), ("summary", test_set.summaries)):
-        check_known_ids(ids, table or {}, f"{test_set.name}: {what}", stages)
-    for system in systems:
-        check_system(system, test_set.references)
+    for run in runs:
+        check_run(run, test_set)
 
 
-def _words(system: System, test_set: TestSet) -> dict[str, WordErrors] | None:
-    if system.hyp is None or test_set.texts is None:
+def _word_errors(run: Run, test_set: TestSet) -> dict[str, WordErrors] | None:
+    if run.hyp is None or test_set.texts is None:
         return None
     try:
-        return utterance_errors(test_set.texts, system.hyp, test_set.normalize)
+        found = utterance_errors(test_set.texts, run.hyp, test_set.normalize)
     except ValueError as error:
-        raise ValueError(f"{system.directory} ({system.label}): {error}") from None
-
-
-def _judge(system: System, test_set: TestSet, answers: Mapping | None) -> dict[str, bool] | None:
-    if answers is None or system.responses is None:
-        return None
-    return judge(system.responses, test_set.references.responses, answers, test_set.rule)
+        raise ValueError(f"{run.directory} ({run.info.label}): {error}") from None
+    if test_set.dialogues is None:
+        return found
+    return {
+        id: total(found[recording] for recording in recordings)
+        for id in test_set.dialogues
+        if (recordings := test_set.recordings(id))
+    }
 
 
 def _categories(verdicts: dict[str, bool] | None, test_set: TestSet) -> dict[str, SuccessCount]:
@@ -214,7 +203,5 @@ def _categories(verdicts: dict[str, bool] | None, test_set: TestSet) -> dict[str
     return count_by_category(verdicts, test_set.categories)
 
 
-def _table_order(system: System, errors: Mapping | None) -> tuple[int, float]:
-    wer = total(errors.values()).rate if errors else system.prompt_wer
-    in_wer_order = system.name == "cascade" and wer is not None
-    return NAMES.index(system.name), wer if in_wer_order else 0.0
+def _table_order(run: Run, errors: Mapping[str, WordErrors] | None) -> tuple[int, float]:
+    return rank(run.info.kind), total(errors.values()).rate if errors else 0.0

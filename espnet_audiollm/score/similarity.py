@@ -1,6 +1,6 @@
 """How audio and text embeddings line up: the pairwise cosine of AudioChatLlama's Figure 3.
 
-`embeddings.npz` of an audiollm system holds for a few utterances `<id>/audio` (P, D),
+`embeddings.npz` of a run holds for a few utterances `<id>/audio` (P, D),
 `<id>/text` (T, D) and `<id>/tokens` (T strings): the embeddings that the LLM is given for the
 audio and for the transcript.
 
@@ -65,8 +65,8 @@ def _unit(x_ND: np.ndarray) -> np.ndarray:
 
 
 def picture_name(id: str) -> str:
-    """A file name for the picture of utterance `id`, whatever characters the id has."""
-    return f"similarity_{re.sub(r'[^A-Za-z0-9._-]', '_', id)}.png"
+    """The name of the picture of utterance `id`, whatever characters the id has."""
+    return f"similarity_{re.sub(r'[^A-Za-z0-9._-]', '_', id)}"
 
 
 def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | None):

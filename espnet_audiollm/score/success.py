@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..store.tables import check_known_ids, check_same_ids
+from ..store.tables import check_same_ids
 from ..text.normalize import normalize
 from .numbers import numbers
 from .triviaqa import normalize_answer
@@ -120,33 +120,35 @@ def rule_named(name: str) -> Rule:
     return RULES[name]
 
 
-def parse_answers(line: str, rule: str = "contains") -> tuple[str, ...]:
-    """The aliases of an `answers` line, "Paris | the city of Paris"; () for an empty one.
+def split_answers(line: str) -> tuple[str, ...]:
+    """ "Paris | the city of Paris": the accepted answers of a line of the table `answers`."""
+    return tuple(alias.strip() for alias in line.split("|")) if line.strip() else ()
 
-    Raises ValueError if an alias has no words: it would be found in every response. TriviaQA's
+
+def normalize_answers(answers: Sequence[str], rule: str = "contains") -> tuple[str, ...]:
+    """Accepted answers in the form in which the rule looks for them.
+
+    Errors (ValueError): one without words: it would be found in every response. TriviaQA's
     normalisation may leave nothing of one ("The The"), but not of all."""
-    if not line.strip():
-        return ()
     how = rule_named(rule)
-    aliases = tuple(map(how.normalize, line.split("|")))
+    aliases = tuple(map(how.normalize, answers))
     worded = tuple(alias for alias in aliases if normalize(alias))
     if worded == aliases or (worded and how.some_wordless):
         return worded
-    raise ValueError(f"an accepted answer without words in '{line}'")
+    raise ValueError(f"an accepted answer without words in '{' | '.join(answers)}'")
 
 
-def read_answers(
-    lines: Mapping[str, str], ids: Sequence[str], rule: str = "contains"
+def normalize_all(
+    accepted: Mapping[str, Sequence[str]], rule: str = "contains"
 ) -> dict[str, tuple[str, ...]]:
-    """{id: normalised aliases} of an `answers` table. ValueError for an id not among `ids`."""
-    check_known_ids(ids, lines, "answers", "prepare and format this test set again (stages 1, 2)")
-    answers = {}
-    for id, line in lines.items():
+    """`normalize_answers` of each dialogue by id. Errors (ValueError), with the id: see there."""
+    found = {}
+    for id, answers in accepted.items():
         try:
-            answers[id] = parse_answers(line, rule)
+            found[id] = normalize_answers(answers, rule)
         except ValueError as error:
-            raise ValueError(f"answers: {id}: {error}; correct the answers file") from None
-    return answers
+            raise ValueError(f"answers: {id}: {error}; correct the accepted answers") from None
+    return found
 
 
 def succeeds(response: str, reference: str, aliases: Sequence[str], rule: str = "contains") -> bool:

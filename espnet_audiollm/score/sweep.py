@@ -1,6 +1,6 @@
 """Perplexity against word error rate, on a test set and its noisy copies (Table 2, under noise).
 
-The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM hears the same
+The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM is given the same
 noise. All cascades are points of one curve, which says at which word error rate a cascade would be
 as good as AudioLLM. All test sets have the same utterances and references, and their bootstrap the
 same draws, so what is compared across them is paired.
@@ -24,14 +24,14 @@ CLEAN = "no noise"
 
 @dataclass(frozen=True)
 class Condition:
-    """A test set, or a noisy copy of it, with the systems that tell of the sweep."""
+    """A test set, or a noisy copy of it, with the systems of the sweep."""
 
     name: str  # "no noise", or "babble, 10 dB"
     results: Results
 
     @property
     def cascades(self) -> list[Row]:
-        return [row for row in self.results.of("cascade") if row.prompt_wer is not None]
+        return [row for row in self.results.of("hypothesis") if row.prompt_wer is not None]
 
     @property
     def best(self) -> Row:
@@ -40,10 +40,10 @@ class Condition:
 
     @property
     def audio(self) -> list[Row]:
-        return self.results.of("audiollm")
+        return self.results.of("audio")
 
     def row(self, label: str) -> Row:
-        return next(row for row in self.results.rows if row.system.label == label)
+        return next(row for row in self.results.rows if row.label == label)
 
     def log_ppl(self, row: Row) -> np.ndarray:
         """(1 + R,): of all utterances, then of the resamples."""
@@ -100,7 +100,9 @@ def curve(sweep: Sweep, conditions: Sequence[Condition]) -> tuple[np.ndarray, np
     fall with it, (C, 1 + R). At 0 % stands the transcript itself, what a perfect recogniser says
     under any noise."""
     points = [(row.prompt_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
-    points += [(0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("reference")]
+    points += [
+        (0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("transcript")
+    ]
     points.sort(key=lambda point: point[0])
     wer_C = np.array([wer for wer, _ in points])
     log_ppl_CR = np.column_stack([rising(column) for column in np.array([p for _, p in points]).T])

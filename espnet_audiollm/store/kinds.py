@@ -15,17 +15,23 @@ class Kind:
     name: str  # in run.json and results.json, and on the command line
     title: str  # in the tables
     input: Input  # what stands in the prompt where a turn is spoken
-    colour: str  # in the pictures
+    colour: str = ""  # in the pictures. "": each of its systems has another one
+    line: str = "-"  # in the pictures, a style of matplotlib
     label: str = ""  # of its only row. "": a label is made of model and checkpoint
+
+    @property
+    def uses_audio(self) -> bool:
+        """Whether its answers depend on how well the audio was understood."""
+        return self.input in ("hypothesis", "audio")
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("reference", "reference text", "transcript", "tab:gray", "reference text"),
-        Kind("cascade", "cascade", "hypothesis", "tab:blue"),
-        Kind("audiollm", "AudioLLM", "audio", "tab:red"),
-        Kind("no_prompt", "no prompt", "nothing", "black", "no prompt"),
+        Kind("reference", "reference text", "transcript", "#666666", "--", "reference text"),
+        Kind("cascade", "cascade", "hypothesis", "#0b6e4f"),
+        Kind("audiollm", "AudioLLM", "audio"),
+        Kind("no_prompt", "no prompt", "nothing", "#666666", ":", "no prompt"),
     )
 }
 

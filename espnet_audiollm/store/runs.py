@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,6 +85,14 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Similarity:
+    """How audio and text embeddings align (score/alignment): numbers of N recordings."""
+
+    ids: tuple[str, ...]
+    columns: dict[str, np.ndarray]  # {name of the number: (N,)}
+
+
+@dataclass(frozen=True)
 class Run:
     """A run as it is scored; all tables have the same ids."""
 
@@ -97,7 +106,7 @@ class Run:
     finish_reasons: dict[str, str]
     turns: dict[str, list[dict]]  # of dialogues of several turns: role, text, audio
     hyp: dict[str, str] | None  # by recording. None: not a cascade
-    similarity: dict[str, dict[str, float]] | None  # by recording. None: takes no audio
+    similarity: Similarity | None  # None: takes no audio
     judged: Judged | None  # None: no judge model was asked
 
     @property
@@ -301,7 +310,7 @@ def _read_nats(path: Path) -> tuple[dict[str, Nats], dict[str, int]]:
         try:
             value, number = line.split()
             nats[id], tokens[id] = float(value), int(number)
-            good = np.isfinite(nats[id]) and nats[id] > -1e-3
+            good = math.isfinite(nats[id]) and nats[id] > -1e-3
         except ValueError:
             good = False
         if not good:
@@ -312,17 +321,21 @@ def _read_nats(path: Path) -> tuple[dict[str, Nats], dict[str, int]]:
     return nats, tokens
 
 
-def _read_similarity(path: Path) -> dict[str, dict[str, float]]:
-    found = {}
-    for id, line in read_table(path).items():
+def _read_similarity(path: Path) -> Similarity:
+    names: tuple[str, ...] = ()
+    table, numbers = read_table(path), array("d")
+    for id, line in table.items():
         try:
-            found[id] = json.loads(line)
-            good = isinstance(found[id], dict) and all(map(np.isfinite, found[id].values()))
-        except (ValueError, TypeError):
+            item = json.loads(line)
+            names = names or tuple(item)
+            numbers.extend(item[name] for name in names)
+            good = len(item) == len(names) and all(map(math.isfinite, numbers[-len(names) :]))
+        except (ValueError, TypeError, KeyError):
             good = False
         if not good:
-            raise ValueError(f"{path}: {id}: not a JSON object of numbers; {STEP}")
-    return found
+            raise ValueError(f"{path}: {id}: not a JSON object of the same numbers; {STEP}")
+    columns = np.array(numbers).reshape(len(table), len(names)).T
+    return Similarity(tuple(table), dict(zip(names, columns, strict=True)))
 
 
 def _read_judge(path: Path) -> dict:

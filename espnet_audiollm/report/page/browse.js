@@ -10,10 +10,10 @@ let drawn = 0; // How many of them are in the document.
 
 const chosen = () => sets[Number(value("set"))];
 const perToken = (item, system) => item.systems[system].nats / item.tokens;
-const hears = (system) => system.name === "cascade" || system.name === "audiollm";
+const usesAudio = (system) => system.input === "hypothesis" || system.input === "audio";
 
 function compared(data) {
-  const places = data.systems.map((_, i) => i).filter((i) => hears(data.systems[i]));
+  const places = data.systems.map((_, i) => i).filter((i) => usesAudio(data.systems[i]));
   return places.length ? places : data.systems.map((_, i) => i);
 }
 
@@ -22,9 +22,9 @@ function compared(data) {
 function wordErrors(edits) {
   const count = (text) => (text ? text.split(" ").length : 0);
   let [errors, words] = [0, 0];
-  for (const [operation, said, heard] of edits) {
+  for (const [operation, said, hyp] of edits) {
     words += count(said);
-    if (operation !== "equal") errors += Math.max(count(said), count(heard));
+    if (operation !== "equal") errors += Math.max(count(said), count(hyp));
   }
   return words ? errors / words : 0;
 }
@@ -34,9 +34,9 @@ function prepare(data) {
   for (const item of data.utterances) {
     const nats = systems.map((i) => perToken(item, i));
     item.spread = Math.max(...nats) - Math.min(...nats);
-    item.wer = item.systems.map((answer) => (answer.heard ? wordErrors(answer.heard) : 0));
+    item.wer = item.systems.map((answer) => (answer.hyp ? wordErrors(answer.hyp) : 0));
     const words = item.systems.flatMap((answer) =>
-      [answer.said ?? "", ...(answer.heard ?? []).map((edit) => edit[2])]);
+      [answer.said ?? "", ...(answer.hyp ?? []).map((edit) => edit[2])]);
     item.words = [item.id, item.text ?? "", item.reference, item.category ?? "", item.speaker ?? "",
       ...item.accepted, ...words].join(" ").toLowerCase();
   }
@@ -59,7 +59,7 @@ function orders(data) {
     "A better than B (perplexity)": (item) => perToken(item, a) - perToken(item, b),
   };
   data.systems.forEach((system, i) => {
-    if (system.reads) entries[`word errors: ${system.label}`] = (item) => -item.wer[i];
+    if (system.input === "hypothesis") entries[`word errors: ${system.label}`] = (item) => -item.wer[i];
   });
   if (data.utterances.some((item) => item.seconds !== undefined)) {
     entries["longest first"] = (item) => -(item.seconds ?? 0);
@@ -136,12 +136,12 @@ function openSet() {
   const systems = data.systems.map((system, i) => [system.label, String(i)]);
   options(byId("a"), systems);
   options(byId("b"), systems);
-  const first = (name) => data.systems.findIndex((system) => system.name === name);
-  byId("a").value = String(Math.max(0, first("cascade")));
-  byId("b").value = String(Math.max(0, first("audiollm")));
+  const first = (input) => data.systems.findIndex((system) => system.input === input);
+  byId("a").value = String(Math.max(0, first("hypothesis")));
+  byId("b").value = String(Math.max(0, first("audio")));
   byId("pattern-box").hidden = !data.utterances.some((item) => item.systems.some((s) => s.right !== undefined));
   byId("systems").replaceChildren(...data.systems.map((system, i) => make("label", {},
-    make("input", { type: "checkbox", value: String(i), checked: system.name !== "no_prompt" }), ` ${system.label}`)));
+    make("input", { type: "checkbox", value: String(i), checked: system.input !== "nothing" }), ` ${system.label}`)));
   fillOrders();
   find();
 }
@@ -182,7 +182,7 @@ if (sets.length) {
   options(byId("set"), sets.map((data, i) => [data.name, String(i)]));
   byId("set-box").hidden = sets.length < 2;
   options(byId("pattern"), [["any", ""], ...Object.keys(PATTERNS).map((name) => [name, name])]);
-  byId("legend").hidden = !sets.some((data) => data.systems.some((system) => system.reads));
+  byId("legend").hidden = !sets.some((data) => data.systems.some((system) => system.input === "hypothesis"));
   byId("controls").hidden = false;
   openSet();
   byId("set").addEventListener("change", openSet);

@@ -1,4 +1,4 @@
-// One utterance: what was said, what each recogniser heard, what each system answered. Texts of
+// One utterance: what was said, what each recogniser wrote, what each system answered. Texts of
 // people and systems reach the document as text only.
 
 const unseen = (text) => make("span", { className: "unseen" }, text);
@@ -9,19 +9,19 @@ function perplexity(nats, tokens) {
   return value < 10 ? value.toFixed(2) : value < 10000 ? value.toFixed(0) : value.toExponential(1);
 }
 
-function drawEdit([operation, said, heard]) {
-  if (operation === "equal") return make("span", {}, heard);
+function drawEdit([operation, said, hyp]) {
+  if (operation === "equal") return make("span", {}, hyp);
   const parts = {
     substitute: () => [unseen("replaced: "), make("del", {}, said), symbol("→"), unseen(" by "),
-      make("ins", {}, heard)],
+      make("ins", {}, hyp)],
     delete: () => [unseen("left out: "), symbol("−"), make("del", {}, said)],
-    insert: () => [unseen("put in: "), symbol("+"), make("ins", {}, heard)],
+    insert: () => [unseen("put in: "), symbol("+"), make("ins", {}, hyp)],
   }[operation]();
   return make("span", { className: `edit ${operation}` }, ...parts);
 }
 
-function drawHeard(edits) {
-  const line = make("p", { className: "heard", dir: "auto" }, make("span", { className: "what" }, "heard "));
+function drawHyp(edits) {
+  const line = make("p", { className: "hyp", dir: "auto" }, make("span", { className: "what" }, "recognised "));
   if (!edits.length) line.append(make("em", {}, "(nothing)"));
   for (const edit of edits) line.append(drawEdit(edit), " ");
   return line;
@@ -40,7 +40,7 @@ function drawAnswer(system, answer, tokens) {
     make("h5", {}, drawVerdict(answer.right, ""), make("span", { className: "label" }, system.label),
       make("span", { className: "number" }, make("abbr", { title: "perplexity of the reference response" }, "PPL"),
         ` ${perplexity(answer.nats, tokens)}`)),
-    said, answer.heard ? drawHeard(answer.heard) : "");
+    said, answer.hyp ? drawHyp(answer.hyp) : "");
 }
 
 function drawSound(set, item) {

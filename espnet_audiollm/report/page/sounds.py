@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,11 +14,13 @@ MEGABYTE = 1_000_000
 
 def encode(
     ids: Iterable[str],
-    recordings: Mapping[str, str],
+    recordings: Mapping[str, Sequence[str]],
     read: Callable[[str], np.ndarray],
     limit: float,
 ) -> dict[str, str]:
     """{id: data URI} of MP3, in the order of `ids`, until `limit` megabytes of page are used.
+
+    recordings: paths by id; those of a dialogue follow each other.
 
     read: 16 kHz mono samples of a recording; ValueError where it cannot. Such a one is left out,
     and said on stderr: the numbers of a report do not need it."""
@@ -26,7 +28,7 @@ def encode(
     left, faults = limit * MEGABYTE, []
     for id in ids:
         try:
-            sound = audio_uri(read(recordings[id]), "mp3")
+            sound = audio_uri(np.concatenate([*map(read, recordings[id])]), "mp3")
         except (KeyError, ValueError) as error:
             faults.append(f"{id}: {error}")
             continue

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...score.results import Results, Row
-from ...score.wer import Edit, edits
+from ...score.test_set import TestSet
+from ...score.wer import edits
+from ...types import Audio
 
-Errors = list[list[str]]  # [operation, reference words, hypothesis words], of one transcript
+Edits = list[list[str]]  # [operation, reference words, hypothesis words], of one transcript
 
 
 def spread(results: Results) -> np.ndarray:
-    """How far the systems that hear are apart on each utterance (N,): nats per response token of
-    the worst less those of the best."""
+    """How far apart the systems that use audio are on each utterance (N,): nats per response token
+    of the worst less those of the best."""
     ids = results.test_set.references.ids
-    rows = [row for row in results.rows if row.system.name in ("cascade", "audiollm")]
-    nats_SN = np.array([[row.system.nats[id] for id in ids] for row in rows or results.rows])
+    rows = [row for row in results.rows if row.run.kind.uses_audio]
+    nats_SN = np.array([[row.run.nats[id] for id in ids] for row in rows or results.rows])
     return np.ptp(nats_SN, axis=0) / results.test_set.references.tokens_N
 
 
@@ -46,21 +48,17 @@ def _furthest(spread_N: np.ndarray) -> np.ndarray:
 
 
 def listing(results: Results, chosen: Sequence[int], sounds: Sequence[str]) -> dict:
-    """What the page's script reads of a test set. `sounds`: ids of those that can be heard."""
+    """What the page's script reads of a test set. `sounds`: ids of those with a recording."""
     ids = results.test_set.references.ids
-    heard = set(sounds)
+    audible = set(sounds)
     return {
         "name": results.test_set.name,
         "total": len(ids),
         "systems": [
-            {
-                "name": row.system.name,
-                "label": row.system.label,
-                "reads": row.system.hyp is not None,
-            }
+            {"name": row.name, "label": row.label, "input": row.run.kind.input}
             for row in results.rows
         ],
-        "utterances": [_utterance(results, i, ids[i] in heard) for i in chosen],
+        "utterances": [_utterance(results, i, ids[i] in audible) for i in chosen],
     }
 
 
@@ -75,35 +73,45 @@ def _utterance(results: Results, place: int, sound: bool) -> dict:
         "tokens": int(test_set.references.tokens_N[place]),
         "systems": [_answer(row, id, test_set) for row in results.rows],
     }
+    if (text := _text(test_set, id)) is not None:
+        item["text"] = text
     tables = {
-        "text": test_set.texts,
         "category": test_set.categories,
         "speaker": test_set.speakers,
         "seconds": test_set.seconds,
     }
     item |= {name: table[id] for name, table in tables.items() if table and id in table}
-    accepted = (test_set.answers or {}).get(id, "")
-    item["accepted"] = [alias.strip() for alias in accepted.split("|") if alias.strip()]
+    item["accepted"] = list((test_set.accepted or {}).get(id, ()))
     return item
 
 
-def _answer(row: Row, id: str, test_set) -> dict:
-    system = row.system
-    item: dict = {"nats": round(system.nats[id], 4)}
-    if system.responses is not None:
-        item["said"] = system.responses[id]
+def _text(test_set: TestSet, id: str) -> str | None:
+    """What is asked; of a dialogue all turns. None: there is no transcript."""
+    if test_set.dialogues is None:
+        return (test_set.texts or {}).get(id)
+    return " / ".join(
+        f"{turn.role}{' (spoken)' * isinstance(turn.content, Audio)}: {turn.text or '…'}"
+        for turn in test_set.dialogues[id].turns
+    )
+
+
+def _answer(row: Row, id: str, test_set: TestSet) -> dict:
+    run = row.run
+    item: dict = {"nats": round(run.nats[id], 4), "said": run.responses[id]}
     if row.verdicts is not None:
         item["right"] = row.verdicts[id]
-    if system.hyp is not None:
-        item["heard"] = _errors(system.hyp[id], test_set, id)
+    if run.hyp is not None:
+        recordings = test_set.recordings(id)
+        item["hyp"] = [
+            edit for each in recordings for edit in _edits(run.hyp[each], test_set, each)
+        ]
     return item
 
 
-def _errors(hypothesis: str, test_set, id: str) -> Errors:
+def _edits(hypothesis: str, test_set: TestSet, recording: str) -> Edits:
     if test_set.texts is None:
         return [["equal", hypothesis, hypothesis]]
-    return [_plain(edit) for edit in edits(test_set.texts[id], hypothesis, test_set.normalize)]
-
-
-def _plain(edit: Edit) -> list[str]:
-    return [edit.op, " ".join(edit.reference_words), " ".join(edit.hypothesis_words)]
+    return [
+        [edit.op, " ".join(edit.reference_words), " ".join(edit.hypothesis_words)]
+        for edit in edits(test_set.texts[recording], hypothesis, test_set.normalize)
+    ]

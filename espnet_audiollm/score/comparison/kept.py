@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ...store.atomic import atomic_write
-from ..results import Results, Row
+from ..results import Results, Row, nats_of
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ class Kept:
 def keep(results: Results) -> Kept:
     references, rows = results.test_set.references, results.rows
     ids = references.ids
-    counted = next((row.errors_of for row in rows if row.errors_of is not None), None)
+    counted = next((row.errors_of for row in rows if row.errors_of is not None), {})
+    words = (counted[id].reference_words if id in counted else 0 for id in ids)
+    digests = (zlib.crc32(_tokens(references.token_ids[id])) for id in ids)
     return Kept(
         ids,
         references.tokens_N.astype(np.int32),
-        np.array([zlib.crc32(_tokens(references.token_ids[id])) for id in ids], dtype=np.uint32),
-        np.array([[row.system.nats[id] for id in ids] for row in rows]),
+        np.fromiter(digests, dtype=np.uint32),
+        np.array([nats_of(row.run, ids) for row in rows]),
         np.array([_right(row, ids) for row in rows], dtype=np.int8),
         np.array([_errors(row, ids) for row in rows], dtype=np.int32),
-        np.array([counted[id].reference_words if counted else 0 for id in ids], dtype=np.int32),
+        np.fromiter(words, dtype=np.int32),
     )
 
 
@@ -61,7 +63,9 @@ def _right(row: Row, ids: tuple[str, ...]) -> list[int]:
 
 
 def _errors(row: Row, ids: tuple[str, ...]) -> list[int]:
-    return [-1] * len(ids) if row.errors_of is None else [row.errors_of[id].errors for id in ids]
+    if row.errors_of is None:
+        return [-1] * len(ids)
+    return [row.errors_of[id].errors if id in row.errors_of else 0 for id in ids]
 
 
 def write(path: Path, kept: Kept) -> None:
