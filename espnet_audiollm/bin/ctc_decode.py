@@ -1,4 +1,7 @@
-"""Stage 6: transcripts of a test set from one CTC checkpoint, and their word error rate."""
+"""Stage 6: hypotheses for a set's recordings from one CTC checkpoint, and their word error rate.
+
+A set is a formatted data directory or a file of dialogues (espnet_audiollm/data/dialogues.py).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from ..data.dialogues import count_recordings, has_transcripts, iter_recordings
 from ..store.parts import Parts, hash_files
 from ..text.normalize import normalizer
+from ..types import Utterance
 from . import split
 from .cli import user_errors
 
-TABLES = ("wav.scp", "text", "utt2dur")
+TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
 SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 
@@ -23,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--exp", required=True, help="experiment of stage 5, e.g. exp/ctc")
     parser.add_argument("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
-    parser.add_argument("--data", required=True, help="e.g. dump/test")
+    parser.add_argument("--data", required=True, help="e.g. dump/test, or a file of dialogues")
     parser.add_argument("--output", required=True, help="directory for hyp, wer.json, errors.txt")
     parser.add_argument("--bpemodel", help="SentencePiece model (the one trained with)")
     parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
@@ -49,50 +54,38 @@ def main(argv: list[str] | None = None) -> int:
 
 def open_parts(args: argparse.Namespace) -> Parts:
     """The shards that belong to the contents of data, configuration, checkpoint and pieces."""
-    from ..data.kaldi_dir import count_utterances
-
     exp, data = Path(args.exp), Path(args.data)
-    files = [exp / "config.yaml", exp / args.checkpoint, *(data / name for name in TABLES)]
-    files += [args.bpemodel] if args.bpemodel else []
+    files = [
+        exp / "config.yaml",
+        exp / args.checkpoint,
+        *([args.bpemodel] if args.bpemodel else []),
+    ]
+    files += [data / name for name in TABLES] if data.is_dir() else [data]
     options = {name: value for name, value in split.options(args).items() if name != "normalizer"}
     inputs = {"options": options, "contents": hash_files(*files)}
-    count = count_utterances(data)
-    made = ["hyp"] + ["errors.txt", "wer.json"] * (data / "text").exists()
-    return Parts(args.output, inputs, count, ("id", "hyp"), 6, made, args.shard_size)
+    made = ["hyp"] + ["errors.txt", "wer.json"] * has_transcripts(data)
+    size = args.shard_size
+    return Parts(args.output, inputs, count_recordings(data), ("id", "hyp"), 6, made, size)
 
 
 def recognise(args: argparse.Namespace, parts: Parts) -> None:
     """Fill this job's shards."""
-    from ..data.kaldi_dir import iter_utterances
-
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     parts.begin()
     from ..infer.batches import audio_batches, in_halves
+    from ..infer.recognise import load_recogniser
 
-    run = load(args)
+    run = load_recogniser(args.exp, args.checkpoint, args.bpemodel, args.device)
     plan = partial(audio_batches, seconds=args.batch_seconds)
 
     def answer(batch):
         rows = zip(batch, in_halves(run, batch), strict=True)
         return [{"id": utt.id, "hyp": text} for utt, text in rows]
 
-    utterances = iter_utterances(args.data)
-    for _ in split.fill(args, parts.shards, utterances, plan, answer, "ctc_decode"):
+    recordings = iter_recordings(args.data)
+    for _ in split.fill(args, parts.shards, recordings, plan, answer, "ctc_decode"):
         pass
-
-
-def load(args: argparse.Namespace):
-    """The recogniser: a batch of utterances to their transcripts."""
-    from ..infer.recognise import transcribe
-    from ..tasks.ctc import CTCTask, tokenizer
-    from ..train.loading import load_weights, read_config
-
-    config = read_config(args.exp)
-    model = CTCTask.build_model(config).to(args.device)
-    load_weights(model, Path(args.exp) / args.checkpoint, args.device)
-    detokenise = tokenizer(config, args.bpemodel).text
-    return lambda batch: transcribe(model, detokenise, batch, args.device)
 
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:
@@ -124,39 +117,41 @@ def write_wer(args: argparse.Namespace, output: Path) -> None:
     from ..score.wer import write_aligned
     from ..store.atomic import atomic_write
 
-    text = Path(args.data) / "text"
-    if not text.exists():  # these are of other data
+    if not has_transcripts(args.data):  # these are of other data
         for name in ("wer.json", "errors.txt"):
             (output / name).unlink(missing_ok=True)
         return
-    said, heard, form = read_dict(text), read_dict(output / "hyp"), normalizer(args.normalizer)
+    found = {each.id: each for each in iter_recordings(args.data)}
+    texts = {id_: each.text or "" for id_, each in found.items()}
+    hyps, form = read_dict(output / "hyp"), normalizer(args.normalizer)
     with atomic_write(output / "errors.txt") as out:
-        write_aligned(out, said, heard, form)
+        write_aligned(out, texts, hyps, form)
     with atomic_write(output / "wer.json") as out:
-        json.dump(counts(args, said, heard), out, indent=2, ensure_ascii=False)
+        json.dump(counts(args, found, hyps), out, indent=2, ensure_ascii=False)
 
 
-def counts(args: argparse.Namespace, said: dict[str, str], heard: dict[str, str]) -> dict:
+def counts(args: argparse.Namespace, found: dict[str, Utterance], hyps: dict[str, str]) -> dict:
     """What wer.json says: errors of words, in all and by groups, and of characters."""
-    from ..data.kaldi_dir import read_dict
     from ..score import wer
 
-    data, form = Path(args.data), normalizer(args.normalizer)
-    each = wer.utterance_errors(said, heard, form)
-    speakers = wer.group(each, read_dict(data / "utt2spk"))
-    found = {
+    form = normalizer(args.normalizer)
+    texts = {id_: each.text or "" for id_, each in found.items()}
+    each = wer.utterance_errors(texts, hyps, form)
+    made = {
         "checkpoint": args.checkpoint,
         "normalizer": args.normalizer,
         "normalization": form.sentence,
         **wer.total(each.values()).as_dict(),
-        "characters": wer.character_errors(said, heard, form).as_dict(),
-        "by_speaker": {name: errors.as_dict() for name, errors in sorted(speakers.items())},
+        "characters": wer.character_errors(texts, hyps, form).as_dict(),
     }
-    if (data / "utt2dur").exists():
-        seconds = {id: float(value) for id, value in read_dict(data / "utt2dur").items()}
+    if all(utt.speaker for utt in found.values()):
+        speakers = wer.group(each, {id_: utt.speaker for id_, utt in found.items()})
+        made["by_speaker"] = {name: errors.as_dict() for name, errors in sorted(speakers.items())}
+    if all(utt.duration is not None for utt in found.values()):
+        seconds = {id_: utt.duration for id_, utt in found.items()}
         groups = wer.group_by_length(each, seconds, SECONDS)
-        found["by_seconds"] = {label: errors.as_dict() for label, errors in groups}
-    return found
+        made["by_seconds"] = {label: errors.as_dict() for label, errors in groups}
+    return made
 
 
 if __name__ == "__main__":

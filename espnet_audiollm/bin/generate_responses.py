@@ -1,22 +1,29 @@
-"""Stage 7: the frozen LLM answers every transcript of a data directory.
+"""Stage 7: the frozen LLM answers every dialogue of a set, its speech given by the transcripts.
 
-Kill it at any moment: the same command goes on from the last whole batch. Several jobs fill the
-shards of one store, and --merge writes the index of all answers; one job alone does both.
+A set is a data directory, whose table `text` is answered, or a file of dialogues. Kill it at any
+moment: the same command goes on from the last finished batch. Several jobs fill the shards of one
+store, and --merge writes the index of all answers; one job does both.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..data import responses
-from ..data.kaldi_dir import read_table
-from ..store.shards import Shards, shard_size
-from ..text.casing import AS_IS, CASINGS, Caser, caser
+from ..data.dialogues import iter_transcripts, spell
+from ..store import responses
+from ..store.shards import Record, Shards, shard_size
+from ..text.casing import AS_IS, CASINGS, caser
+from ..types import Dialogue, Response
 from . import split
 from .cli import user_errors
+
+if TYPE_CHECKING:
+    from ..infer.systems import System
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -27,7 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--llm", help="Hugging Face id or directory of a chat LLM (needed except with --merge)")
-    add("--data", help="data directory whose `text` is answered (needed except with --merge)")
+    add("--data", help="set to answer: data directory or file of dialogues (not with --merge)")
     add("--output", required=True, help="the response store (a directory)")
     add("--chat_template", help="jinja file, for an LLM without a chat template of its own")
     add("--system_prompt", help='the system turn ("" is an empty one); default: no system turn')
@@ -66,10 +73,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def generate(args: argparse.Namespace) -> None:
     """Fill this job's shards of the store."""
+    from ..infer.systems import load_system
     from ..model import llm as llms
 
     case = caser(args.prompt_casing, args.casing_text)
-    prompts = responses.survey(read_table(Path(args.data) / "text"))
+    prompts = responses.survey((d.id, spell(d)) for d in iter_transcripts(args.data))
     size = args.shard_size or shard_size(prompts.num)
     if (args.job - 1) * size >= prompts.num:
         return _nothing_left(args)  # more jobs than shards
@@ -92,36 +100,21 @@ def generate(args: argparse.Namespace) -> None:
     llm = llms.wrap(model, tokenizer, args.llm)
     about = {"llm": args.llm, "dtype": str(model.dtype), "weight_files": files}
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
-    _fill(shards, llm, case, args)
+    system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
+    _fill(shards, system, args)
 
 
-def _fill(shards: Shards, llm, case: Caser, args: argparse.Namespace) -> None:
+def _fill(shards: Shards, system: System, args: argparse.Namespace) -> None:
     """Answer shard by shard, then say how fast it was."""
-    from ..infer.answers import answer_texts, check_context
     from ..infer.batches import in_halves
+    from ..infer.systems import check_context
 
-    def texts():
-        rows = read_table(Path(args.data) / "text")
-        return ((id_, case(text)) for id_, text in rows)
-
-    check_context(llm, texts(), args.system_prompt)
-    run = partial(
-        answer_texts,
-        llm,
-        system_prompt=args.system_prompt,
-        max_tokens_factor=args.max_tokens_factor,
-        beam=args.beam,
-    )
-
-    def plan(rows):
-        requests = responses.plan(dict(rows), llm.tokenizer, args.system_prompt)
-        return [requests[i : i + args.batch_size] for i in range(0, len(rows), args.batch_size)]
-
-    def answer(batch):
-        return [responses.to_record(response) for response in in_halves(run, batch)]
-
+    check_context(system, iter_transcripts(args.data))
+    run = partial(_answer, system, args)
+    plan = partial(_plan, system, args.batch_size)
+    dialogues = iter_transcripts(args.data)
     start, count, tokens = time.monotonic(), 0, 0
-    for records in split.fill(args, shards, texts(), plan, answer, "responses"):
+    for records in split.fill(args, shards, dialogues, plan, partial(in_halves, run), "responses"):
         count += len(records)
         tokens += sum(len(record["response_ids"]) for record in records)
     seconds = max(time.monotonic() - start, 1e-6)
@@ -129,6 +122,30 @@ def _fill(shards: Shards, llm, case: Caser, args: argparse.Namespace) -> None:
         f"{args.output}: job {args.job} of {args.num_jobs}: {count} responses "
         f"({count / seconds:.1f} utt/s), {tokens} tokens ({tokens / seconds:.0f} tokens/s)"
     )
+
+
+def _plan(system: System, size: int, dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
+    """Batches of prompts of like length."""
+    lengths = {dialogue.id: system.num_positions(dialogue) for dialogue in dialogues}
+    ordered = sorted(dialogues, key=lambda each: (lengths[each.id], each.id))
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def _answer(system: System, args: argparse.Namespace, batch: Sequence[Dialogue]) -> list[Record]:
+    """The records of one batch; a dialogue may bring its reference response."""
+    open_ = [dialogue for dialogue in batch if dialogue.reference is None]
+    said = system.respond(open_, args.max_tokens_factor, args.beam) if open_ else []
+    found = {response.id: response for response in said}
+    return [responses.to_record(found.get(each.id) or _given(system, each)) for each in batch]
+
+
+def _given(system: System, dialogue: Dialogue) -> Response:
+    from ..data.prompt import decode
+    from ..infer.systems import reference_ids
+
+    ids = reference_ids(system.llm, dialogue.reference)
+    text = decode(ids, system.llm.tokenizer)
+    return Response(dialogue.id, dialogue.turns[-1].text or "", text, ids, "stop")
 
 
 def _nothing_left(args: argparse.Namespace) -> None:

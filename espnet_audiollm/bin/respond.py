@@ -1,7 +1,11 @@
-"""Stage 10: what one system answers on a test set, and the nats of the reference responses.
+"""Stage 10: what one system answers to a set of dialogues, and the nats of the reference responses.
 
-reference: the transcript as prompt. cascade: a recogniser's transcript (--hyp). no_prompt: an empty
-prompt. audiollm: the audio itself (--exp, --checkpoint).
+A set is a formatted data directory, whose utterances are dialogues of one spoken turn, or a file of
+dialogues (espnet_audiollm/data/dialogues.py). Where there may be several turns, the last one is
+also answered without those before it.
+
+reference: reads the transcripts. cascade: reads a recogniser's hypotheses (--hyp, of stage 6).
+audiollm: takes the audio itself (--exp, of stage 9). no_prompt: an empty prompt.
 """
 
 from __future__ import annotations
@@ -10,275 +14,314 @@ import argparse
 import itertools
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..store.responses import SYSTEM_FIELDS, check_origin, iter_responses
+from ..data.dialogues import count, has_context, iter_dialogues, iter_recordings, name_of
+from ..store import responses, runs
+from ..store.kinds import KINDS
 from ..store.parts import Parts, hash_files
+from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
-from ..text.normalize import normalizer
+from ..types import Dialogue, Turns, Utterance
 from . import split
 from .cli import user_errors
 
 if TYPE_CHECKING:
-    from ..data.kaldi_dir import Row
-    from ..infer.respond import Question
-    from ..types import Utterance
+    from ..infer.systems import Answer, Item, Speech, System
 
-SYSTEMS = ("reference", "cascade", "audiollm", "no_prompt")
+TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--system", required=True, choices=SYSTEMS)
-    parser.add_argument("--label", help="row of the table (default: made of the other options)")
-    parser.add_argument("--llm", required=True, help="Hugging Face id or local directory")
-    parser.add_argument("--chat_template", help="jinja file, when the LLM has none")
-    parser.add_argument("--system_prompt", help="text of a system turn (default: no such turn)")
-    parser.add_argument(
-        "--prompt_casing", default=AS_IS, choices=CASINGS, help="form in which texts are asked"
-    )
-    parser.add_argument("--casing_text", help="truecase: text from which it learns")
-    parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
-    parser.add_argument("--data", required=True, help="e.g. dump/test")
-    parser.add_argument("--references", required=True, help="store of stage 7")
-    parser.add_argument("--output", required=True, help="system directory")
-    parser.add_argument("--exp", help="audiollm: experiment of stage 9")
-    parser.add_argument(
-        "--checkpoint", default="valid.loss.ave.pth", help="audiollm: file in --exp"
-    )
-    parser.add_argument("--hyp", help="cascade: transcripts of stage 6")
-    parser.add_argument("--beam", type=int, default=1, help="1: greedy; the paper: 10")
-    parser.add_argument("--max_tokens_factor", type=float, default=4.0)
-    parser.add_argument("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--num_embeddings", type=int, default=6, help="utterances whose embeddings are kept"
-    )
+    add = parser.add_argument
+    add("--system", required=True, choices=list(KINDS))
+    add("--label", help="row of the tables (default: made of the model and its checkpoint)")
+    add("--llm", required=True, help="Hugging Face id or local directory")
+    add("--chat_template", help="jinja file, when the LLM has none")
+    add("--system_prompt", help="system turn of dialogues that have none (default: none)")
+    add("--prompt_casing", default=AS_IS, choices=CASINGS, help="form in which speech is read")
+    add("--casing_text", help="truecase: text from which it learns")
+    add("--data", required=True, help="set: e.g. dump/test, or a file of dialogues")
+    add("--references", required=True, help="its response store, of stage 7")
+    add("--output", required=True, help="run directory")
+    add("--exp", help="experiment of the model: cascade of stage 5, audiollm of stage 9")
+    add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
+    add("--hyp", help="cascade: hypotheses of stage 6")
+    add("--beam", type=int, default=1, help="1: greedy; the paper: 10")
+    add("--max_tokens_factor", type=float, default=4.0, help="tokens of an answer / of its prompt")
+    add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    add("--device", default="cpu", help="cpu or cuda")
+    add("--num_embeddings", type=int, default=6, help="recordings whose embeddings are kept")
     split.add_options(parser)
     return parser
 
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Answer the set, or this job's part of it."""
     args = get_parser().parse_args(argv)
     check_options(args)
     with split.named(args):
         parts = open_parts(args)
         if not args.merge:
-            ask(args, parts)
+            answer(args, parts)
         if split.merges(args):
             merge(args, parts)
     return 0
 
 
 def check_options(args: argparse.Namespace) -> None:
-    needed = {"cascade": "hyp", "audiollm": "exp"}.get(args.system)
+    """Errors (ValueError): an option that the system needs is missing."""
+    needed = {"hypothesis": "hyp", "audio": "exp"}.get(KINDS[args.system].input)
     if needed and getattr(args, needed) is None:
         raise ValueError(f"--system {args.system} needs --{needed}")
-    normalizer(args.normalizer)
     split.check(args)
 
 
+def contexts(args: argparse.Namespace) -> tuple[str, ...]:
+    """In which contexts the set is answered."""
+    return runs.CONTEXTS if has_context(args.data) else (runs.FULL,)
+
+
 def open_parts(args: argparse.Namespace) -> Parts:
-    """The shards that belong to the contents of data, references, transcripts and checkpoint. The
-    LLM counts by its fingerprint in the references' store, which it must have."""
-    from ..data.kaldi_dir import count_utterances
-
+    """The shards that belong to the contents of set, references, hypotheses and checkpoint. The LLM
+    counts by its fingerprint in the references' store, which it must have."""
     data, store = Path(args.data), Path(args.references)
-    files = [data / name for name in ("wav.scp", "text", "utt2dur")]
+    files = [data / name for name in TABLES] if data.is_dir() else [data]
     files += [store / name for name in ("store.json", "response_ids")]
-    files += [file for file in (args.hyp, args.chat_template) if file]
-    if args.system == "audiollm":
+    files += [file for file in (args.hyp, args.chat_template, args.casing_text) if file]
+    if args.exp:
         files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
-    options = {name: value for name, value in split.options(args).items() if name != "normalizer"}
-    inputs = {"options": options, "contents": hash_files(*files)}
-    inputs["fields"] = SYSTEM_FIELDS
-    made = ["system.json", "nats", "token_nats", "responses.jsonl"]
-    heard = ["embeddings.npz", "similarity"]
-    made += {"cascade": ["hyp"], "audiollm": heard}.get(args.system, [])
-    count = count_utterances(data)
-    return Parts(args.output, inputs, count, SYSTEM_FIELDS, 10, made, args.shard_size)
+    inputs = {"options": split.options(args), "contents": hash_files(*files)}
+    inputs["fields"] = runs.FIELDS
+    made = runs.files_of(KINDS[args.system])
+    made += [f"{runs.LAST_TURN}/{runs.RUN}"] * (runs.LAST_TURN in contexts(args))
+    return Parts(args.output, inputs, count(data), runs.FIELDS, 10, made, args.shard_size)
 
 
-def load_models(args):
-    """The AudioLLM (or None) and the LLM. The AudioLLM was trained with a system prompt of its own,
-    which takes the place of --system_prompt."""
-    from ..model import llm as llms
+def items(args: argparse.Namespace) -> Iterator[Item]:
+    """Dialogues and references side by side. Errors (ValueError): a dialogue without reference."""
+    from ..infer.systems import Item
 
-    if args.system != "audiollm":
-        return None, llms.load(args.llm, args.chat_template, args.dtype, args.device)
-    from ..tasks.audiollm import AudioLLMTask
-    from ..train.loading import load_weights, read_config
-
-    config = read_config(args.exp)
-    template = args.chat_template or config.chat_template
-    llm = llms.load(args.llm, template, args.dtype, args.device)
-    config.train_data_path_and_name_and_type = config.valid_data_path_and_name_and_type = None
-    model = AudioLLMTask.build_model(config, llm).to(args.device)
-    load_weights(model, Path(args.exp) / args.checkpoint, args.device)
-    args.system_prompt = config.system_prompt
-    return model, llm
+    stored = responses.iter_responses(args.references)
+    for dialogue in iter_dialogues(args.data):
+        reference = next((response for response in stored if response.id >= dialogue.id), None)
+        if reference is None or reference.id != dialogue.id:
+            raise ValueError(_without_reference(args))
+        yield Item(dialogue, reference.response_ids)
 
 
-def utterances(args: argparse.Namespace) -> Iterator[Utterance]:
-    """The test set, its transcripts in the form in which they are asked."""
-    from ..data.kaldi_dir import iter_utterances
-
-    case = caser(args.prompt_casing, args.casing_text)
-    for utt in iter_utterances(args.data):
-        yield replace(utt, text=utt.text and case(utt.text))
-
-
-def texts(args: argparse.Namespace) -> Iterator[Row]:
-    """What a system reads as (id, text), in order of ids; for AudioLLM, which hears, no text."""
-    from ..data.kaldi_dir import read_table
-
-    if args.system == "cascade":
-        case = caser(args.prompt_casing, args.casing_text)
-        yield from ((id_, case(text)) for id_, text in read_table(args.hyp))
-        return
-    for utt in utterances(args):
-        yield utt.id, (utt.text or "") if args.system == "reference" else ""
-
-
-def questions(args: argparse.Namespace) -> Iterator[Question]:
-    """Utterances, texts and references side by side. Errors (ValueError): not the same ids."""
-    from ..infer.respond import Question
-
-    stored = iter_responses(args.references)
-    for utt, row in itertools.zip_longest(utterances(args), texts(args)):
-        if utt is None or row is None or utt.id != row[0]:
-            raise ValueError(unlike(args))
-        reference = next((response for response in stored if response.id >= utt.id), None)
-        if reference is None or reference.id != utt.id:
-            raise ValueError(unanswered(args))
-        yield Question(utt.id, row[1], reference.response_ids, utt)
-
-
-def unlike(args: argparse.Namespace) -> str:
-    from ..data.kaldi_dir import iter_utterances, read_dict
-
-    hyps, ids = read_dict(args.hyp), [utt.id for utt in iter_utterances(args.data)]
-    missing = [id_ for id_ in ids if id_ not in hyps]
+def _without_reference(args: argparse.Namespace) -> str:
+    ids = [dialogue.id for dialogue in iter_dialogues(args.data)]
+    known = {response.id for response in responses.iter_responses(args.references)}
+    missing = sorted(set(ids) - known)
     return (
-        f"{args.hyp} has {len(hyps)} transcripts for {len(ids)} utterances "
-        f"({len(missing)} missing{', first: ' + missing[0] if missing else ''}): rerun stage 6"
-    )
-
-
-def unanswered(args: argparse.Namespace) -> str:
-    from ..data.kaldi_dir import iter_utterances
-
-    ids = [utt.id for utt in iter_utterances(args.data)]
-    missing = sorted(set(ids) - {response.id for response in iter_responses(args.references)})
-    return (
-        f"{args.references}: {len(missing)} of {len(ids)} utterances have no response "
+        f"{args.references}: {len(missing)} of {len(ids)} dialogues have no response "
         f"(first: {missing[0]}); rerun stage 7"
     )
 
 
-def ask(args: argparse.Namespace, parts: Parts) -> None:
+def check_hypotheses(args: argparse.Namespace) -> None:
+    """Errors (ValueError): recordings without a hypothesis."""
+    hyps, ids = hypotheses(args.hyp), [each.id for each in iter_recordings(args.data)]
+    missing = [id_ for id_ in ids if id_ not in hyps]
+    if missing or len(hyps) != len(ids):
+        first = f", first: {missing[0]}" if missing else ""
+        raise ValueError(
+            f"{args.hyp} has {len(hyps)} hypotheses for {len(ids)} recordings "
+            f"({len(missing)} missing{first}): rerun stage 6"
+        )
+
+
+def answer(args: argparse.Namespace, parts: Parts) -> None:
     """Fill this job's shards; job 1 keeps the embeddings too."""
-    embeds = args.system == "audiollm" and args.job == 1
-    embeds = embeds and not (parts.directory / "embeddings.npz").exists()
+    embeds = KINDS[args.system].input == "audio" and args.job == 1
+    embeds = embeds and not (parts.directory / runs.EMBEDDINGS).exists()
     if parts.whole or not (embeds or parts.shards.left(args.job, args.num_jobs)):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
-    for _ in questions(args):  # what is wrong with them is found before the LLM is loaded
+    for _ in items(args):  # what is wrong with them is found before the LLM is loaded
         pass
+    if args.hyp:
+        check_hypotheses(args)
     parts.begin()
-    model, llm = load_models(args)
-    casing = caser(args.prompt_casing, args.casing_text).name
-    about_llm = (llm.fingerprint, llm.chat_template_hash, args.system_prompt)
-    check_origin(args.references, *about_llm, casing)
-    plan, answer = asker(args, llm, model)
+    from ..infer.batches import in_halves
+
+    system = load(args)
+    run = partial(answer_batch, args, system)
+    plan = partial(system.batches, seconds=args.batch_seconds)
     what = f"respond ({args.system})"
-    for _ in split.fill(args, parts.shards, questions(args), plan, answer, what):
+    for _ in split.fill(args, parts.shards, items(args), plan, partial(in_halves, run), what):
         pass
     if embeds:
-        from ..infer.system_dir import write_embeddings
-
-        few = itertools.islice(utterances(args), args.num_embeddings)
-        write_embeddings(parts.directory, model, few, args.system_prompt, args.device)
+        runs.write_embeddings(parts.directory, embeddings(args, system))
 
 
-def asker(args: argparse.Namespace, llm, model) -> tuple[Callable, Callable]:
-    """How the questions of a shard become batches, and a batch its records."""
-    from ..infer import respond
-    from ..infer.batches import in_halves
-    from ..infer.system_dir import to_record
+def load(args: argparse.Namespace) -> System:
+    """The system; its LLM, template, system turn and casing must be those of the references."""
+    from ..infer.systems import load_system
 
-    def answer(batch, prompts):
-        return respond.answer(llm, batch, prompts, args.max_tokens_factor, args.beam)
-
-    def read(batch):
-        prompts = respond.text_prompts(llm, batch, args.system_prompt)
-        return [to_record(one) for one in answer(batch, prompts)]
-
-    def hear(batch):
-        audios = respond.hear(model, batch, args.device)
-        answers = answer(batch, respond.prompts_around(model, audios))
-        similarities = [
-            similarity(llm, question.utterance, audio_PD, args.system_prompt)
-            for question, audio_PD in zip(batch, audios, strict=True)
-        ]
-        return list(map(to_record, answers, similarities))
-
-    if model is None:
-        plan = partial(respond.text_batches, llm, system_prompt=args.system_prompt)
-        return plan, partial(in_halves, read)
-    return partial(respond.audio_batches, seconds=args.batch_seconds), partial(in_halves, hear)
+    case = caser(args.prompt_casing, args.casing_text)
+    system = load_system(
+        args.system,
+        args.llm,
+        args.exp,
+        args.checkpoint,
+        hyp=args.hyp,
+        chat_template=args.chat_template,
+        system_prompt=args.system_prompt,
+        casing=case,
+        dtype=args.dtype,
+        device=args.device,
+    )
+    llm = system.llm
+    about = (llm.fingerprint, llm.chat_template_hash, system.system_prompt, case.name)
+    responses.check_origin(args.references, *about)
+    return system
 
 
-def similarity(llm, utterance: Utterance, audio_PD, system_prompt: str | None) -> dict | None:
-    """How the audio goes along with the transcript; None: there is no transcript."""
-    from ..infer.respond import embed_transcript, word_starts
+def answer_batch(args: argparse.Namespace, system: System, batch: Sequence[Item]) -> list[Record]:
+    """The records of one batch: every context, with the same speech."""
+    speech = system.speech([item.dialogue for item in batch])
+    ask = partial(
+        system.answer,
+        max_tokens_factor=args.max_tokens_factor,
+        beam=args.beam,
+        speech=speech,
+    )
+    full = dict(zip([item.id for item in batch], ask(batch), strict=True))
+    last: dict[str, Answer] = {}
+    if runs.LAST_TURN in contexts(args):
+        last = last_turns(ask, batch, full)
+    return [
+        {
+            "id": item.id,
+            runs.FULL: to_record(full[item.id]),
+            runs.LAST_TURN: to_record(last[item.id]) if last else None,
+            "recordings": recordings(args, system, item.dialogue, speech),
+        }
+        for item in batch
+    ]
+
+
+def last_turns(ask, batch: Sequence[Item], full: dict[str, Answer]) -> dict[str, Answer]:
+    """The answers to the last turns without those before; those of `full` where there are none."""
+    from dataclasses import replace
+
+    shorter = [replace(item, dialogue=item.dialogue.last_turn_only()) for item in batch]
+    asked = [s for s, item in zip(shorter, batch, strict=True) if s.dialogue != item.dialogue]
+    return full | dict(zip([i.id for i in asked], ask(asked) if asked else (), strict=True))
+
+
+def to_record(given: Answer) -> Record:
+    """An answer as it stands in a shard."""
+    several = [turn for turn in given.turns if turn.role != "system"][1:]
+    turns = to_turns(given.turns) if several else None
+    return runs.answer_record(given.response, given.nats, given.token_nats, turns)
+
+
+def to_turns(turns: Turns) -> list[dict]:
+    """role and text of each turn; where it is spoken, the audio too."""
+    made = []
+    for turn in turns:
+        path = getattr(turn.content, "path", None)
+        made.append({"role": turn.role, "text": turn.text} | ({"audio": path} if path else {}))
+    return made
+
+
+def recordings(
+    args: argparse.Namespace, system: System, dialogue: Dialogue, speech: dict
+) -> dict[str, str | dict | None]:
+    """By recording: a cascade's hypothesis; how audio embeddings align with the transcript."""
+    found = dialogue.recordings().items()
+    if system.kind.input == "hypothesis":
+        return {id_: hypotheses(args.hyp)[id_] for id_, _ in found}
+    if system.kind.input != "audio":
+        return {}
+    case = caser(args.prompt_casing, args.casing_text)
+    return {
+        id_: similarity(system, id_, audio.text and case(audio.text), speech[audio])
+        for id_, audio in found
+    }
+
+
+@cache
+def hypotheses(path: str) -> dict[str, str]:
+    """The table of stage 6, by recording."""
+    from ..data.kaldi_dir import read_dict
+
+    return read_dict(path)
+
+
+def similarity(system: System, id_: str, text: str | None, audio_PD: Speech) -> dict | None:
+    """How the audio (P, D) aligns with the transcript; None: there is no transcript."""
+    from ..infer.embeddings import embed_transcript, word_starts
     from ..score.alignment import alignment_numbers, to_record
 
-    if not (utterance.text or "").strip():
+    if not (text or "").strip():
         return None
-    ids, text_TD = embed_transcript(llm, utterance.text, system_prompt)
+    ids, text_TD = embed_transcript(system.llm, text, system.system_prompt)
     text_TD, audio_PD = (x.float().cpu().numpy() for x in (text_TD, audio_PD))
-    seed = zlib.crc32(utterance.id.encode())
-    return to_record(alignment_numbers(text_TD, audio_PD, word_starts(ids, llm), seed))
+    seed = zlib.crc32(id_.encode())
+    return to_record(alignment_numbers(text_TD, audio_PD, word_starts(ids, system.llm), seed))
+
+
+def embeddings(args: argparse.Namespace, system: System) -> dict:
+    """Of the first recordings: audio (P, D), text (T, D) and its tokens, by recording."""
+    import numpy as np
+
+    from ..infer.embeddings import embed_transcript, spell
+
+    case = caser(args.prompt_casing, args.casing_text)
+    arrays = {}
+    few: Iterator[Utterance] = itertools.islice(iter_recordings(args.data), args.num_embeddings)
+    for each in few:
+        (audio_PD,) = system.read([each])
+        ids, text_TD = embed_transcript(system.llm, case(each.text or ""), system.system_prompt)
+        arrays[f"{each.id}/audio"] = audio_PD.float().cpu().numpy()
+        arrays[f"{each.id}/text"] = text_TD.float().cpu().numpy()
+        arrays[f"{each.id}/tokens"] = np.array(spell(ids, system.llm))
+    return arrays
 
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:
-    """The system directory from the shards."""
-    from ..data.kaldi_dir import read_table
-    from ..infer import system_dir
-
-    output = Path(args.output)
+    """The run directories from the shards."""
     if not parts.whole:
         parts.shards.check_whole(args.num_jobs)
-        if args.system == "audiollm":
-            system_dir.copy_embeddings(output, parts)
-            system_dir.write_similarity(output, parts)
-        system_dir.write_answers(output, parts)
-        if args.system == "cascade":
-            system_dir.write_transcripts(output, read_table(args.hyp))
-    system_dir.finish(output, about(args))
+        if KINDS[args.system].input == "audio":
+            runs.copy_embeddings(parts.directory, parts.output)
+        for context in reversed(contexts(args)):
+            place = parts.output if context == runs.FULL else parts.output / context
+            runs.write_run(place, info(args, context), parts.shards.records())
     parts.finish()
 
 
-def about(args: argparse.Namespace):
-    from ..data.kaldi_dir import iter_utterances
-    from ..infer.system_dir import About
-    from ..score.wer import word_errors
+def info(args: argparse.Namespace, context: str) -> runs.RunInfo:
+    """What the run says of itself. The references' store says which LLM answers."""
+    from ..infer.labels import label_of
 
-    wer = None
-    if args.system in ("reference", "cascade"):
-        spoken = {utt.id: utt.text or "" for utt in iter_utterances(args.data)}
-        wer = word_errors(spoken, dict(texts(args)), normalizer(args.normalizer)).rate
-    where = f" ({Path(args.exp or args.hyp).name})" if args.exp or args.hyp else ""
-    label = args.label or f"{args.system}{where}"
-    return About(args.system, label, wer, Path(args.data).resolve().name, args.beam)
+    store = responses.read_about(args.references)
+    answered = ((r.id, r.response_ids) for r in responses.iter_responses(args.references))
+    return runs.RunInfo(
+        kind=args.system,
+        label=args.label or label_of(KINDS[args.system], args.exp, args.checkpoint),
+        model=Path(args.exp).resolve().name if args.exp else "",
+        set=name_of(args.data),
+        context=context,
+        beam=args.beam,
+        llm_fingerprint=store["fingerprint"],
+        chat_template_hash=store["chat_template_hash"],
+        system_prompt=store["system_prompt"],
+        prompt_casing=store["prompt_casing"],
+        references=runs.references_hash(answered),
+    )
 
 
 if __name__ == "__main__":

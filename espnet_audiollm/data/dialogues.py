@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
 from . import audio as sound
-from .kaldi_dir import count_utterances, iter_utterances
+from .kaldi_dir import count_utterances, iter_utterances, read_table
 
 ROLES = ("system", "user", "assistant")
 FIELDS = {"id", "category", "turns", "expected", "reference"}
@@ -44,24 +44,59 @@ def has_context(path: str | Path) -> bool:
     return not Path(path).is_dir()
 
 
+def has_transcripts(path: str | Path) -> bool:
+    """Whether what is said in a set is known; in a file of dialogues it always is."""
+    return not Path(path).is_dir() or (Path(path) / "text").is_file()
+
+
 def count(path: str | Path) -> int:
     """How many dialogues a set has. Errors (ValueError): see `iter_dialogues`."""
     return count_utterances(path) if Path(path).is_dir() else len(read_dialogues(path))
 
 
-def iter_dialogues(path: str | Path, system_prompt: str | None = None) -> Iterator[Dialogue]:
+def iter_dialogues(path: str | Path) -> Iterator[Dialogue]:
     """The dialogues of a set in order of ids; those of a data directory are streamed.
-
-    system_prompt: a system turn for dialogues without one; None: no such turn.
 
     Errors (ValueError): those of `read_dialogues` and `kaldi_dir.iter_utterances`; audio whose
     duration cannot be read."""
     if Path(path).is_dir():
-        found = map(of_utterance, iter_utterances(path))
-    else:
-        found = map(_with_duration, read_dialogues(path))
-    for dialogue in found:
-        yield _with_system_turn(dialogue, system_prompt)
+        return map(of_utterance, iter_utterances(path))
+    return map(_with_duration, read_dialogues(path))
+
+
+def iter_transcripts(path: str | Path) -> Iterator[Dialogue]:
+    """The dialogues of a set without their audio; of a data directory the table `text` is read.
+
+    Errors (ValueError): those of `read_dialogues` and `kaldi_dir.read_table`."""
+    if not Path(path).is_dir():
+        return iter(read_dialogues(path))
+    rows = read_table(Path(path) / "text")
+    return (Dialogue(id_, (Turn("user", Audio(text=text)),)) for id_, text in rows)
+
+
+def spell(dialogue: Dialogue) -> str:
+    """What a response depends on, in one line: the text of the only turn, else all turns."""
+    if len(dialogue.turns) == 1 and dialogue.reference is None:
+        return dialogue.turns[0].text or ""
+    turns = [[turn.role, turn.text] for turn in dialogue.turns]
+    return json.dumps([turns, dialogue.reference], ensure_ascii=False)
+
+
+def iter_recordings(path: str | Path) -> Iterator[Utterance]:
+    """Every recording of a set as an utterance, in order of ids (`Dialogue.recordings`).
+
+    Errors (ValueError): as for `iter_dialogues`."""
+    if Path(path).is_dir():
+        return iter_utterances(path)
+    found = {i: a for d in read_dialogues(path) for i, a in d.recordings().items()}
+    return iter([_utterance(id_, found[id_]) for id_ in sorted(found)])
+
+
+def count_recordings(path: str | Path) -> int:
+    """How many recordings a set has."""
+    if Path(path).is_dir():
+        return count_utterances(path)
+    return sum(len(dialogue.recordings()) for dialogue in read_dialogues(path))
 
 
 def of_utterance(utterance: Utterance) -> Dialogue:
@@ -70,18 +105,17 @@ def of_utterance(utterance: Utterance) -> Dialogue:
     return Dialogue(utterance.id, (Turn("user", content),), duration=utterance.duration or 0.0)
 
 
-def _with_system_turn(dialogue: Dialogue, system_prompt: str | None) -> Dialogue:
-    if system_prompt is None or dialogue.turns[0].role == "system":
-        return dialogue
-    return replace(dialogue, turns=(Turn("system", system_prompt), *dialogue.turns))
-
-
 def _with_duration(dialogue: Dialogue) -> Dialogue:
+    found = dialogue.recordings().items()
+    return replace(dialogue, duration=sum(_utterance(*each).duration for each in found))
+
+
+def _utterance(id_: str, audio: Audio) -> Utterance:
+    """A recording of a dialogue, its duration measured."""
     try:
-        seconds = [sound.info(each.path).duration for each in dialogue.recordings().values()]
+        return Utterance(id_, audio.path, "", sound.info(audio.path).duration, audio.text)
     except sound.AudioError as error:
-        raise ValueError(f"{dialogue.id}: {error}") from error
-    return replace(dialogue, duration=sum(seconds))
+        raise ValueError(f"{id_}: {error}") from error
 
 
 def read_dialogues(path: str | Path) -> list[Dialogue]:
@@ -125,7 +159,8 @@ def parse(line: str, directory: Path) -> Dialogue:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file; give a data directory, or a file of dialogues (one JSON object a line)"
+            f"{path}: no such file or directory; give a data directory, or a file of dialogues "
+            "(one JSON object a line)"
         )
     try:
         with open(path, encoding="utf-8") as lines:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..types import Nats
+from ..types import Nats, Response
 from .atomic import atomic_write
 from .kinds import KINDS, Kind
 from .series import Series, read_series
@@ -123,19 +124,15 @@ class Run:
 
 
 def answer_record(
-    response: str,
-    response_ids: Iterable[int],
-    finish_reason: str,
-    nats: Nats,
-    token_nats: Iterable[Nats],
-    turns: list[dict] | None,
+    response: Response, nats: Nats, token_nats: Iterable[Nats], turns: list[dict] | None = None
 ) -> Record:
     """One answer of a record of stage 10's shards. nats, token_nats: of the reference response.
     turns: None where there is only one."""
     return {
-        "response": response,
-        "response_ids": list(response_ids),
-        "finish_reason": finish_reason,
+        "prompt": response.prompt,
+        "response": response.response,
+        "response_ids": list(response.response_ids),
+        "finish_reason": response.finish_reason,
         "nats": nats,
         "token_nats": [round(each, 6) for each in token_nats],
         "turns": turns,
@@ -179,6 +176,19 @@ def write_embeddings(directory: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """{"recording/audio": (P, D), "recording/text": (T, D), "recording/tokens": (T,)}."""
     with atomic_write(directory / EMBEDDINGS, "wb") as out:
         np.savez(out, **arrays)
+
+
+def copy_embeddings(source: Path, directory: Path) -> None:
+    """Put the embeddings that job 1 left into a run.
+
+    Errors (ValueError): job 1 has not ended."""
+    if not (source / EMBEDDINGS).is_file():
+        raise ValueError(f"{source / EMBEDDINGS} is missing, job 1 makes it: {STEP}")
+    with (
+        open(source / EMBEDDINGS, "rb") as made,
+        atomic_write(directory / EMBEDDINGS, "wb") as out,
+    ):
+        shutil.copyfileobj(made, out)
 
 
 def write_judged(directory: Path, about: Mapping, records: Iterable[Record]) -> None:

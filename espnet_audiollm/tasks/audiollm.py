@@ -8,11 +8,11 @@ from pathlib import Path
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
-from ..store.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
+from ..store.responses import check_origin
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (

@@ -135,14 +135,27 @@ for noise in ${noises}; do
     [ -z "${noise_of[${copy}]:-}" ] || die "--noises: two of them would be called ${copy}"
     noise_of["${copy}"]="${noise}" noisy+=" ${copy}"
 done
-references_of() {
-    [ -z "${noise_of[$1]:-}" ] || set -- "${clean}"
-    echo "${dumpdir}/$1/responses"
+# What is tested: test sets, their noisy copies, and files of dialogues, each by its path.
+sets=()
+for split in ${test_sets}${noisy}; do sets+=("${dumpdir}/${split}"); done
+# shellcheck disable=SC2206
+sets+=(${conversations})
+set_name() { basename "$1" .jsonl; }
+references_of() { # The store of the reference responses to a set.
+    local name
+    name="$(set_name "$1")"
+    [ -z "${noise_of[${name}]:-}" ] || name="${clean}"
+    if [ -f "$1" ]; then name="dialogues/${name}"; fi
+    echo "${dumpdir}/${name}/responses"
 }
-checkpoints_of() {
-    local heard="${ctc_checkpoints}"
-    [ -z "${noise_of[$1]:-}" ] || heard="${noise_checkpoints:-${heard}}"
-    echo "${heard}"
+checkpoints_of() { # The recognisers of the cascades that answer a set.
+    local checkpoints="${ctc_checkpoints}"
+    [ -z "${noise_of[$(set_name "$1")]:-}" ] || checkpoints="${noise_checkpoints:-${checkpoints}}"
+    [ ! -f "$1" ] || checkpoints="${checkpoints##* }"
+    echo "${checkpoints}"
+}
+recordings_of() { # The file that says what a set's recordings are.
+    if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
 }
 align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
@@ -223,13 +236,13 @@ fi
 
 if runs 6; then
     log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
-    for split in ${test_sets}${noisy}; do
-        for checkpoint in $(checkpoints_of "${split}"); do
-            out="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
-            once "${out}/.done" "${ctc_exp}/${checkpoint}" "${dumpdir}/${split}/wav.scp" -- \
+    for set in "${sets[@]}"; do
+        for checkpoint in $(checkpoints_of "${set}"); do
+            out="${ctc_exp}/decode_${checkpoint%.pth}_$(set_name "${set}")"
+            once "${out}/.done" "${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")" -- \
                 in_jobs "${inference}" "${inference_nj}" "${out}/log" \
                 python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
-                --checkpoint "${checkpoint}" --data "${dumpdir}/${split}" --output "${out}" \
+                --checkpoint "${checkpoint}" --data "${set}" --output "${out}" \
                 --device "${device}" "${comparing[@]}"
             log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
         done
@@ -238,12 +251,17 @@ fi
 
 if runs 7; then
     log "Stage 7: the LLM answers every transcript"
-    for split in ${splits}; do
-        out="${dumpdir}/${split}/responses"
-        JOB_KEY="$(hash_of "${out}" "${dumpdir}/${split}/text")" \
+    answered=()
+    for split in ${splits}; do answered+=("${dumpdir}/${split}"); done
+    # shellcheck disable=SC2206
+    answered+=(${conversations})
+    for set in "${answered[@]}"; do
+        out="$(references_of "${set}")" transcripts="${set}/text"
+        [ ! -f "${set}" ] || transcripts="${set}"
+        JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
             in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-            --data "${dumpdir}/${split}" --output "${out}" --device "${device}" || failed
+            --data "${set}" --output "${out}" --device "${device}" || failed
     done
 fi
 
@@ -281,23 +299,22 @@ if runs 9; then
     done
 fi
 
-# respond SPLIT OUT SYSTEM INPUT... -- OPTION...: one system's answers to one test set.
+# respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
 respond() {
-    local split="$1" out="$2" system="$3" references inputs=()
+    local set="$1" out="$2" system="$3" references inputs=()
     shift 3
     while [ "$1" != -- ]; do
         inputs+=("$1")
         shift
     done
     shift
-    references="$(references_of "${split}")"
+    references="$(references_of "${set}")"
     # shellcheck disable=SC2086
-    once "${out}/.done" "${dumpdir}/${split}/wav.scp" "${references}/response_ids" \
+    once "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
         ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
         python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
-        --data "${dumpdir}/${split}" --references "${references}" \
-        --output "${out}" --beam "${beam}" --device "${device}" \
-        "${casing_opts[@]}" "${comparing[@]}" "$@" ${inference_args}
+        --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
+        --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
 }
 
 systems() { # The system directories of a test set, one a line.
@@ -313,48 +330,26 @@ systems() { # The system directories of a test set, one a line.
     done
 }
 
-# converse FILE OUT SYSTEM [EXP CHECKPOINT LABEL]: one system's answers to a conversation set.
-converse() {
-    local text inputs=("$1" "${dumpdir}/${clean}/responses/response_ids") options=()
-    text="${expdir}/text/converse_$(basename "$1" .jsonl)/text"
-    if [ "$3" != text ]; then
-        inputs+=("$4/$5" "${text}/answers.jsonl")
-        options=(--exp "$4" --checkpoint "$5" --label "$6" --references "${text}")
-    fi
-    once "$2/.done" "${inputs[@]}" -- in_jobs "${inference}" "${inference_nj}" "$2/log" \
-        python -m espnet_audiollm.bin.converse --system "$3" "${llm_opts[@]}" --conversations "$1" \
-        --output "$2" --beam "${beam}" --device "${device}" "${casing_opts[@]}" "${options[@]}"
-}
-
 if runs 10; then
-    for split in ${test_sets}${noisy}; do
-        log "Stage 10: responses to ${split}: text, cascades, audio"
-        for system in reference no_prompt; do
-            [ -z "${noise_of[${split}]:-}" ] || break # What reads no audio hears no noise.
-            respond "${split}" "${expdir}/text/respond_${split}/${system}" "${system}" --
-        done
-        for checkpoint in $(checkpoints_of "${split}"); do
-            decode="${ctc_exp}/decode_${checkpoint%.pth}_${split}"
-            respond "${split}" "${ctc_exp}/respond_${split}/cascade_${checkpoint%.pth}" cascade \
-                "${decode}/hyp" -- --hyp "${decode}/hyp" --label "cascade, ${checkpoint%.pth}"
+    for set in "${sets[@]}"; do
+        name="$(set_name "${set}")"
+        log "Stage 10: responses to ${name}: text, cascades, audio"
+        if [ -z "${noise_of[${name}]:-}" ]; then # What takes no audio takes no noise.
+            for system in reference no_prompt; do
+                [ "${system}" == reference ] || [ ! -f "${set}" ] || continue
+                respond "${set}" "${expdir}/text/respond_${name}/${system}" "${system}" --
+            done
+        fi
+        for checkpoint in $(checkpoints_of "${set}"); do
+            hyp="${ctc_exp}/decode_${checkpoint%.pth}_${name}/hyp"
+            respond "${set}" "${ctc_exp}/respond_${name}/cascade_${checkpoint%.pth}" cascade \
+                "${hyp}" -- --hyp "${hyp}" --exp "${ctc_exp}" --checkpoint "${checkpoint}"
         done
         for config in ${align_configs}; do
             exp="$(align_exp "${config}")"
-            respond "${split}" "${exp}/respond_${split}/${inference_checkpoint%.pth}" audiollm \
-                "${exp}/${inference_checkpoint}" -- --exp "${exp}" --label "AudioLLM, ${exp##*/}" \
+            respond "${set}" "${exp}/respond_${name}/${inference_checkpoint%.pth}" audiollm \
+                "${exp}/${inference_checkpoint}" -- --exp "${exp}" \
                 --checkpoint "${inference_checkpoint}"
-        done
-    done
-    for file in ${conversations}; do
-        name="converse_$(basename "${file}" .jsonl)" checkpoint="${ctc_checkpoints##* }"
-        log "Stage 10: conversations of ${file}: text, cascade, audio"
-        converse "${file}" "${expdir}/text/${name}/text" text
-        converse "${file}" "${ctc_exp}/${name}/cascade_${checkpoint%.pth}" cascade \
-            "${ctc_exp}" "${checkpoint}" "cascade, ${checkpoint%.pth}"
-        for config in ${align_configs}; do
-            exp="$(align_exp "${config}")"
-            converse "${file}" "${exp}/${name}/${inference_checkpoint%.pth}" audiollm \
-                "${exp}" "${inference_checkpoint}" "AudioLLM, ${exp##*/}"
         done
     done
 fi

@@ -1,19 +1,35 @@
-"""Conversation sets: what is read, and what is refused with its line and id."""
+"""Sets of dialogues: what is read, and what is refused with its line and id."""
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
-from espnet_audiollm.data.conversations import Dialogue, SpokenTurn, read_conversations
+from espnet_audiollm.data.dialogues import (
+    count,
+    count_recordings,
+    iter_dialogues,
+    iter_recordings,
+    name_of,
+    read_dialogues,
+)
+from espnet_audiollm.data.kaldi_dir import write_data_dir
+from espnet_audiollm.store.tables import write_table
+from espnet_audiollm.types import Audio, Dialogue, Turn, Utterance
 
 ASK = {"role": "user", "text": "say it in spanish"}
 OWN = {"role": "assistant"}
-HEARD = {"role": "user", "audio": "a.wav", "text": "red boat"}
-GOOD = {"id": "b", "category": "translation", "turns": [ASK, OWN, HEARD], "expected": ["rojo"]}
+SPOKEN = {"role": "user", "audio": "a.wav", "text": "red boat"}
+GOOD = {"id": "b", "category": "translation", "turns": [ASK, OWN, SPOKEN], "expected": ["rojo"]}
 
 
 def write(directory, *items):
     (directory / "a.wav").touch()
+    return write_set(directory, *items)
+
+
+def write_set(directory, *items):
     path = directory / "set.jsonl"
     path.write_text("".join((i if isinstance(i, str) else json.dumps(i)) + "\n" for i in items))
     return path
@@ -29,12 +45,12 @@ def test_turns_are_read_and_audio_lies_beside_the_file(tmp_path):
         "reference": "x .",
     }
     path = write(tmp_path, GOOD, "", other)
-    heard = SpokenTurn("user", "red boat", str(tmp_path / "a.wav"))
-    asked = SpokenTurn("user", "say it in spanish")
-    turns = (SpokenTurn("system", ""), asked, SpokenTurn("assistant", "ok ."), asked)
-    assert read_conversations(path) == [
-        Dialogue("a", "summary", turns, (), "x ."),
-        Dialogue("b", "translation", (asked, SpokenTurn("assistant", None), heard), ("rojo",)),
+    spoken = Turn("user", Audio(str(tmp_path / "a.wav"), "red boat"))
+    asked = Turn("user", "say it in spanish")
+    turns = (Turn("system", ""), asked, Turn("assistant", "ok ."), asked)
+    assert read_dialogues(path) == [
+        Dialogue("a", turns, "summary", (), "x ."),
+        Dialogue("b", (asked, Turn("assistant", None), spoken), "translation", ("rojo",)),
     ]
 
 
@@ -42,15 +58,39 @@ def test_an_absolute_path_stays(tmp_path):
     elsewhere = tmp_path / "b.wav"
     elsewhere.touch()
     turn = {"role": "user", "audio": str(elsewhere), "text": "x"}
-    (dialogue,) = read_conversations(write(tmp_path, {**GOOD, "turns": [turn]}))
-    assert [turn.audio for turn in dialogue.audios] == [str(elsewhere)]
+    (dialogue,) = read_dialogues(write(tmp_path, {**GOOD, "turns": [turn]}))
+    assert dialogue.recordings() == {"b": Audio(str(elsewhere), "x")}
 
 
 def test_without_context_the_system_turn_and_the_last_are_left(tmp_path):
     turns = [{"role": "system", "text": "be kind"}, *GOOD["turns"]]
-    (dialogue,) = read_conversations(write(tmp_path, {**GOOD, "turns": turns}))
-    left = [turn.text for turn in dialogue.without_context().turns]
-    assert left == ["be kind", "red boat"] and dialogue.without_context().id == "b"
+    (dialogue,) = read_dialogues(write(tmp_path, {**GOOD, "turns": turns}))
+    left = [turn.text for turn in dialogue.last_turn_only().turns]
+    assert left == ["be kind", "red boat"] and dialogue.last_turn_only().id == "b"
+
+
+def test_recordings_have_ids_of_their_own(tmp_path):
+    """Of the third turn, the system's not counted; of a single turn the dialogue's own."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 16_000)
+    single = {**GOOD, "id": "c", "turns": [{"role": "system", "text": "be kind"}, SPOKEN]}
+    path = write_set(tmp_path, GOOD, single)
+    assert (name_of(path), count(path), count_recordings(path)) == ("set", 2, 2)
+    assert [(utt.id, utt.text, utt.duration) for utt in iter_recordings(path)] == [
+        ("b:3", "red boat", 0.5),
+        ("c", "red boat", 0.5),
+    ]
+    assert [dialogue.duration for dialogue in iter_dialogues(path)] == [0.5, 0.5]
+
+
+def test_an_utterance_is_a_dialogue_of_one_turn(tmp_path):
+    utterances = [Utterance(i, f"{i}.wav", "s", 1.5, f"text {i}") for i in ("u1", "u2")]
+    write_data_dir(tmp_path / "test", utterances)
+    write_table(tmp_path / "test/utt2dur", [(utt.id, "1.5") for utt in utterances])
+    (first, _) = iter_dialogues(tmp_path / "test")
+    audio = Audio("u1.wav", "text u1")
+    assert first == Dialogue("u1", (Turn("user", audio),), duration=1.5)
+    assert first.recordings() == {"u1": audio}
+    assert (name_of(tmp_path / "test"), count(tmp_path / "test")) == ("test", 2)
 
 
 def turned(*turns):
@@ -89,7 +129,7 @@ def turned(*turns):
         ),
         (
             turned(ASK, {"role": "assistant", "audio": "a.wav"}, ASK) | {"id": "c"},
-            "c: turn 2: the assistant has audio; only the user",
+            "c: turn 2: the assistant has audio; only the user's",
         ),
         (
             turned({"role": "user", "audio": "no.wav", "text": "x"}) | {"id": "c"},
@@ -99,15 +139,15 @@ def turned(*turns):
 )
 def test_refusals(tmp_path, item, message):
     with pytest.raises(ValueError) as error:
-        read_conversations(write(tmp_path, GOOD, item))
+        read_dialogues(write(tmp_path, GOOD, item))
     assert message in str(error.value) and str(tmp_path / "set.jsonl") in str(error.value)
 
 
-def test_no_file_no_conversation_no_text(tmp_path):
+def test_no_file_no_dialogue_no_text(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
-        read_conversations(tmp_path / "none.jsonl")
-    with pytest.raises(ValueError, match="no conversation in it"):
-        read_conversations(write(tmp_path, ""))
+        read_dialogues(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match="no dialogue in it"):
+        read_dialogues(write(tmp_path, ""))
     (tmp_path / "set.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(ValueError, match="not UTF-8"):
-        read_conversations(tmp_path / "set.jsonl")
+        read_dialogues(tmp_path / "set.jsonl")

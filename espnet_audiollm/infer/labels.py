@@ -1,0 +1,45 @@
+"""What the tables call a system, from the files of its experiment; knows no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from ..store.kinds import Kind
+
+
+def label_of(kind: Kind, exp: str | Path | None = None, checkpoint: str = "") -> str:
+    """ "cascade, epoch 6"; "AudioLLM, 2 frames a position". exp, checkpoint: of its model."""
+    if kind.label or exp is None:
+        return kind.label or kind.title
+    if kind.input == "audio":
+        return f"{kind.title}, {describe_adapter(Path(exp) / 'config.yaml')}"
+    return f"{kind.title}, {describe_checkpoint(Path(exp) / checkpoint)}"
+
+
+def describe_checkpoint(path: Path) -> str:
+    """ "epoch 6" for 6epoch.pth, "mean of the best 3 epochs" for valid.loss.ave.pth, which is a
+    link to valid.loss.ave_3best.pth."""
+    name = path.resolve().name
+    if found := re.fullmatch(r"(\d+)epoch\.pth", name):
+        epoch = f"epoch {found[1]}"
+        return f"best epoch ({found[1]})" if path.name.endswith("best.pth") else epoch
+    if found := re.fullmatch(r".*\.ave_(\d+)best\.pth", name):
+        return "best epoch" if found[1] == "1" else f"mean of the best {found[1]} epochs"
+    return path.name.removesuffix(".pth")
+
+
+def describe_adapter(config: Path) -> str:
+    """ "2 frames a position" for the adapter `stack`, else its name, with the options given.
+
+    Errors (ValueError): no configuration there."""
+    if not config.is_file():
+        raise ValueError(f"{config} does not exist: {config.parent} is not a trained experiment")
+    options = yaml.safe_load(config.read_text(encoding="utf-8"))
+    name, conf = options["audio_adapter"], options.get("audio_adapter_conf") or {}
+    if name == "stack":
+        stack = conf.get("stack", 1)
+        return f"{stack} frame{'s' * (stack > 1)} a position"
+    return " ".join([name, *(f"{key} {value}" for key, value in sorted(conf.items()))])
