@@ -317,19 +317,6 @@ respond() {
         --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
 }
 
-systems() { # The system directories of a test set, one a line.
-    if [ -z "${noise_of[$1]:-}" ]; then
-        echo "${expdir}/text/respond_$1/reference"
-        echo "${expdir}/text/respond_$1/no_prompt"
-    fi
-    for checkpoint in $(checkpoints_of "$1"); do
-        echo "${ctc_exp}/respond_$1/cascade_${checkpoint%.pth}"
-    done
-    for config in ${align_configs}; do
-        echo "$(align_exp "${config}")/respond_$1/${inference_checkpoint%.pth}"
-    done
-}
-
 if runs 10; then
     for set in "${sets[@]}"; do
         name="$(set_name "${set}")"
@@ -356,30 +343,17 @@ fi
 
 if runs 11; then
     log "Stage 11: ${expdir}/RESULTS.md"
-    data=() directories=() train_dirs=("${ctc_exp}")
-    for split in ${test_sets}${noisy}; do
-        data+=(--data "${dumpdir}/${split}" --references "$(references_of "${split}")")
-        mapfile -t answered < <(systems "${split}")
-        directories+=("${answered[@]}")
-        # shellcheck disable=SC2086
-        [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge_${split}.log" python -m espnet_audiollm.bin.judge \
-            --llm "${judge_llm}" "${data[@]: -4}" --device "${device}" "${answered[@]}" ||
-            die "stage 11 failed, see above"
-    done
-    data+=(--success_rule "${success_rule}")
+    references=() train_dirs=("${ctc_exp}")
+    for set in "${sets[@]}"; do references+=("$(references_of "${set}")"); done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
-    [ -z "${target_lang}" ] || data+=(--target_lang "${target_lang}")
-    for file in ${conversations}; do
-        name="converse_$(basename "${file}" .jsonl)"
-        data+=(--conversations "${expdir}/text/${name}/text"
-            "${ctc_exp}/${name}/cascade_$(basename "${ctc_checkpoints##* }" .pth)")
-        for config in ${align_configs}; do
-            data+=("$(align_exp "${config}")/${name}/${inference_checkpoint%.pth}")
-        done
-    done
-    alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
-        --output "${expdir}" "${comparing[@]}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
-        "${directories[@]}" || die "stage 11 failed, see above"
+    scored=(--sets "${sets[@]}" --references "${references[@]}" --runs "${expdir}")
+    # shellcheck disable=SC2086
+    [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
+        --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
+    [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
+    alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
+        --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
+        --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
 fi
 
 if runs 12; then
