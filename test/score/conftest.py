@@ -1,10 +1,14 @@
-"""A small test set with systems, as stages 2, 7 and 10 leave them."""
+"""A small test set with runs on it, as stages 2, 7 and 10 leave them."""
 
 import json
+import shutil
 
 import browser
 import numpy as np
 import pytest
+from written_runs import write_run, write_store
+
+from espnet_audiollm.store.runs import write_embeddings
 
 TEXTS = {
     "utt1": "what is the capital of france",
@@ -28,39 +32,43 @@ def write_table(path, table):
     path.write_text("".join(f"{id} {value}".rstrip() + "\n" for id, value in table.items()))
 
 
-def write_responses(path, responses):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps({"id": id, "response": text}) for id, text in responses.items())
-    path.write_text("".join(line + "\n" for line in lines))
-
-
 class Experiment:
-    """Writes a data directory with its response store, and system directories."""
+    """Writes a data directory with its response store, and runs."""
 
-    texts, right = TEXTS, RESPONSES
-
-    def __init__(self, root, test_set="test"):
+    def __init__(self, root, test_set="test", more=0):
+        """more: utterances beside the four."""
         self.root, self.test_set = root, test_set
-        self.data = root / "dump" / test_set
-        self.output = root / "exp"
+        self.data, self.output = root / "dump" / test_set, root / "exp"
+        self.store = self.data / "responses"
         self.systems = []
-        for name, table in (("text", TEXTS), ("answers", ANSWERS), ("category", CATEGORIES)):
+        new = [f"more{number:04d}" for number in range(more)]
+        self.texts = {**TEXTS, **dict.fromkeys(new, "one two")}
+        self.right = {**RESPONSES, **{id: f"Answer of {id}." for id in new}}
+        self.ids = {id: [7] * TOKENS.get(id, 2) for id in self.texts}
+        categories = {**CATEGORIES, **dict.fromkeys(new, "fact")}
+        for name, table in (("text", self.texts), ("answers", ANSWERS), ("category", categories)):
             write_table(self.data / name, table)
-        write_table(self.data / "utt2dur", dict.fromkeys(TEXTS, "1.250"))
-        ids = {id: " ".join(["7"] * number) for id, number in TOKENS.items()}
-        write_table(self.data / "responses" / "response_ids", ids)
-        write_responses(self.data / "responses" / "shard.0001.jsonl", RESPONSES)
+        write_table(self.data / "utt2dur", dict.fromkeys(self.texts, "1.250"))
+        self.write_store()
 
-    def system(self, name, label, nats_per_token, wer=None, responses=RESPONSES, hyp=None):
+    def write_store(self, **about):
+        shutil.rmtree(self.store, ignore_errors=True)
+        write_store(self.store, {id: (self.right[id], self.ids[id]) for id in self.texts}, **about)
+
+    def system(self, kind, label, nats_per_token, responses=None, hyp=None, **about):
+        """A run. nats_per_token: of all tokens, or {id: nats of each token}."""
         directory = self.output / f"respond_{self.test_set}" / label.replace(" ", "_")
-        directory.mkdir(parents=True)
-        about = {"name": name, "label": label, "prompt_wer": wer}
-        (directory / "system.json").write_text(json.dumps(about))
-        nats = {id: f"{nats_per_token * n} {n}" for id, n in TOKENS.items()}
-        write_table(directory / "nats", nats)
-        write_responses(directory / "responses.jsonl", responses)
-        if hyp is not None:
-            write_table(directory / "hyp", hyp)
+        said = {**self.right, **(responses or {})}
+        answers = {}
+        for id in self.texts:
+            each = nats_per_token
+            nats = each[id] if isinstance(each, dict) else [each] * len(self.ids[id])
+            ids = self.ids[id] if said[id] == self.right[id] else [8]
+            answers[id] = (said[id], ids, nats, None)
+        if kind == "cascade":
+            about["recordings"] = {**self.texts, **(hyp or {})}
+        about = {"set": self.test_set, **about}
+        write_run(directory, kind, label, self.store, answers, **about)
         self.systems.append(directory)
         return directory
 
@@ -70,37 +78,29 @@ class Experiment:
         audio = np.repeat(text, positions // 3, axis=0) + 0.3 * rng.normal(size=(positions, width))
         tokens = np.array(["▁two", "▁plus", "▁$three"])
         arrays = {f"{id}/audio": audio, f"{id}/text": text, f"{id}/tokens": tokens}
-        np.savez(directory / "embeddings.npz", **arrays)
+        write_embeddings(directory, arrays)
 
     def all_systems(self):
         """One or two of each kind, given out of the table's order."""
         self.system("no_prompt", "no prompt", np.log(50.0))
         audio = self.system("audiollm", "AudioLLM, stack 2", np.log(1.5))
         self.embeddings(audio)
-        wrong = {**RESPONSES, "utt1": "It is Rome.", "utt3": "How nice"}
-        bad = {**TEXTS, "utt1": "what is capital of romance now"}  # 1 del, 1 sub, 1 ins
+        wrong = {"utt1": "It is Rome.", "utt3": "How nice"}
+        bad = {"utt1": "what is capital of romance now"}  # 1 del, 1 sub, 1 ins
         self.system("cascade", "cascade 5epoch", np.log(4.0), responses=wrong, hyp=bad)
-        good = {**TEXTS, "utt2": "two plus tree"}
-        self.system("cascade", "cascade 20epoch", np.log(2.0), wer=99.0, hyp=good)
-        self.system("reference", "reference text", np.log(1.1), wer=0.0)
+        self.system("cascade", "cascade 20epoch", np.log(2.0), hyp={"utt2": "two plus tree"})
+        self.system("reference", "reference text", np.log(1.1))
 
     def read(self):
         return json.loads((self.output / "results.json").read_text())
 
     def arguments(self):
-        return [
-            "--data",
-            str(self.data),
-            "--recipe",
-            "toy",
-            "--llm",
-            "tiny",
-            "--output",
-            str(self.output),
-            "--resamples",
-            "200",
-            *map(str, self.systems),
-        ]
+        names = ["--recipe", "toy", "--llm", "tiny", "--output", str(self.output)]
+        return [*names, "--resamples", "200", *self.where()]
+
+    def where(self):
+        """The options of all commands that read runs."""
+        return ["--sets", str(self.data), "--runs", str(self.output)]
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +126,3 @@ def second_experiment(tmp_path):
 @pytest.fixture
 def put_table():
     return write_table
-
-
-@pytest.fixture
-def put_responses():
-    return write_responses

@@ -1,21 +1,22 @@
 """Embedding alignment on matrices whose best paths and orders are seen by eye."""
 
 import itertools
-import json
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from espnet_audiollm.score.alignment import (
+    NAMES,
     AlignmentNumbers,
     aggregate,
     alignment_numbers,
     best_path,
     best_positions,
-    read_alignments,
     to_record,
     words_in_order,
 )
+from espnet_audiollm.store.runs import Similarity
 
 
 def paths(cosine_TP):
@@ -96,8 +97,14 @@ def numbers(tokens, words, path, in_order):
     return AlignmentNumbers(tokens, words, *rest)
 
 
+def table(*rows):
+    columns = np.array([*map(astuple, rows)]).T
+    ids = tuple(f"u{i}" for i in range(len(rows)))
+    return Similarity(ids, dict(zip(NAMES, columns, strict=True)))
+
+
 def test_over_a_set_sums_are_divided():
-    found = aggregate({"a": numbers(2, 1, 0.9, 1), "b": numbers(6, 4, 0.5, 2)}, resamples=200)
+    found = aggregate(table(numbers(2, 1, 0.9, 1), numbers(6, 4, 0.5, 2)), resamples=200)
     assert (found.utterances, found.tokens, found.words, found.positions) == (2, 8, 5, 18)
     assert found.path.value == pytest.approx((2 * 0.9 + 6 * 0.5) / 8)
     assert found.path.shuffled == pytest.approx(found.path.value / 2)
@@ -105,18 +112,12 @@ def test_over_a_set_sums_are_divided():
     assert found.path.ci95 == pytest.approx((0.5, 0.9))  # of draws of one utterance alone
     assert found.in_order.ci95 == pytest.approx((50.0, 100.0))
     with pytest.raises(ValueError, match="alignment needs utterances with a transcript"):
-        aggregate({})
+        aggregate(Similarity((), {}))
 
 
-def test_the_table(tmp_path):
+def test_the_table():
     one = numbers(2, 1, 0.25, 1)
-    good = json.dumps(to_record(one))
-    (tmp_path / "similarity").write_text(f"a {good}\n")
-    assert read_alignments(tmp_path / "similarity") == {"a": one}
-    lacking = json.dumps({"tokens": 2})
-    for bad in ("", "[]", "{", lacking, good.replace("0.25", "NaN"), good.replace("2,", "0,")):
-        (tmp_path / "similarity").write_text(f"a {good}\nb {bad}\n")
-        with pytest.raises(
-            ValueError, match="similarity: b: not a JSON object of the numbers .*10"
-        ):
-            read_alignments(tmp_path / "similarity")
+    record = to_record(one)
+    assert set(record) == set(NAMES) and record["path"] == 0.25
+    with pytest.raises(ValueError, match="not the numbers tokens, words, .*rerun stage 10"):
+        aggregate(Similarity(("a",), {"tokens": np.array([2.0])}))

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from espnet_audiollm.score.diagnostics import diagnose, first_difference, loops, refuses
-from espnet_audiollm.score.systems import read_references, read_system
+from espnet_audiollm.score.test_set import read_references
+from espnet_audiollm.store.runs import read_run
+from espnet_audiollm.store.series import Series
 
 
 @pytest.mark.parametrize(
@@ -54,15 +57,16 @@ def test_first_difference(ours, theirs, expected):
 
 def of(experiment, answers):
     """The diagnostics of answers (text, ids, finish reason) to utt1 ... utt4."""
-    directory = experiment.system("audiollm", "A", 0.1)
-    lines = [
-        {"id": f"utt{i}", "response": text, "response_ids": ids, "finish_reason": reason}
-        for i, (text, ids, reason) in enumerate(answers, 1)
-    ]
-    text = "".join(json.dumps(line) + "\n" for line in reversed(lines))
-    (directory / "responses.jsonl").write_text(text)
-    references = read_references(experiment.data / "responses")
-    return diagnose(read_system(directory, ["test"]), references)
+    run = read_run(experiment.system("audiollm", "A", 0.1))
+    ids, (texts, tokens, reasons) = list(experiment.texts), zip(*answers, strict=True)
+    numbers = np.concatenate([*map(np.array, tokens)])
+    answered = replace(
+        run,
+        responses=dict(zip(ids, texts, strict=True)),
+        response_ids=Series(ids, numbers, [*map(len, tokens)]),
+        finish_reasons=dict(zip(ids, reasons, strict=True)),
+    )
+    return diagnose(answered, read_references(experiment.store))
 
 
 def test_counts_of_a_set(experiment):
@@ -85,17 +89,8 @@ def test_counts_of_a_set(experiment):
     assert json.loads(json.dumps(found.as_dict()))["length_ratio"] == found.length_ratio
 
 
-def test_without_tokens_words_are_compared(experiment):
-    system = read_system(experiment.system("reference", "R", 0.1), ["test"])
-    references = read_references(experiment.data / "responses")
-    found = diagnose(system, references)
-    assert found.unit == "words" and found.same_as_reference == 4 and found.length is None
+def test_what_equals_the_reference(experiment):
+    run = read_run(experiment.system("reference", "R", 0.1))
+    found = diagnose(run, read_references(experiment.store))
+    assert found.unit == "tokens" and found.same_as_reference == 4 and found.length == 0
     assert found.length_ratio == 1.0 and found.first_difference_mean is None
-
-
-def test_a_system_that_answered_nothing(experiment):
-    directory = experiment.system("reference", "R", np.log(2))
-    (directory / "responses.jsonl").unlink()
-    references = read_references(experiment.data / "responses")
-    with pytest.raises(ValueError, match="there are no responses to diagnose"):
-        diagnose(read_system(directory, ["test"]), references)

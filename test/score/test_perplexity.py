@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from espnet_audiollm.score.bootstrap import bootstrap_sums, percentile_interval, two_sided_p
-from espnet_audiollm.score.perplexity import by_position, compare, compare_positions
+from espnet_audiollm.score.perplexity import compare, compare_positions
 
 
 def test_perplexity_is_a_ratio_of_sums():
@@ -92,6 +92,10 @@ def test_a_hundred_thousand_utterances():
 def test_no_tokens(tokens):
     with pytest.raises(ValueError, match="at least one response token"):
         compare([np.zeros(len(tokens))], np.array(tokens))
+
+
+def by_position(token_nats, *edges, resamples=9):
+    return compare_positions([token_nats], *edges, resamples=resamples)[0]
 
 
 def nats_of(*rows):

@@ -47,7 +47,7 @@ def test_the_table(experiment, capsys):
     ]
     assert all(FIXED_KEYS <= set(s) for s in systems)
     assert [s["response_ppl"] for s in systems] == pytest.approx([1.1, 2, 4, 1.5, 50])
-    # 17 reference words; the hypotheses decide, not the 99 % of system.json
+    # 17 reference words
     assert [s["prompt_wer"] for s in systems] == [
         0.0,
         pytest.approx(100 / 17),
@@ -80,10 +80,11 @@ def test_the_reports(experiment):
     assert "| cascade 5epoch | 0.0 (0/1) | 100.0 (1/1) |" in markdown  # by category: fact, spanish
     assert "2.667 (p = 0.010)" in markdown  # 4 / 1.5; all of 200 resamples on one side: 2 / 201
     images = {path.name for path in (experiment.output / "images").iterdir()}
-    assert images == {"ppl_vs_wer.png", "loss_ctc.png", "similarity_utt2.png"}
+    pictures = "ppl_vs_wer loss_ctc similarity_utt2 ppl_by_position".split()
+    assert images == {f"{name}.png" for name in pictures}
     assert all(f"(images/{name})" in markdown for name in images)
     page = (experiment.output / "report.html").read_text()
-    assert page.count("data:image/svg+xml;base64,") == 3
+    assert page.count("data:image/svg+xml;base64,") == 4
     assert "&lt;b&gt;" in page and "<b>" not in page
 
 
@@ -110,12 +111,12 @@ def test_what_the_page_lists(experiment):
         False,
         8.3178,
     )  # 6 ln 4
-    assert answer["heard"][:2] == [["equal", "what is", "what is"], ["delete", "the", ""]]
-    said, heard = (
-        " ".join(filter(None, side)) for side in list(zip(*answer["heard"], strict=True))[1:]
+    assert answer["hyp"][:2] == [["equal", "what is", "what is"], ["delete", "the", ""]]
+    said, hyp = (
+        " ".join(filter(None, side)) for side in list(zip(*answer["hyp"], strict=True))[1:]
     )
-    assert (said, heard) == ("what is the capital of france", "what is capital of romance now")
-    assert listed["utterances"][1]["systems"][1]["heard"] == [
+    assert (said, hyp) == ("what is the capital of france", "what is capital of romance now")
+    assert listed["utterances"][1]["systems"][1]["hyp"] == [
         ["equal", "two plus", "two plus"],
         ["substitute", "three", "tree"],
     ]
@@ -123,9 +124,8 @@ def test_what_the_page_lists(experiment):
 
 def test_a_page_lists_so_many_and_no_more(experiment):
     experiment.system("cascade", "A", 1.0)
-    far = experiment.system("audiollm", "B", 1.0)
-    table = (far / "nats").read_text().replace("utt3 3.0", "utt3 9.0")
-    (far / "nats").write_text(table)
+    far = {id: [3.0 if id == "utt3" else 1.0] * len(ids) for id, ids in experiment.ids.items()}
+    experiment.system("audiollm", "B", far)
     main([*experiment.arguments(), "--listed", "2"])
     [listed] = browsed(experiment)
     assert (listed["total"], len(listed["utterances"])) == (4, 2)
@@ -135,14 +135,8 @@ def test_a_page_lists_so_many_and_no_more(experiment):
 def test_two_test_sets(experiment, second_experiment):
     experiment.system("reference", "reference", 0.1)
     second_experiment.system("reference", "reference", 0.2)
-    main(
-        [
-            "--data",
-            str(second_experiment.data),
-            *experiment.arguments(),
-            *map(str, second_experiment.systems),
-        ]
-    )
+    sets = ["--sets", str(second_experiment.data), str(experiment.data)]
+    main([*experiment.arguments(), *sets])
     output = experiment.output
     assert json.loads((output / "results.json").read_text())["test_set"] == "test2"
     ppl = [
@@ -166,16 +160,17 @@ def test_without_answers_success_is_null(experiment):
 
 
 def _missing_id(e, put_table):
-    put_table(e.systems[0] / "nats", {"utt1": "1 6", "utt2": "1 4", "utt3": "1 3"})
+    put_table(e.systems[0] / "nats", {"utt1": "3 6", "utt2": "2 4", "utt3": "1.5 3"})
 
 
-def _unknown_id(e, put_table):
-    with open(e.systems[0] / "nats", "a") as out:
-        out.write("utt9 1.0 2\n")
+def _other_utterances(e, put_table):
+    e.texts = {id: text for id, text in e.texts.items() if id != "utt4"}
+    e.system("cascade", "B", 0.5)
 
 
 def _other_tokens(e, put_table):
-    put_table(e.systems[0] / "nats", {"utt1": "1 6", "utt2": "1 5", "utt3": "1 3", "utt4": "1 1"})
+    e.ids["utt2"] = [7] * 5
+    e.system("cascade", "B", 0.5)
 
 
 def _nan(e, put_table):
@@ -191,11 +186,12 @@ def _no_nats(e, put_table):
 
 
 def _bad_name(e, put_table):
-    (e.systems[0] / "system.json").write_text('{"name": "magic", "label": "x"}')
+    path = e.systems[0] / "run.json"
+    path.write_text(path.read_text().replace('"cascade"', '"magic"'))
 
 
 def _unfinished_store(e, put_table):
-    (e.data / "responses" / "response_ids").unlink()
+    (e.store / "response_ids").unlink()
 
 
 def _empty_reference(e, put_table):
@@ -208,7 +204,7 @@ def _hyp_missing(e, put_table):
 
 
 def _bad_json(e, put_table):
-    (e.systems[0] / "responses.jsonl").write_text('{"id": "utt1", "resp')
+    (e.systems[0] / "answers.jsonl").write_text('{"id": "utt1", "resp')
 
 
 def _uncategorised(e, put_table):
@@ -219,6 +215,10 @@ def _unknown_answer(e, put_table):
     put_table(e.data / "answers", {"utt1": "x", "uttX": "y"})
 
 
+def _wordless_answer(e, put_table):
+    put_table(e.data / "answers", {"utt1": "x | ?"})
+
+
 def _no_data(e, put_table):
     e.data = e.root / "dump" / "nowhere"
 
@@ -226,26 +226,27 @@ def _no_data(e, put_table):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (_missing_id, "(B): nats: 1 of 4 utterances are missing (first: utt4); rerun stage 10"),
-        (_unknown_id, "(B): nats: 1 of 5 ids are unknown (first: utt9); rerun stage 10"),
+        (_missing_id, "responses: 1 of 4 ids are unknown (first: utt4); rerun stage 10"),
+        (_other_utterances, "(B): nats: 1 of 4 utterances are missing (first: utt4); rerun"),
         (
             _other_tokens,
-            "(B): 2 of 4 utterances were not scored on the reference response tokens "
+            "(B): 1 of 4 utterances were not scored on the reference response tokens "
             "(first: utt2, 5 tokens, expected 4)",
         ),
         (_nan, "nats: utt1: 'nan 6' is not a finite number"),
         (_twice, "line 2: the id utt1 comes twice"),
         (_no_nats, "there is no nats; rerun stage 10"),
-        (_bad_name, "system.json: not a JSON object with a name (reference, cascade"),
-        (_unfinished_store, "there is no response_ids, so it is not whole; rerun stage 7"),
+        (_bad_name, "the kind of system 'magic' is not one of reference, cascade"),
+        (_unfinished_store, "there is no response_ids, so it is not complete; rerun stage 7"),
         (
             _empty_reference,
             "1 of 4 reference transcripts have no words once normalised (first: utt3)",
         ),
         (_hyp_missing, "(B): the hypotheses: 3 of 4 utterances are missing (first: utt2)"),
-        (_bad_json, "responses.jsonl: line 1 is not a JSON object"),
+        (_bad_json, "answers.jsonl: line 1 is not an answer"),
         (_uncategorised, "category: 3 of 4 utterances are missing (first: utt2)"),
         (_unknown_answer, "answers: 1 of 2 ids are unknown (first: uttX)"),
+        (_wordless_answer, "answers: utt1: an accepted answer without words in 'x | ?'"),
         (_no_data, "nowhere: there is no such data directory; run stages 1 and 2 first"),
     ],
 )
@@ -259,19 +260,23 @@ def test_bad_input(experiment, put_table, capsys, spoil, message):
     assert not (experiment.output / "RESULTS.md").exists()
 
 
-def test_same_label_twice(experiment, capsys):
-    experiment.system("cascade", "B 1", 0.5)
-    experiment.system("cascade", "B_2", 0.5)
-    for directory in experiment.systems:
-        (directory / "system.json").write_text('{"name": "cascade", "label": "same"}')
-    assert "same label (first: same)" in fails(capsys, experiment.arguments())
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--references", "a", "b"], "1 --sets but 2 --references"),
+        (["--success_rule", "bleu"], "no success rule is called bleu"),
+        (["--normalizer", "xx"], "no normaliser 'xx'"),
+        (["--runs", "nowhere"], "none of the 0 runs below nowhere is of this set and up to date"),
+    ],
+)
+def test_bad_options(experiment, capsys, more, message):
+    assert message in fails(capsys, [*experiment.arguments(), *more])
 
 
-def test_a_system_of_another_test_set(experiment, capsys):
-    directory = experiment.system("cascade", "B", 0.5)
-    about = {"name": "cascade", "label": "B", "test_set": "dev"}
-    (directory / "system.json").write_text(json.dumps(about))
-    assert "its test set is dev, not test" in fails(capsys, experiment.arguments())
+def test_two_sets_of_one_name(experiment, make_experiment, tmp_path, capsys):
+    other = make_experiment(tmp_path / "other").data
+    more = ["--sets", str(experiment.data), str(other)]
+    assert "2 --sets have the same name" in fails(capsys, [*experiment.arguments(), *more])
 
 
 def test_help_imports_nothing_heavy():

@@ -1,20 +1,14 @@
-"""What stage 10 left is read whole, or refused with a sentence."""
+"""What stage 10 left is read completely, or refused with a sentence."""
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
 
-from espnet_audiollm.score.systems import check_system, read_references, read_system
+from espnet_audiollm.score.alignment import NAMES
+from espnet_audiollm.score.test_set import check_run, read_references, read_test_set
+from espnet_audiollm.store.runs import read_run, responses_hash, write_judged
 from espnet_audiollm.store.series import read_series
-
-
-def check(experiment, directory):
-    system = read_system(directory, ["test"])
-    check_system(system, read_references(experiment.data / "responses"))
-    return system
-
 
 TOKEN_NATS = {  # 0.5 nats a token
     "utt1": "0.4 0.6 0.5 0.5 0.1 0.9",
@@ -24,22 +18,18 @@ TOKEN_NATS = {  # 0.5 nats a token
 }
 
 
-def test_an_older_directory_has_none_of_the_newer_files(experiment):
-    system = check(experiment, experiment.system("audiollm", "A", 0.5))
-    assert system.token_nats is system.similarity is system.judge is system.judged is None
-    assert system.response_ids is system.finish_reasons is None
+def check(experiment, directory):
+    run = read_run(directory)
+    check_run(run, read_test_set(experiment.data))
+    return run
 
 
 def test_token_nats(experiment, put_table):
     directory = experiment.system("audiollm", "A", 0.5)
     put_table(directory / "token_nats", TOKEN_NATS)
-    found = check(experiment, directory).token_nats
-    assert found["utt1"].tolist() == [0.4, 0.6, 0.5, 0.5, 0.1, 0.9]
-    assert {id: len(nats) for id, nats in found.items()} == system_tokens(directory)
-
-
-def system_tokens(directory):
-    return read_system(directory, ["test"]).tokens
+    run = check(experiment, directory)
+    assert run.token_nats["utt1"].tolist() == [0.4, 0.6, 0.5, 0.5, 0.1, 0.9]
+    assert {id: len(nats) for id, nats in run.token_nats.items()} == run.tokens
 
 
 @pytest.mark.parametrize(
@@ -76,55 +66,56 @@ def test_a_series_is_read_at_once(tmp_path, put_table):
         read_series(tmp_path / "s", np.int32, "run it again")
 
 
-def test_similarity_of_unknown_utterances(experiment):
-    directory = experiment.system("audiollm", "A", 0.5)
-    numbers = dict.fromkeys(("tokens", "words", "positions"), 1)
-    for kind in ("path", "in_order"):
-        numbers |= dict.fromkeys((kind, f"{kind}_shuffled"), 0.5)
-        numbers |= dict.fromkeys((f"centred_{kind}", f"centred_{kind}_shuffled"), 0.5)
-    (directory / "similarity").write_text(f"utt1 {json.dumps(numbers)}\n")
-    assert list(check(experiment, directory).similarity) == ["utt1"]  # others had no transcript
-    (directory / "similarity").write_text(f"utt7 {json.dumps(numbers)}\n")
+def test_similarity(experiment):
+    numbers = dict.fromkeys(NAMES, 0.5)
+    directory = experiment.system("audiollm", "A", 0.5, recordings={"utt1": numbers})
+    run = check(experiment, directory)
+    assert run.similarity.ids == ("utt1",)  # others had no transcript
+    assert run.similarity.columns["path"].tolist() == [0.5]
+    table = directory / "similarity"
+    table.write_text(f"utt7 {json.dumps(numbers)}\n")
     with pytest.raises(ValueError, match=r"similarity: 1 of 1 ids are unknown \(first: utt7\)"):
         check(experiment, directory)
+    for bad in ("", "[]", "{", '{"path": 1}', json.dumps({**numbers, "path": float("nan")})):
+        table.write_text(f"utt1 {json.dumps(numbers)}\nutt2 {bad}\n")
+        with pytest.raises(ValueError, match="similarity: utt2: not a JSON object .*rerun"):
+            check(experiment, directory)
 
 
-def judged(directory, verdicts, **about):
-    (directory / "judge").mkdir(exist_ok=True)
-    responses = hashlib.sha256((directory / "responses.jsonl").read_bytes()).hexdigest()
-    about = {"llm": "L", "prompt": "P", "responses": responses, **about}
-    (directory / "judge" / "judge.json").write_text(json.dumps(about))
-    lines = (json.dumps({"id": id, "verdict": v, "reply": ""}) for id, v in verdicts.items())
-    (directory / "judge" / "judge.jsonl").write_text("".join(line + "\n" for line in lines))
+def judge(directory, verdicts, **about):
+    about = {"llm": "L", "prompt": "P", "responses": responses_hash(directory), **about}
+    records = ({"id": id, "verdict": v, "reply": ""} for id, v in verdicts.items())
+    write_judged(directory / "judge", about, records)
 
 
 def test_verdicts(experiment):
     directory = experiment.system("audiollm", "A", 0.5)
-    judged(directory, {"utt1": True, "utt2": None, "utt3": False, "utt4": True})
-    system = check(experiment, directory)
-    assert system.judged == {"utt1": True, "utt2": False, "utt3": False, "utt4": True}
-    assert (system.judge.unparsable, system.judge.llm) == (1, "L")
+    assert check(experiment, directory).judged is None
+    judge(directory, {"utt1": True, "utt2": None, "utt3": False, "utt4": True})
+    judged = check(experiment, directory).judged
+    assert judged.successes == {"utt1": True, "utt2": False, "utt3": False, "utt4": True}
+    assert (judged.unparsable, judged.llm) == (1, "L")
 
 
 @pytest.mark.parametrize(
     "verdicts, about, message",
     [
         ({"utt1": "yes"}, {}, "judge.jsonl: line 1 is not a JSON object with an id of its own"),
-        ({"utt1": True}, {}, r"judged: 3 of 4 utterances are missing \(first: utt2\); run judge"),
+        ({"utt1": True}, {}, r"judge: 3 of 4 utterances are missing \(first: utt2\); run judge"),
         ({"utt1": True}, {"llm": None}, "judge.json: not a JSON object with llm, prompt and resp"),
         ({"utt1": True}, {"responses": "0"}, "verdicts on other responses than those of .* now; r"),
     ],
 )
 def test_damaged_verdicts(experiment, verdicts, about, message):
     directory = experiment.system("audiollm", "A", 0.5)
-    judged(directory, verdicts, **about)
+    judge(directory, verdicts, **about)
     with pytest.raises(ValueError, match=message):
         check(experiment, directory)
 
 
 def test_an_id_judged_twice(experiment):
     directory = experiment.system("audiollm", "A", 0.5)
-    judged(directory, {"utt1": True})
+    judge(directory, {"utt1": True})
     file = directory / "judge" / "judge.jsonl"
     file.write_text(2 * file.read_text())
     with pytest.raises(ValueError, match="line 2 is not .* an id of its own"):
@@ -132,14 +123,21 @@ def test_an_id_judged_twice(experiment):
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", '{"id": "utt1", "response": 5}', '{"id": "utt1", '])
-def test_damaged_responses(experiment, line):
+def test_damaged_answers(experiment, line):
     directory = experiment.system("audiollm", "A", 0.5)
-    (directory / "responses.jsonl").write_text(line + "\n")
-    with pytest.raises(ValueError, match="line 1 is not a JSON object with id and response"):
-        read_system(directory, ["test"])
+    (directory / "answers.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match="line 1 is not an answer .*; rerun stage 10"):
+        read_run(directory)
 
 
 def test_references_of_words(experiment):
-    (experiment.data / "responses" / "response_ids").write_text("utt1 7 seven\n")
+    (experiment.store / "response_ids").write_text("utt1 7 seven\n")
     with pytest.raises(ValueError, match="utt1: '7 seven' is not a row of numbers; rerun stage 7"):
-        read_references(experiment.data / "responses")
+        read_references(experiment.store)
+
+
+def test_references_without_tokens(experiment):
+    experiment.ids["utt2"] = []
+    experiment.write_store()
+    with pytest.raises(ValueError, match=r"1 of 4 responses have no token \(first: utt2\)"):
+        read_references(experiment.store)
