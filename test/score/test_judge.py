@@ -1,16 +1,17 @@
-"""bin/judge with an LLM that was taught three replies, on systems as stage 10 leaves them."""
+"""bin/judge with an LLM that was taught three replies, on runs as stage 10 leaves them."""
 
 import json
 
 import pytest
 import torch
 from chat_llms import llama2_trained, tiny_llama
+from written_runs import write_run, write_store
 
 from espnet_audiollm.bin import judge
 from espnet_audiollm.data.prompt import encode, reply_ids
 from espnet_audiollm.infer import judge as asking
 from espnet_audiollm.infer.judge import PROMPT, Case, prompt, verdict
-from espnet_audiollm.score.systems import read_system
+from espnet_audiollm.store.runs import read_run
 
 RESPONSES = {  # those of conftest.py
     "utt1": "The capital is Paris.",
@@ -57,8 +58,7 @@ def llm(tmp_path_factory):
 
 
 def run(experiment, llm, *more):
-    systems = map(str, experiment.systems)
-    return judge.main(["--llm", str(llm), "--data", str(experiment.data), *more, *systems])
+    return judge.main(["--llm", str(llm), *experiment.where(), *more])
 
 
 def contents(directory):
@@ -69,11 +69,11 @@ def test_verdicts_of_two_systems(experiment, llm, capsys):
     good = experiment.system("reference", "reference text", 0.1)
     poor = experiment.system("audiollm", "A", 0.5, responses=WRONG)
     assert run(experiment, llm, "--batch_size", "3") == 0
-    assert read_system(good, ["test"]).judged == dict.fromkeys(RESPONSES, True)
-    system = read_system(poor, ["test"])
-    assert system.judge.verdicts == {"utt1": False, "utt2": True, "utt3": False, "utt4": None}
-    assert system.judged["utt4"] is False and system.judge.unparsable == 1
-    assert (system.judge.llm, system.judge.prompt) == (str(llm), PROMPT)
+    assert read_run(good).judged.successes == dict.fromkeys(RESPONSES, True)
+    judged = read_run(poor).judged
+    assert judged.verdicts == {"utt1": False, "utt2": True, "utt3": False, "utt4": None}
+    assert judged.successes["utt4"] is False and judged.unparsable == 1
+    assert (judged.llm, judged.prompt) == (str(llm), PROMPT)
     lines = (poor / "judge" / "judge.jsonl").read_text().splitlines()
     assert json.loads(lines[3]) == {"id": "utt4", "verdict": None, "reply": "hm"}
     assert "A: 4 responses: 1 yes, 2 no, 1 not parsable" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(experiment, llm, "--batch_size", "1")
     assert not (directory / "judge" / "judge.jsonl").exists()
-    assert read_system(directory, ["test"]).judged is None
+    assert read_run(directory).judged is None
     monkeypatch.setattr(
         asking, "verdicts", lambda llm, batch: asked.append("rest") or ask(llm, batch)
     )
@@ -116,14 +116,39 @@ def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
     assert contents(directory) == whole
 
 
-def test_other_responses_are_judged_anew(experiment, llm, put_responses):
-    directory = experiment.system("audiollm", "A", 0.5)
+def test_other_responses_are_judged_anew(experiment, llm):
+    experiment.system("audiollm", "A", 0.5)
     run(experiment, llm)
-    put_responses(directory / "responses.jsonl", WRONG)
+    directory = experiment.system("audiollm", "A", 0.5, responses=WRONG)
     with pytest.raises(ValueError, match="verdicts on other responses"):
-        read_system(directory, ["test"])
+        read_run(directory)
     run(experiment, llm)
-    assert read_system(directory, ["test"]).judged["utt1"] is False
+    assert read_run(directory).judged.successes["utt1"] is False
+
+
+def test_a_dialogue_of_several_turns_is_shown_with_its_turns(tmp_path, llm, monkeypatch):
+    line = {
+        "id": "d1",
+        "turns": [
+            {"role": "user", "text": "hello"},
+            {"role": "assistant"},
+            {"role": "user", "text": "where is it"},
+        ],
+        "expected": ["Paris", "in Paris"],
+    }
+    (tmp_path / "talks.jsonl").write_text(json.dumps(line) + "\n")
+    write_store(tmp_path / "store", {"d1": ("Paris.", [5, 2])})
+    said = [{"role": "user", "text": "hello"}, {"role": "assistant", "text": "hi"}]
+    said.append({"role": "user", "text": "where is it"})
+    answers = {"d1": ("Rome.", [4], [1.0, 1.0], said)}
+    write_run(tmp_path / "run", "audiollm", "A", tmp_path / "store", answers, set="talks")
+    asked, ask = [], asking.verdicts
+    monkeypatch.setattr(asking, "verdicts", lambda llm, b: asked.extend(b) or ask(llm, b))
+    places = ["--references", str(tmp_path / "store"), "--runs", str(tmp_path)]
+    judge.main(["--llm", str(llm), "--sets", str(tmp_path / "talks.jsonl"), *places])
+    question = "\nuser: hello\nassistant: hi\nuser: where is it"
+    assert asked == [Case("d1", question, "Paris or in Paris", "Rome.")]
+    assert set(read_run(tmp_path / "run").judged.verdicts) == {"d1"}
 
 
 @pytest.mark.parametrize(
@@ -148,14 +173,13 @@ def test_refusals(experiment, llm, capsys, put_table):
     for more, message in (
         ((), "text: 3 of 4 utterances are missing (first: utt2); prepare and format"),
         (("--batch_size", "0"), "--batch_size 0 is not positive"),
-        (("--references", "nowhere"), "there is no response_ids"),
+        (("--references", "nowhere"), "nowhere is not a response store"),
     ):
         with pytest.raises(SystemExit):
             run(experiment, llm, *more)
         assert message in capsys.readouterr().err
-    (directory / "responses.jsonl").unlink()
-    put_table(experiment.data / "text", dict.fromkeys(RESPONSES, "hello"))
+    (experiment.data / "text").unlink()
     with pytest.raises(SystemExit):
         run(experiment, llm)
-    assert "there are no responses to judge; rerun stage 10" in capsys.readouterr().err
+    assert "test: there is no text; run stages 1 and 2 first" in capsys.readouterr().err
     assert not (directory / "judge").exists()

@@ -1,6 +1,5 @@
 """report.html in a real Chromium, without network: tables, utterances, sounds, looks."""
 
-import json
 import time
 
 import browser
@@ -103,7 +102,7 @@ def test_search_and_filters(visit):
     assert len(ids(page)) == 4 and page.text("#count").startswith("4 of 4")
     page.page.fill("#search", "ROME")  # an answer
     assert ids(page) == ["utt1"]
-    page.page.fill("#search", "romance")  # what a cascade heard
+    page.page.fill("#search", "romance")  # a cascade's hypothesis
     assert ids(page) == ["utt1"]
     page.page.fill("#search", "spanish cat")  # all words, in any order
     assert ids(page) == ["utt4"]
@@ -121,11 +120,12 @@ def test_search_and_filters(visit):
     assert ids(page) == []
 
 
-def test_orders(visit, experiment, put_table):
+def test_orders(visit, experiment):
     def change():
         """utt3 is the one that AudioLLM is worst at, utt2 the one that it is best at."""
-        [audio] = [path for path in experiment.systems if "AudioLLM" in path.name]
-        put_table(audio / "nats", {"utt1": "6 6", "utt2": "0.4 4", "utt3": "9 3", "utt4": "2 2"})
+        each = {"utt1": 1.0, "utt2": 0.1, "utt3": 3.0, "utt4": 1.0}
+        nats = {id: [each[id]] * len(ids) for id, ids in experiment.ids.items()}
+        experiment.system("audiollm", "AudioLLM, stack 2", nats)
 
     page = visit(change)
     # Nats a token of the cascades: log 2 = 0.69 and log 4 = 1.39 everywhere
@@ -147,7 +147,7 @@ def test_errors_are_marked(visit):
     answer = page.page.locator("article").first.locator(".answer", has_text="cascade 5epoch")
     assert answer.locator(".delete del").inner_text() == "the"
     assert answer.locator(".insert").count() == answer.locator(".substitute").count() == 1
-    spoken = answer.locator(".heard").evaluate("node => node.textContent")
+    spoken = answer.locator(".hyp").evaluate("node => node.textContent")
     assert "left out: −the" in spoken and "put in: +" in spoken  # not by colour alone
     assert answer.locator(".wrong").inner_text().startswith("✗")
     right = page.page.locator("article").first.locator(".answer", has_text="cascade 20epoch")
@@ -215,10 +215,10 @@ def test_systems_can_be_hidden(visit):
     assert "cascade 5epoch" not in labels.all_inner_texts()
 
 
-def test_text_of_systems_is_text(visit, experiment, put_responses):
+def test_text_of_systems_is_text(visit, experiment):
     def change():
         answers = dict.fromkeys(experiment.texts, ATTACK) | {"utt4": ""}
-        put_responses(experiment.systems[0] / "responses.jsonl", answers)
+        experiment.system("no_prompt", "no prompt", np.log(50.0), responses=answers)
 
     page = visit(change, arguments=["--recipe", f"x{ATTACK}"])
     page.page.click("text=Systems shown")
@@ -248,34 +248,17 @@ def test_the_policy_stops_scripts_and_requests(visit):
     page.complaints.clear()
 
 
-def many(experiment, put_table, put_responses):
-    """The small test set's systems with more utterances."""
-    new = [f"more{number:04d}" for number in range(MANY)]
-    for name in ("text", "answers", "category", "utt2dur", "utt2spk"):
-        old = (experiment.data / name).read_text() if (experiment.data / name).is_file() else ""
-        added = {"text": "one two", "category": "fact", "utt2dur": "1.0", "utt2spk": "ann"}
-        if name in added:
-            known = old or "".join(f"{id} bob\n" for id in experiment.texts)
-            lines = "".join(f"{id} {added[name]}\n" for id in new)
-            (experiment.data / name).write_text(lines + known)
-    for table, line in (("responses/response_ids", "7 7"),):
-        with open(experiment.data / table, "a") as out:
-            out.writelines(f"{id} {line}\n" for id in new)
-    answers = {id: f"Answer of {id}." for id in new}
-    put_responses(experiment.data / "responses/shard.0002.jsonl", answers)
-    for system in experiment.systems:
-        with open(system / "nats", "a") as out:
-            out.writelines(f"{id} {0.1 + 0.01 * i} 2\n" for i, id in enumerate(new))
-        with open(system / "responses.jsonl", "a") as out:
-            lines = (json.dumps({"id": id, "response": text}) for id, text in answers.items())
-            out.writelines(line + "\n" for line in lines)
-        if (system / "hyp").is_file():
-            with open(system / "hyp", "a") as out:
-                out.writelines(f"{id} one too\n" for id in new)
+@pytest.fixture
+def many(make_experiment, tmp_path):
+    """The small test set with more utterances, of two speakers."""
+    experiment = make_experiment(tmp_path, more=MANY)
+    speakers = (f"{id} {'ann' if id.startswith('more') else 'bob'}\n" for id in experiment.texts)
+    (experiment.data / "utt2spk").write_text("".join(speakers))
+    return experiment
 
 
-def test_long_lists_are_drawn_as_one_scrolls(visit, experiment, put_table, put_responses):
-    page = visit(lambda: many(experiment, put_table, put_responses))
+def test_long_lists_are_drawn_as_one_scrolls(chromium, many):
+    page = browser.Visit(chromium, score(many, ()))
     assert page.text("#count").startswith(f"{MANY + 4} of {MANY + 4}")
     drawn = page.page.locator("article").count()
     assert 0 < drawn < MANY
@@ -285,14 +268,15 @@ def test_long_lists_are_drawn_as_one_scrolls(visit, experiment, put_table, put_r
     assert page.page.locator("article").count() == MANY + 4
     assert page.page.locator("#more").is_hidden()
     assert "Speaker" in page.page.content()
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out(visit, experiment, put_responses, width, scheme):
+def test_nothing_sticks_out(visit, experiment, width, scheme):
     def change():
         answers = dict.fromkeys(experiment.texts, LONG)
-        put_responses(experiment.systems[1] / "responses.jsonl", answers)
+        experiment.system("audiollm", "AudioLLM, stack 2", np.log(1.5), responses=answers)
 
     page = visit(change, width=width, scheme=scheme)
     page.page.evaluate("for (const x of document.querySelectorAll('details')) x.open = true")

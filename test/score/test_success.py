@@ -5,11 +5,11 @@ from espnet_audiollm.score.success import (
     SuccessCount,
     count_by_category,
     judge,
-    p_value,
     normalize_all,
     normalize_answers,
-    split_answers,
+    p_value,
     rule_named,
+    split_answers,
     succeeds,
 )
 

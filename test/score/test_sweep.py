@@ -10,38 +10,48 @@ from scipy.optimize import isotonic_regression
 from espnet_audiollm.report import sweep as sweep_report
 from espnet_audiollm.score import sweep
 from espnet_audiollm.score.noisy import NoisyCopy, read_noisy
-from espnet_audiollm.score.results import TestSet, score
-from espnet_audiollm.score.systems import References, System
+from espnet_audiollm.score.results import score
+from espnet_audiollm.score.test_set import References, TestSet
+from espnet_audiollm.store.runs import Run, RunInfo
+from espnet_audiollm.store.series import Series
 
 TOKENS = np.array([4, 2, 6, 3])
 IDS = tuple(f"utt{number}" for number in range(4))
+TOKEN_IDS = Series(IDS, np.full(TOKENS.sum(), 7), TOKENS)
 BABBLE = NoisyCopy("test", "babble", 0.0)
 
 
-def system(tmp_path, name, label, ppl, wer=None, spread=0.0):
-    """A system whose nats a token are log(ppl), or differ by `spread` from utterance to another."""
+def run(tmp_path, kind, label, ppl, wer=None, spread=0.0):
+    """A run whose nats a token are log(ppl), or differ by `spread` from utterance to another.
+    wer: so many of the hundred words are wrong."""
     signs = np.array([1.0, -1.0, 1.0, -1.0])
     signs -= (signs @ TOKENS) / TOKENS.sum()
-    nats = {
-        id_: float((math.log(ppl) + spread * sign) * tokens)
-        for id_, tokens, sign in zip(IDS, TOKENS, signs, strict=True)
-    }
+    each = dict(zip(IDS, math.log(ppl) + spread * signs, strict=True))
     tokens = dict(zip(IDS, map(int, TOKENS), strict=True))
-    fields = {"name": name, "label": label, "directory": tmp_path, "prompt_wer": wer}
-    return System(**fields, test_set="", nats=nats, tokens=tokens, responses=None, hyp=None)
+    nats = {id: float(each[id] * tokens[id]) for id in IDS}
+    token_nats = Series(IDS, np.repeat(list(each.values()), TOKENS), TOKENS)
+    info = RunInfo(kind, label, "", "", "full", 1, "", "", None, "", "")
+    hyp = None
+    if wer is not None:
+        words = ["y" if place < wer else "x" for place in range(100)]
+        hyp = {id: " ".join(words[25 * i : 25 * i + 25]) for i, id in enumerate(IDS)}
+    said, reasons = dict.fromkeys(IDS, "yes"), dict.fromkeys(IDS, "stop")
+    more = (said, TOKEN_IDS, reasons, {}, hyp, None, None)
+    return Run(info, tmp_path / label, nats, tokens, token_nats, *more)
 
 
 def results(tmp_path, name, cascades, audio, noisy=None, reference=None, spread=0.0):
-    """Scored systems: cascades {WER: perplexity}, audio and reference perplexities."""
-    systems = [
-        system(tmp_path, "cascade", f"cascade {number}", ppl, wer)
+    """Scored runs: cascades {WER: perplexity}, audio and reference perplexities."""
+    runs = [
+        run(tmp_path, "cascade", f"cascade {number}", ppl, wer)
         for number, (wer, ppl) in enumerate(cascades.items())
     ]
-    systems.append(system(tmp_path, "audiollm", "AudioLLM", audio, spread=spread))
+    runs.append(run(tmp_path, "audiollm", "AudioLLM", audio, spread=spread))
     if reference is not None:
-        systems.append(system(tmp_path, "reference", "text", reference, 0.0))
-    references = References(IDS, dict.fromkeys(IDS, "yes"), TOKENS)
-    return score(TestSet(name, references, noisy=noisy), systems, resamples=200)
+        runs.append(run(tmp_path, "reference", "text", reference))
+    references = References(IDS, dict.fromkeys(IDS, "yes"), TOKENS, TOKEN_IDS)
+    texts = dict.fromkeys(IDS, " ".join(["x"] * 25))
+    return score(TestSet(name, references, texts, noisy=noisy), runs, resamples=200)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from written_runs import write_run, write_store
 
 from espnet_audiollm.bin.human_eval import main
 from espnet_audiollm.data.audio import write_audio
@@ -17,37 +18,34 @@ ATTACK = "</script><script>document.title='stolen'</script><img src=x onerror=al
 class Toy:
     ids = tuple(f"u{number:02d}" for number in range(12))
 
-    def __init__(self, root, put_table, put_responses):
+    def __init__(self, root, put_table):
         self.root, self.data, self.output = root, root / "dump/toy", root / "human"
         put_table(self.data / "text", dict.fromkeys(self.ids, WORDS))
         put_table(self.data / "answers", {"u00": "Paris | the city of Paris"})
-        put_table(self.data / "responses/response_ids", dict.fromkeys(self.ids, "7 7"))
-        references = {id: f"Reference of {id}." for id in self.ids}
-        put_responses(self.data / "responses/shard.0001.jsonl", references)
+        references = {id: (f"Reference of {id}.", [7, 7]) for id in self.ids}
+        write_store(self.data / "responses", references)
         for id in self.ids:
             self._record(id)
         put_table(self.data / "wav.scp", {id: str(root / f"{id}.wav") for id in self.ids})
-        heard = {
+        hyp = {
             id: " ".join(["x"] * WRONG[i // 4] + WORDS.split()[WRONG[i // 4] :])
             for i, id in enumerate(self.ids)
         }
-        self.cascade = self._system("cascade", "ears then Llama", put_table, put_responses)
-        put_table(self.cascade / "hyp", heard)
-        self.audio = self._system("audiollm", "Llama with ears", put_table, put_responses)
+        self.cascade = self.system("cascade", "ears then Llama", hyp)
+        self.audio = self.system("audiollm", "Llama with ears")
 
     def _record(self, id):
         seconds = 0.3 + 0.05 * int(id[1:])
         samples = 0.3 * np.sin(np.arange(int(16000 * seconds)) * 0.1)
         write_audio(self.root / f"{id}.wav", samples.astype(np.float32))
 
-    def _system(self, name, label, put_table, put_responses):
-        directory = self.root / "systems" / name
-        put_table(directory / "nats", dict.fromkeys(self.ids, "1.5 2"))
-        (directory / "system.json").write_text(json.dumps({"name": name, "label": label}))
+    def system(self, name, label, hyp=(), place=None):
         answers = {id: f"{name} says {id}" for id in self.ids} | {SAME: "The same."}
         answers["u08"] = f"{ATTACK} {name}"
         answers["u09"] = "" if name == "cascade" else "Something."
-        put_responses(directory / "responses.jsonl", answers)
+        made = {id: (text, [5, 2], [1.0, 0.5], None) for id, text in answers.items()}
+        directory = self.root / "systems" / (place or name)
+        write_run(directory, name, label, self.data / "responses", made, hyp, set="toy")
         return directory
 
     def page_arguments(self, *more):
@@ -86,5 +84,5 @@ class Toy:
 
 
 @pytest.fixture
-def toy(tmp_path, put_table, put_responses):
-    return Toy(tmp_path, put_table, put_responses)
+def toy(tmp_path, put_table):
+    return Toy(tmp_path, put_table)

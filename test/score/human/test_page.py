@@ -155,11 +155,11 @@ def _hyp_missing(toy):
 
 
 def _no_responses(toy):
-    (toy.audio / "responses.jsonl").unlink()
+    (toy.audio / "answers.jsonl").unlink()
 
 
 def _same_label(toy):
-    (toy.audio / "system.json").write_text('{"name": "audiollm", "label": "ears then Llama"}')
+    toy.audio = toy.cascade
 
 
 def _no_audio(toy):
@@ -178,12 +178,12 @@ def _nothing(toy):
 @pytest.mark.parametrize(
     "spoil, more, message",
     [
-        (_no_hyp, (), "0 of 2 systems are cascades; say with --cascade whose word error rate"),
-        (_hyp_missing, (), "cascade/hyp: 11 of 12 utterances are missing (first: u01)"),
-        (_no_responses, (), "audiollm: there is no responses.jsonl; rerun stage 10"),
+        (_no_hyp, (), "cascade: there is no hyp; rerun stage 10"),
+        (_hyp_missing, (), "the hypotheses: 11 of 12 utterances are missing (first: u01)"),
+        (_no_responses, (), "audiollm: there is no answers.jsonl; rerun stage 10"),
         (_same_label, (), "give two to 6 systems with different labels; these are 2: ears then"),
         (_no_audio, (), ".wav: cannot be opened"),
-        (_no_text, (), "toy: there is no text; run stages 1 and 2 first"),
+        (_no_text, (), "toy: not a data directory with a text; run stages 1 and 2 first"),
         (_nothing, ("--bounds", "20", "10"), "--bounds 20 10: give rising word error rates"),
         (_nothing, ("--bounds", "50"), "1 of 2 levels of word error rate have no utterance"),
         (_nothing, ("--items", "0"), "--items 0: give 1 or more"),
@@ -196,15 +196,17 @@ def test_bad_input(toy, capsys, spoil, more, message):
     assert not toy.output.exists()
 
 
-def test_a_cascade_that_is_not_rated_makes_the_levels(toy, put_table, capsys):
-    other = toy.root / "systems/other"
-    other.mkdir()
-    for path in toy.cascade.iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    (other / "system.json").write_text('{"name": "cascade", "label": "other ears"}')
-    put_table(other / "hyp", {id: "one" for id in toy.ids})  # 9 of 10 words missing
+def test_a_cascade_that_is_not_rated_makes_the_levels(toy):
+    short = {id: "one" for id in toy.ids}  # 9 of 10 words missing
+    other = toy.system("cascade", "other ears", short, place="other")
     items = toy.make_page("--cascade", str(other), "--bounds")["items"]
     assert {item["words"]["other ears"]["deletions"] for item in items} == {9}
+
+
+def test_without_a_cascade_there_are_no_levels(toy, capsys):
+    toy.cascade = toy.system("audiollm", "another", place="another")
+    error = fails(capsys, toy.page_arguments())
+    assert "0 of 2 systems are cascades; say with --cascade whose word error rate" in error
 
 
 def test_help_imports_nothing_heavy():
