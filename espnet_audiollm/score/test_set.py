@@ -181,11 +181,10 @@ def _read(path: Path) -> dict[str, str] | None:
 
 def _of_dialogues(dialogues: Sequence[Dialogue]) -> dict:
     recordings = (item for dialogue in dialogues for item in dialogue.recordings().items())
-    categories = {d.id: d.category or "no category" for d in dialogues}
     return {
         "texts": {id: audio.text or "" for id, audio in recordings} or None,
         "accepted": {d.id: d.accepted for d in dialogues},
-        "categories": categories if any(d.category for d in dialogues) else None,
+        "categories": {d.id: d.category or "" for d in dialogues},
         "dialogues": {d.id: d for d in dialogues},
     }
 

@@ -23,12 +23,8 @@ from espnet_audiollm.bin import generate_responses, respond  # noqa: E402
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table  # noqa: E402
 from espnet_audiollm.score import success  # noqa: E402
 from espnet_audiollm.score.perplexity import compare  # noqa: E402
-from espnet_audiollm.score.systems import (  # noqa: E402
-    References,
-    System,
-    read_references,
-    read_system,
-)
+from espnet_audiollm.score.test_set import References, read_references  # noqa: E402
+from espnet_audiollm.store.runs import Run, read_run  # noqa: E402
 from espnet_audiollm.text.casing import AS_IS, CASINGS, caser  # noqa: E402
 from espnet_audiollm.text.normalize import normalize  # noqa: E402
 
@@ -39,9 +35,9 @@ class Form:
 
     name: str
     references: References  # responses to the transcripts
-    own: System  # the transcripts again, on these references
-    firsts: System  # the transcripts, on the references of the first form
-    cascades: dict[str, System]
+    own: Run  # the transcripts again, on these references
+    firsts: Run  # the transcripts, on the references of the first form
+    cascades: dict[str, Run]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -75,10 +71,10 @@ def measure(args: argparse.Namespace, name: str) -> Form:
     )
     generate_responses.main([*common, *casing, "--output", f"{work}/responses"])
 
-    def ask(out: str, store: Path, *more: str) -> System:
+    def ask(out: str, store: Path, *more: str) -> Run:
         where = ["--references", f"{store}/responses", "--output", f"{work}/{out}"]
         respond.main([*common, *where, *more])
-        return read_system(work / out, [Path(args.data).resolve().name])
+        return read_run(work / out)
 
     case, texts = caser(name, args.casing_text), read_dict(Path(args.data) / "text")
     write_table(work / "prompts", ((id, case(text)) for id, text in texts.items()))
@@ -108,7 +104,9 @@ def table(args: argparse.Namespace, forms: list[Form]) -> str:
 
 
 def row(form: Form, first: Form, answers: dict[str, str]) -> list[str]:
-    accepted = success.read_answers(answers, form.references.ids)
+    accepted = success.normalize_all(
+        {id: success.split_answers(line) for id, line in answers.items()}
+    )
     asked = first.references.responses
     verdicts, before = (
         success.judge(one.references.responses, asked, accepted) for one in (form, first)
@@ -125,14 +123,14 @@ def row(form: Form, first: Form, answers: dict[str, str]) -> list[str]:
         ppl(form.firsts, first.references),
         "" if same else f"{firsts.p_value(0, 1):.2g}",
     ]
-    for system in form.cascades.values():
-        heard = success.judge(system.responses, asked, accepted)
-        cells += [rate(success.count(heard)), ppl(system, form.references)]
+    for run in form.cascades.values():
+        found = success.judge(run.responses, asked, accepted)
+        cells += [rate(success.count(found)), ppl(run, form.references)]
     return cells
 
 
-def nats(system: System) -> np.ndarray:
-    return np.array(list(system.nats.values()))
+def nats(run: Run) -> np.ndarray:
+    return np.array(list(run.nats.values()))
 
 
 def rate(count: success.SuccessCount) -> str:
@@ -140,8 +138,8 @@ def rate(count: success.SuccessCount) -> str:
     return f"{count.rate:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def ppl(system: System, references: References) -> str:
-    found = compare([nats(system)], references.tokens_N).perplexities[0]
+def ppl(run: Run, references: References) -> str:
+    found = compare([nats(run)], references.tokens_N).perplexities[0]
     return f"{found.value:.3f} [{found.ci95[0]:.3f}, {found.ci95[1]:.3f}]"
 
 

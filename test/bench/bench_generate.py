@@ -16,10 +16,10 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 import chat_llms  # noqa: E402
+from espnet_audiollm.infer.answers import answer_texts  # noqa: E402
 
 from espnet_audiollm.data import responses  # noqa: E402
 from espnet_audiollm.data.prompt import encode, user_prompt  # noqa: E402
-from espnet_audiollm.infer.answers import answer_texts  # noqa: E402
 from espnet_audiollm.model import llm as llms  # noqa: E402
 
 WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()

@@ -1,15 +1,14 @@
 """Stage 11 on 100,000 utterances: time and peak memory.
 
-    python test/bench/bench_score.py [--utterances 100000] [--directory DIR] [--resamples 2000]
+    PYTHONPATH=test python test/bench/bench_score.py [--utterances 100000] [--directory DIR]
 
-System directories are generated as stage 10 leaves them: the reference, three cascades with
+Runs are generated as stage 10 leaves them: the reference, three cascades with
 transcripts, two AudioLLMs with alignment numbers, and no prompt, all with responses, their tokens
 and the nats of each. There are answers, categories, speakers and durations, but no recordings.
 Then the command of stage 11 runs on them. The goal: under a minute and under 1 GB.
 """
 
 import argparse
-import json
 import os
 import random
 import resource
@@ -18,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from written_runs import write_run, write_store
 
 ROOT = Path(__file__).parents[2]
 SPEAKERS, CATEGORIES = 400, ("fact", "sum", "statement", "translate")
@@ -87,34 +88,24 @@ def write_data(world, data):
     write(data / "category", ids, (rng.choice(CATEGORIES) for _ in ids))
     write(data / "utt2spk", ids, (id.split("-")[0] for id in ids))
     write(data / "utt2dur", ids, (f"{0.4 * len(text):.3f}" for text in world.texts))
-    store = data / "responses"
-    write(store / "response_ids", ids, (" ".join(map(str, token_ids(a))) for a in world.answers))
-    write_responses(store / "shard.0000.jsonl", ids, world.answers)
+    write_store(
+        data / "responses",
+        {i: (" ".join(a), token_ids(a)) for i, a in zip(ids, world.answers, strict=True)},
+    )
 
 
-def write_responses(path, ids, answers):
-    with open(path, "w") as out:
-        for id, words in zip(ids, answers, strict=True):
-            item = {"id": id, "prompt": "", "response": " ".join(words)}
-            item |= {"response_ids": token_ids(words), "finish_reason": "stop"}
-            out.write(json.dumps(item) + "\n")
-
-
-def write_system(world, directory, kind, nats, share):
+def write_system(world, directory, kind, nats, share, store):
     ids, rng = world.ids, world.rng
-    directory.mkdir(parents=True)
-    about = {"name": kind, "label": directory.name, "prompt_wer": None, "test_set": "test"}
-    (directory / "system.json").write_text(json.dumps(about))
-    rows = [[rng.expovariate(1 / nats) for _ in range(len(a) + 1)] for a in world.answers]
-    written = [[f"{n:.6f}" for n in row] for row in rows]
-    write(directory / "token_nats", ids, map(" ".join, written))
-    write(directory / "nats", ids, (f"{sum(map(float, w)):.6f} {len(w)}" for w in written))
-    answers = [world.spoiled(a, share) for a in world.answers]
-    write_responses(directory / "responses.jsonl", ids, answers)
-    if kind == "cascade":
-        write(directory / "hyp", ids, (" ".join(world.spoiled(t, share)) for t in world.texts))
-    if kind == "audiollm":
-        write(directory / "similarity", ids, (similarity(rng, len(t)) for t in world.texts))
+    answers, recordings = {}, {}
+    for id, text, answer in zip(ids, world.texts, world.answers, strict=True):
+        said = world.spoiled(answer, share)
+        costs = [round(rng.expovariate(1 / nats), 6) for _ in range(len(answer) + 1)]
+        answers[id] = (" ".join(said), token_ids(said), costs, None)
+        if kind == "cascade":
+            recordings[id] = " ".join(world.spoiled(text, share))
+        if kind == "audiollm":
+            recordings[id] = similarity(rng, len(text))
+    write_run(directory, kind, directory.name, store, answers, recordings)
 
 
 def similarity(rng, words):
@@ -126,21 +117,21 @@ def similarity(rng, words):
         numbers[f"{kind}path_shuffled"] = round(rng.uniform(0.1, 0.5), 6)
         numbers[f"{kind}in_order"] = rng.randint(1, words)
         numbers[f"{kind}in_order_shuffled"] = round(rng.uniform(1, words), 6)
-    return json.dumps({**sizes, **numbers})
+    return {**sizes, **numbers}
 
 
 def generate(root, utterances):
     world = World(utterances)
     write_data(world, root / "dump/test")
     for name, about in SYSTEMS.items():
-        write_system(world, root / "exp" / name, *about)
+        write_system(world, root / "exp" / name, *about, root / "dump/test/responses")
 
 
 def score(root, resamples):
     """Of the command: seconds, those of the processor, and peak of resident memory in GB."""
-    systems = [str(root / "exp" / name) for name in SYSTEMS]
-    command = [sys.executable, "-m", "espnet_audiollm.bin.score", *systems, "--recipe", "bench"]
-    command += ["--data", str(root / "dump/test"), "--llm", "none", "--output", str(root / "out")]
+    command = [sys.executable, "-m", "espnet_audiollm.bin.score", "--recipe", "bench"]
+    command += ["--sets", str(root / "dump/test"), "--runs", str(root / "exp")]
+    command += ["--llm", "none", "--output", str(root / "out")]
     begin = time.monotonic()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "--resamples", str(resamples)], check=True, env=env)

@@ -90,8 +90,7 @@ def _other_utterances(new, put_table):
 
 
 def _other_llm(new, put_table):
-    path = new.output / "results.json"
-    path.write_text(path.read_text().replace('"llm": "tiny"', '"llm": "large"'))
+    edit(new, llm="large", llm_fingerprint="g")
 
 
 @pytest.mark.parametrize(

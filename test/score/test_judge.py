@@ -129,6 +129,7 @@ def test_other_responses_are_judged_anew(experiment, llm):
 def test_a_dialogue_of_several_turns_is_shown_with_its_turns(tmp_path, llm, monkeypatch):
     line = {
         "id": "d1",
+        "category": "where",
         "turns": [
             {"role": "user", "text": "hello"},
             {"role": "assistant"},
