@@ -21,16 +21,19 @@ from ..types import SAMPLE_RATE
 MP3_COMPRESSION = 0.7  # of libsndfile, variable rate: about 40 kbit/s for speech at 16 kHz
 
 
-def fill(package: str, template: str, style: str, script: str, parts: Mapping[str, str]) -> str:
-    """The file `template` of a package with @STYLE@, @SCRIPT@, @POLICY@ and `parts` put in.
+def fill(package: str, body: str, style: str, script: str, parts: Mapping[str, str]) -> str:
+    """A page: frame.html around the file `body` of a package, with base.css before its own style.
 
-    `parts` are HTML already. Nothing that is put in is searched for further places."""
+    style, script: texts. parts: HTML by the name of its place, @NAME@. Nothing that is put in is
+    searched for further places."""
+    style = f"{asset(__package__, 'base.css')}\n{style}"
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    whole = {"STYLE": style, "SCRIPT": script, "POLICY": escape(policy, quote=False), **parts}
-    return re.sub(r"@([A-Z]+)@", lambda found: whole[found[1]], asset(package, template))
+    places = {"STYLE": style, "SCRIPT": script, "POLICY": escape(policy, quote=False), **parts}
+    frame = asset(__package__, "frame.html").replace("@BODY@", asset(package, body))
+    return re.sub(r"@([A-Z]+)@", lambda found: places[found[1]], frame)
 
 
 def asset(package: str, *names: str) -> str:
