@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from espnet_audiollm.bin.generate_responses import main
-from espnet_audiollm.data import responses
 from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.model import llm as llms
+from espnet_audiollm.store import responses
 
 ROOT = Path(__file__).parents[2]
 WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
@@ -177,7 +177,7 @@ def test_prompts_beyond_the_context(data, tmp_path, fails):
     "options, message",
     [
         ({"llm_dir": "no/such/llm"}, "the LLM directory no/such/llm does not exist"),
-        ({"data": "no/such/data"}, "no/such/data/text"),
+        ({"data": "no/such/data"}, "no/such/data: no such file or directory"),
         ({"job": 3, "num_jobs": 2}, "--job 3 is not one of 1 to --num_jobs 2"),
         ({"batch_size": 0}, "--batch_size 0 is not positive"),
     ],
