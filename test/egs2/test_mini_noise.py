@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from espnet_audiollm.data.kaldi_dir import read_dict
+from espnet_audiollm.store.runs import find_runs, read_info
 
 FRAME = 320  # samples: 20 ms
 SYSTEMS = {"cascade", "audiollm"}  # that hear the noise
@@ -40,9 +41,9 @@ def test_the_copy_is_heard_at_its_level(mini_run, copy):
 def test_nothing_is_answered_again_and_every_hearing_system_is(mini_run, copy):
     assert not (copy / "responses").exists()
     made = {}
-    for path in mini_run.recipe.glob("exp/*/respond_*/*/system.json"):
-        about = json.loads(path.read_text())
-        made.setdefault(about["test_set"], set()).add(about["name"])
+    for info in map(read_info, find_runs(mini_run.recipe / "exp")):
+        if info.set != "abilities":
+            made.setdefault(info.set, set()).add(info.kind)
     assert made == {"test": SYSTEMS | {"reference", "no_prompt"}, "test_babble0": SYSTEMS}
 
 
