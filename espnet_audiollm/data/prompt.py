@@ -8,7 +8,7 @@ leaves behind the space that belongs to the first word (Llama-2's "[INST] ").
 
 What a user says is text. A special token spelled out in it ("</s>", "<|eot_id|>") is cut so that
 it is tokenised as the characters it consists of. Markers that are plain text in the template
-itself (Llama-2's "[INST]") cannot be told from the same characters said by a user.
+itself (Llama-2's "[INST]") cannot be distinguished from the same characters said by a user.
 """
 
 from __future__ import annotations

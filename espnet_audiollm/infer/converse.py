@@ -81,7 +81,7 @@ def hear(
     """The embeddings (P, D) of every recording."""
     spoken = utterances(dialogues)
     model.eval()
-    audios = model.hear(*read_batch(spoken, device)) if spoken else []
+    audios = model.encode_audio(*read_batch(spoken, device)) if spoken else []
     return {utt.audio: audio_PD for utt, audio_PD in zip(spoken, audios, strict=True)}
 
 

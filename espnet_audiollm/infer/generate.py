@@ -22,6 +22,8 @@ from .decoder import Decoder, Prompt, room
 
 @dataclass(frozen=True)
 class Generated:
+    """One answer."""
+
     ids: tuple[int, ...]  # the end-of-turn token included when finish_reason is "stop"
     finish_reason: FinishReason
     nats: float  # summed negative log-likelihood of `ids`

@@ -72,20 +72,12 @@ def text_prompts(
 
 
 @torch.inference_mode()
-def audio_prompts(
-    model: AudioLLMESPnetModel, batch: Sequence[Question], device: str = "cpu"
-) -> list[torch.Tensor]:
-    """The embeddings (L, D) of each utterance's audio within the chat template."""
-    return prompts_around(model, hear(model, batch, device))
-
-
-@torch.inference_mode()
 def hear(
     model: AudioLLMESPnetModel, batch: Sequence[Question], device: str = "cpu"
 ) -> list[torch.Tensor]:
     """The embeddings (P, D) of each utterance's audio."""
     model.eval()
-    return model.hear(*read_batch([question.utterance for question in batch], device))
+    return model.encode_audio(*read_batch([question.utterance for question in batch], device))
 
 
 @torch.inference_mode()
@@ -134,7 +126,7 @@ def audio_and_text_embeddings(
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """For the paper's Figure 3: audio (P, D), text (T, D) of the transcript, and its T tokens."""
     model.eval()
-    (audio_PD,) = model.hear(*read_batch([utterance], device))
+    (audio_PD,) = model.encode_audio(*read_batch([utterance], device))
     ids, text_TD = embed_transcript(model.llm, utterance.text or "", system_prompt)
     return audio_PD, text_TD, [model.llm.tokenizer.decode([token]).strip() for token in ids]
 

@@ -55,6 +55,30 @@ class Tuning:
 FROZEN = Tuning()
 
 
+def tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tuning: Tuning) -> None:
+    """Enlarge a frozen LLM and its tokenizer, and make trainable what `tuning` says.
+
+    What is trained is float32 at least, whatever the frozen weights are.
+
+    Errors (ValueError): see `add_tokens`; modules that LoRA does not find; embeddings whose rows
+    cannot be trained by themselves."""
+    used = len(tokenizer)
+    added = add_tokens(tokenizer, tuning.added_tokens)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(tuning.seed)
+        if len(tokenizer) > used:
+            enlarge(model, used, added, tuning.row_init)
+        if tuning.train == "lora":
+            _inject_lora(model, tuning)
+    if tuning.train == "all":
+        model.requires_grad_(True)
+    if tuning.train in ("lora", "rows") and added:
+        _train_rows(model, added)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+
+
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> range:
     """Add special tokens; their ids, which follow one another.
 
@@ -63,60 +87,37 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> r
     Errors (ValueError): it has some of them, has them in another order, or has one as text."""
     from tokenizers import AddedToken
 
-    added = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items()}
-    vocabulary = tokenizer.get_vocab()
-    known = [token for token in tokens if token in vocabulary]
+    known = [token for token in tokens if token in tokenizer.get_vocab()]
     if not known:
         new = [AddedToken(token, special=True, normalized=False) for token in tokens]
-        first = len(tokenizer)
         tokenizer.add_tokens(new, special_tokens=True)
-        return range(first, first + len(tokens))
-    ids = [added.get(token, -1) for token in tokens]
-    if ids != list(range(ids[0], ids[0] + len(tokens))) or ids[0] < 0:
+    ids_of = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
+    ids = [ids_of.get(token, -1) for token in tokens]
+    added = range(ids[0], ids[0] + len(ids)) if ids else range(0)
+    if ids != list(added) or -1 in ids:
         raise ValueError(
             f"{len(known)} of {len(tokens)} tokens to add are in the LLM's vocabulary already "
             f"(first: {known[0]}), but not all, as special tokens in this order: take other names, "
             "or the LLM that was enlarged by these"
         )
-    return range(ids[0], ids[0] + len(tokens))
-
-
-def apply(model: PreTrainedModel, tuning: Tuning, added: range) -> None:
-    """Enlarge a frozen LLM's vocabulary by the ids `added`, and make trainable what `tuning` says.
-
-    Rows that the table has for these ids are kept, unless they only pad it (`enlarge`).
-    What is trained is float32 at least, whatever the frozen weights are.
-
-    Errors (ValueError): modules that LoRA does not find, embeddings that are not plain ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(tuning.seed)
-        if tuning.train == "lora":
-            _inject_lora(model, tuning)
-    if tuning.train in ("lora", "rows") and added:
-        _train_rows(model, added)
-    if tuning.train == "all":
-        model.requires_grad_(True)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+    return added
 
 
 @torch.no_grad()
-def enlarge(model: PreTrainedModel, old: int, added: range, tuning: Tuning) -> None:
-    """Give the ids `added` rows in a table of which the first `old` rows are in use.
+def enlarge(model: PreTrainedModel, used: int, added: range, init: RowInit) -> None:
+    """Give the ids `added` rows in tables of which the first `used` rows are in use.
 
-    A table padded to a round size keeps it as long as there is room. Initialised as `tuning` says,
-    each table from its own old rows."""
+    A table padded to a round size keeps it as long as there is room. The new rows are initialised
+    from the old ones of the same table."""
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
-    old = min(old, len(tables[0].weight))
+    old = min(used, len(tables[0].weight))  # some tokenizers know more than their LLM
     tied = tables[0].weight is tables[1].weight
     if added.stop > len(tables[0].weight):
         model.resize_token_embeddings(added.stop, mean_resizing=False)
         model.requires_grad_(False)
         tables = [model.get_input_embeddings(), model.get_output_embeddings()]
-    generator = torch.Generator().manual_seed(tuning.seed)
     for table in tables[:1] if tied else tables:
-        rows_ND = _new_rows(table.weight[:old], added.stop - old, tuning.row_init, generator)
+        rows_ND = _new_rows(table.weight[:old], added.stop - old, init)
         table.weight[old : added.stop] = rows_ND.to(table.weight)
     bias = getattr(tables[1], "bias", None)
     if bias is not None:
@@ -251,9 +252,7 @@ def _inject_lora(model: PreTrainedModel, tuning: Tuning) -> None:
     inject_adapter_in_model(config, model)
 
 
-def _new_rows(
-    old_VD: torch.Tensor, number: int, init: RowInit, generator: torch.Generator
-) -> torch.Tensor:
+def _new_rows(old_VD: torch.Tensor, number: int, init: RowInit) -> torch.Tensor:
     """(N, D) rows: the old ones' mean, or drawn with their mean and covariance.
 
     The covariance is never built: a mixture of the centred rows by normal weights has it."""
@@ -261,5 +260,5 @@ def _new_rows(
     mean_D = wide_VD.mean(0)
     if init == "mean":
         return mean_D.expand(number, -1)
-    weights_NV = torch.randn(number, len(wide_VD), generator=generator).to(wide_VD.device)
+    weights_NV = torch.randn(number, len(wide_VD))
     return mean_D + weights_NV @ (wide_VD - mean_D) / (len(wide_VD) - 1) ** 0.5

@@ -53,7 +53,7 @@ def one_at_a_time(llm, requests):
             max_new_tokens=min(4 * prompt.shape[1], llm.context - prompt.shape[1]),
             do_sample=False,
             eos_token_id=list(llm.eos_ids),
-            pad_token_id=llm.pad_id,
+            pad_token_id=llm.eos_ids[0],
         )
         answers.append(tuple(whole[0, prompt.shape[1] :].tolist()))
     return answers

@@ -17,7 +17,8 @@ from espnet_audiollm.infer.respond import (
     Question,
     answer,
     audio_batches,
-    audio_prompts,
+    hear,
+    prompts_around,
     text_batches,
     text_prompts,
     transcript_ids,
@@ -75,7 +76,7 @@ def questions(llm, tmp_path):
 
 
 def test_logits_are_the_texts(llm, heard, questions):
-    prompts = audio_prompts(heard, questions)
+    prompts = prompts_around(heard, hear(heard, questions))
     responses = [torch.tensor(question.reference_ids) for question in questions]
     by_audio = response_logits(llm.model, prompts, responses)
     start = 0
@@ -90,7 +91,9 @@ def test_logits_are_the_texts(llm, heard, questions):
 
 
 def test_answers_and_costs_are_the_texts(llm, heard, questions):
-    by_audio = answer(llm, questions, audio_prompts(heard, questions), max_tokens_factor=1.0)
+    by_audio = answer(
+        llm, questions, prompts_around(heard, hear(heard, questions)), max_tokens_factor=1.0
+    )
     by_text = answer(llm, questions, text_prompts(llm, questions, None), max_tokens_factor=1.0)
     for question, audio, text in zip(questions, by_audio, by_text, strict=True):
         assert audio.response == text.response
