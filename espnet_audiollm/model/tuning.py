@@ -119,9 +119,6 @@ def enlarge(model: PreTrainedModel, used: int, added: range, init: RowInit) -> N
     for table in tables[:1] if tied else tables:
         rows_ND = _new_rows(table.weight[:old], added.stop - old, init)
         table.weight[old : added.stop] = rows_ND.to(table.weight)
-    bias = getattr(tables[1], "bias", None)
-    if bias is not None:
-        bias[old : added.stop] = bias[:old].mean()
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -215,9 +212,8 @@ class HeadWithRows(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., D) to logits (..., V)."""
         end = self.first + len(self.rows)
-        bias = None if self.frozen.bias is None else self.frozen.bias[self.first : end]
         logits = self.frozen(hidden)
-        new = F.linear(hidden, self.rows.to(hidden.dtype), bias)
+        new = F.linear(hidden, self.rows.to(hidden.dtype))
         return torch.cat([logits[..., : self.first], new, logits[..., end:]], dim=-1)
 
     def merged(self) -> nn.Linear:
@@ -228,7 +224,8 @@ class HeadWithRows(nn.Module):
 
 def _train_rows(model: PreTrainedModel, added: range) -> None:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if type(embedding) is not nn.Embedding or type(head) is not nn.Linear:
+    plain = type(embedding) is nn.Embedding and type(head) is nn.Linear and head.bias is None
+    if not plain:
         raise ValueError(
             f"the rows of added tokens cannot be trained by themselves in a {type(model).__name__} "
             "(its embeddings are not plain ones): train all of it, or take a Llama-family LLM"

@@ -5,7 +5,13 @@ import logging
 import chat_llms
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
 from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.data.unit_tokens import UnitTokens, unit_names
@@ -295,3 +301,22 @@ def test_units_by_ids_and_their_names_as_text(make, tmp_path):
         assert "<|a_3|> and <|audio|><|a_0|>" in known.decode(ids)
         spoken = encode(user_prompt(Units((3, 0, 3))), known, units=units)
         assert units.decode(spoken) == Units((3, 0, 3))
+
+
+def test_rows_of_embeddings_that_are_not_plain(tmp_path):
+    """Some LLMs scale their embeddings, or have a bias in the output: not replaced row by row."""
+    directory = tmp_path / "llm"
+    tokenizer = chat_llms.llama2_trained()
+    config = PhiConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    PhiForCausalLM(config).save_pretrained(directory)  # it has such a bias
+    tokenizer.save_pretrained(directory)
+    with pytest.raises(ValueError, match="PhiForCausalLM .*train all of it"):
+        llms.load(str(directory), tuning=Tuning("rows", UNITS))
+    llm = llms.load(str(directory), tuning=Tuning("all", UNITS))
+    assert logits(llm.model).shape[-1] == len(tokenizer) + 7
