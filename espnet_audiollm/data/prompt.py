@@ -29,6 +29,9 @@ AUDIO_SLOT = -1  # no token has this id
 
 DATE = "26 Jul 2024"  # Llama-3's own default; its later templates would tell the LLM today's date
 
+# No text has these by chance, and nobody is shown them.
+_SLOT, _CUT = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
+_MARKS = re.compile(f"({re.escape(_SLOT)}|{re.escape(_CUT)})")
 _PROBES = ("a", "0", ".", "\n")  # contents beside which the surrounding text is tokenised
 
 
@@ -50,23 +53,21 @@ def encode(
 
     Errors (ValueError): a conversation that the chat template refuses, or in which it repeats or
     leaves out a turn's speech; units that the LLM does not have."""
-    slot, cut = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
     special = _special_tokens(tokenizer, len(tokenizer))
     fills, marked = [], []
     for turn in turns:
         if isinstance(turn.content, Audio | Units):
             fills.append(_fill(turn.content, units))
-            marked.append(Turn(turn.role, slot))
+            marked.append(Turn(turn.role, _SLOT))
         else:
-            marked.append(Turn(turn.role, _cut(turn.content, special, cut)))
+            marked.append(Turn(turn.role, _cut(turn.content, special)))
     rendered = render(tuple(marked), tokenizer, add_generation_prompt)
-    if rendered.count(slot) != len(fills):
+    if rendered.count(_SLOT) != len(fills):
         raise ValueError(
-            f"the chat template shows {rendered.count(slot)} of {len(fills)} audio turns: "
+            f"the chat template shows {rendered.count(_SLOT)} of {len(fills)} audio turns: "
             "give another one with --chat_template"
         )
-    parts = re.split(f"({re.escape(slot)}|{re.escape(cut)})", rendered)
-    return _tokenise(parts, slot, iter(fills), tokenizer)
+    return _tokenise(_MARKS.split(rendered), iter(fills), tokenizer)
 
 
 def content_ids(turns: Turns, index: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -153,11 +154,11 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> re.Pattern
     return re.compile(f"(?={'|'.join(map(re.escape, cuttable))})" if cuttable else "(?!)")
 
 
-def _cut(text: str, special: re.Pattern[str], cut: str) -> str:
-    """Put `cut` after the first character of every special token spelled out in `text`."""
+def _cut(text: str, special: re.Pattern[str]) -> str:
+    """Put a mark after the first character of every special token spelled out in `text`."""
     ends = [match.start() + 1 for match in special.finditer(text)]
     starts = [0, *ends]
-    return cut.join(text[a:b] for a, b in zip(starts, [*ends, len(text)], strict=True))
+    return _CUT.join(text[a:b] for a, b in zip(starts, [*ends, len(text)], strict=True))
 
 
 def _fill(content: Audio | Units, units: UnitTokens | None) -> list[int]:
@@ -172,18 +173,15 @@ def _fill(content: Audio | Units, units: UnitTokens | None) -> list[int]:
 
 
 def _tokenise(
-    parts: Sequence[str],
-    slot: str,
-    fills: Iterator[list[int]],
-    tokenizer: PreTrainedTokenizerBase,
+    parts: Sequence[str], fills: Iterator[list[int]], tokenizer: PreTrainedTokenizerBase
 ) -> list[int]:
     """Tokenise texts (even places) and the marks between them (odd places); slots are filled."""
     ids: list[int] = []
     for i in range(0, len(parts), 2):
         mark_before = parts[i - 1] if i else None
         mark_after = parts[i + 1] if i + 1 < len(parts) else None
-        ids += _tokenise_part(parts[i], mark_before is not None, mark_after == slot, tokenizer)
-        ids += next(fills) if mark_after == slot else []
+        ids += _tokenise_part(parts[i], mark_before is not None, mark_after == _SLOT, tokenizer)
+        ids += next(fills) if mark_after == _SLOT else []
     return ids
 
 
