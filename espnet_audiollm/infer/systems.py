@@ -329,7 +329,7 @@ def _load_encoder(
 
     @torch.inference_mode()
     def encode_audio(recordings: Sequence[Utterance]) -> list[torch.Tensor]:
-        return model.hear(*read_batch(recordings, device))
+        return model.encode_audio(*read_batch(recordings, device))
 
     return encode_audio
 

@@ -109,16 +109,16 @@ def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
 
 def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monkeypatch):
     """PyTorch's own error, for batches of more than two rows: halves, and the same answers."""
-    from espnet_audiollm.infer import generate
+    from espnet_audiollm.infer.decoder import Decoder
 
-    forward = generate._Decoder._forward
+    read = Decoder.read
 
-    def full(self, positions_BT, **inputs):
-        if len(positions_BT) > 2:
+    def full(self, rows):
+        if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return forward(self, positions_BT, **inputs)
+        return read(self, rows)
 
-    monkeypatch.setattr(generate._Decoder, "_forward", full)
+    monkeypatch.setattr(Decoder, "read", full)
     main(command(llm_dir, data, tmp_path))
     assert "a batch of 4 (first: utt" in capsys.readouterr().err
     assert contents(tmp_path).keys() == contents(whole).keys()

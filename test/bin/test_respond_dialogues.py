@@ -191,7 +191,7 @@ def test_the_perplexity_is_that_of_transformers(place, answered):
         assert len(places) == 1, (word, inside, ids)
         samples = torch.from_numpy(read_mono_16k(turn["audio"]))[None]
         with torch.no_grad():
-            (audio_PD,) = audiollm.hear(samples, torch.tensor([samples.shape[1]]))
+            (audio_PD,) = audiollm.encode_audio(samples, torch.tensor([samples.shape[1]]))
         start, stop = places[0], places[0] + len(inside)
         embeds[start:stop] = [audio_PD] + [embeds[0][:0]] * (len(inside) - 1)
     said = torch.tensor(read_responses(place / "set_responses")["a1"].response_ids)
