@@ -14,8 +14,8 @@ import argparse
 import itertools
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from ..store.kinds import KINDS
 from ..store.parts import Parts, hash_files
 from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
-from ..types import Dialogue, Turns, Utterance
+from ..types import Audio, Dialogue, Turns, Utterance
 from . import split
 from .cli import user_errors
 
@@ -129,9 +129,11 @@ def _without_reference(args: argparse.Namespace) -> str:
     )
 
 
-def check_hypotheses(args: argparse.Namespace) -> None:
-    """Errors (ValueError): recordings without a hypothesis."""
-    hyps, ids = hypotheses(args.hyp), [each.id for each in iter_recordings(args.data)]
+def read_hypotheses(args: argparse.Namespace) -> dict[str, str]:
+    """The table of stage 6, by recording. Errors (ValueError): recordings without a hypothesis."""
+    from ..data.kaldi_dir import read_dict
+
+    hyps, ids = read_dict(args.hyp), [each.id for each in iter_recordings(args.data)]
     missing = [id_ for id_ in ids if id_ not in hyps]
     if missing or len(hyps) != len(ids):
         first = f", first: {missing[0]}" if missing else ""
@@ -139,6 +141,7 @@ def check_hypotheses(args: argparse.Namespace) -> None:
             f"{args.hyp} has {len(hyps)} hypotheses for {len(ids)} recordings "
             f"({len(missing)} missing{first}): rerun stage 6"
         )
+    return hyps
 
 
 def answer(args: argparse.Namespace, parts: Parts) -> None:
@@ -149,13 +152,12 @@ def answer(args: argparse.Namespace, parts: Parts) -> None:
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     for _ in items(args):  # what is wrong with them is found before the LLM is loaded
         pass
-    if args.hyp:
-        check_hypotheses(args)
+    hyps = read_hypotheses(args) if args.hyp else {}
     parts.begin()
     from ..infer.batches import in_halves
 
     system = load(args)
-    run = partial(answer_batch, args, system)
+    run = partial(answer_batch, args, system, hyps)
     plan = partial(system.batches, seconds=args.batch_seconds)
     what = f"respond ({args.system})"
     for _ in split.fill(args, parts.shards, items(args), plan, partial(in_halves, run), what):
@@ -181,13 +183,20 @@ def load(args: argparse.Namespace) -> System:
         dtype=args.dtype,
         device=args.device,
     )
+    if system.system_prompt != args.system_prompt:
+        raise ValueError(
+            f"{args.exp} was trained with the system prompt {system.system_prompt!r}, and "
+            f"--system_prompt is {args.system_prompt!r}: give it the same"
+        )
     llm = system.llm
     about = (llm.fingerprint, llm.chat_template_hash, system.system_prompt, case.name)
     responses.check_origin(args.references, *about)
     return system
 
 
-def answer_batch(args: argparse.Namespace, system: System, batch: Sequence[Item]) -> list[Record]:
+def answer_batch(
+    args: argparse.Namespace, system: System, hyps: dict[str, str], batch: Sequence[Item]
+) -> list[Record]:
     """The records of one batch: every context, with the same speech."""
     speech = system.speech([item.dialogue for item in batch])
     ask = partial(
@@ -205,13 +214,13 @@ def answer_batch(args: argparse.Namespace, system: System, batch: Sequence[Item]
             "id": item.id,
             runs.FULL: to_record(full[item.id]),
             runs.LAST_TURN: to_record(last[item.id]) if last else None,
-            "recordings": recordings(args, system, item.dialogue, speech),
+            "recordings": recordings(args, system, item.dialogue, speech, hyps),
         }
         for item in batch
     ]
 
 
-def last_turns(ask, batch: Sequence[Item], full: dict[str, Answer]) -> dict[str, Answer]:
+def last_turns(ask: Callable, batch: Sequence[Item], full: dict[str, Answer]) -> dict[str, Answer]:
     """The answers to the last turns without those before; those of `full` where there are none."""
     from dataclasses import replace
 
@@ -237,12 +246,16 @@ def to_turns(turns: Turns) -> list[dict]:
 
 
 def recordings(
-    args: argparse.Namespace, system: System, dialogue: Dialogue, speech: dict
+    args: argparse.Namespace,
+    system: System,
+    dialogue: Dialogue,
+    speech: Mapping[Audio, Speech],
+    hyps: Mapping[str, str],
 ) -> dict[str, str | dict | None]:
     """By recording: a cascade's hypothesis; how audio embeddings align with the transcript."""
     found = dialogue.recordings().items()
     if system.kind.input == "hypothesis":
-        return {id_: hypotheses(args.hyp)[id_] for id_, _ in found}
+        return {id_: hyps[id_] for id_, _ in found}
     if system.kind.input != "audio":
         return {}
     case = caser(args.prompt_casing, args.casing_text)
@@ -250,14 +263,6 @@ def recordings(
         id_: similarity(system, id_, audio.text and case(audio.text), speech[audio])
         for id_, audio in found
     }
-
-
-@cache
-def hypotheses(path: str) -> dict[str, str]:
-    """The table of stage 6, by recording."""
-    from ..data.kaldi_dir import read_dict
-
-    return read_dict(path)
 
 
 def similarity(system: System, id_: str, text: str | None, audio_PD: Speech) -> dict | None:

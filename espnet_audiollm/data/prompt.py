@@ -1,69 +1,86 @@
-"""Turns of text and audio in, token ids with audio slots out.
+"""Turns of text, audio and units in, token ids with audio slots out.
 
-The only place where a chat template meets an audio placeholder. The template is the tokenizer's
-own; a text conversation comes out as `apply_chat_template` gives it. Where a turn is heard and
-not read, one `AUDIO_SLOT` stands for all its positions, and the text on both sides is tokenised
-as it would be around text: SentencePiece neither puts a space before what follows the slot, nor
+The only place where a chat template meets audio. The template is the tokenizer's own; a text
+conversation comes out as `apply_chat_template` gives it. Where a turn is audio, one `AUDIO_SLOT`
+stands for all its positions; where it is units, their tokens stand. The text on both sides is
+tokenised as it would be around text: SentencePiece neither puts a space before what follows, nor
 leaves behind the space that belongs to the first word (Llama-2's "[INST] ").
 
 What a user says is text. A special token spelled out in it ("</s>", "<|eot_id|>") is cut so that
 it is tokenised as the characters it consists of. Markers that are plain text in the template
-itself (Llama-2's "[INST]") cannot be told from the same characters said by a user.
+itself (Llama-2's "[INST]") cannot be distinguished from the same characters said by a user.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from ..types import Audio, Turn, Turns
+from ..types import Audio, Content, Turn, Turns, Units
+from .unit_tokens import UnitTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 AUDIO_SLOT = -1  # no token has this id
 
 DATE = "26 Jul 2024"  # Llama-3's own default; its later templates would tell the LLM today's date
 
+# No text has these by chance, and nobody is shown them.
+_SLOT, _CUT = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
+_MARKS = re.compile(f"({re.escape(_SLOT)}|{re.escape(_CUT)})")
 _PROBES = ("a", "0", ".", "\n")  # contents beside which the surrounding text is tokenised
 
 
-def user_prompt(content: str | Audio, system_prompt: str | None = None) -> Turns:
+def user_prompt(content: Content, system_prompt: str | None = None) -> Turns:
     """The conversation of one request. system_prompt: None has no system turn, "" an empty one."""
     system = () if system_prompt is None else (Turn("system", system_prompt),)
     return (*system, Turn("user", content))
 
 
-def encode(turns: Turns, tokenizer, add_generation_prompt: bool = True) -> list[int]:
+def encode(
+    turns: Turns,
+    tokenizer: PreTrainedTokenizerBase,
+    add_generation_prompt: bool = True,
+    units: UnitTokens | None = None,
+) -> list[int]:
     """Token ids of a conversation, AUDIO_SLOT where the content of an audio turn stands.
 
+    units: where units stand in the vocabulary; None: the LLM has none.
+
     Errors (ValueError): a conversation that the chat template refuses, or in which it repeats or
-    leaves out a turn's audio."""
-    slot, cut = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
-    special = _special_tokens(tokenizer)
-    marked = tuple(
-        Turn(
-            turn.role, slot if isinstance(turn.content, Audio) else _cut(turn.content, special, cut)
-        )
-        for turn in turns
-    )
-    rendered = render(marked, tokenizer, add_generation_prompt)
-    slots = sum(isinstance(turn.content, Audio) for turn in turns)
-    if rendered.count(slot) != slots:
+    leaves out a turn's speech; units that the LLM does not have."""
+    special = _special_tokens(tokenizer, len(tokenizer))
+    fills, marked = [], []
+    for turn in turns:
+        if isinstance(turn.content, Audio | Units):
+            fills.append(_fill(turn.content, units))
+            marked.append(Turn(turn.role, _SLOT))
+        else:
+            marked.append(Turn(turn.role, _cut(turn.content, special)))
+    rendered = render(tuple(marked), tokenizer, add_generation_prompt)
+    if rendered.count(_SLOT) != len(fills):
         raise ValueError(
-            f"the chat template shows {rendered.count(slot)} of {slots} audio turns: "
+            f"the chat template shows {rendered.count(_SLOT)} of {len(fills)} audio turns: "
             "give another one with --chat_template"
         )
-    return _tokenise(re.split(f"({re.escape(slot)}|{re.escape(cut)})", rendered), slot, tokenizer)
+    return _tokenise(_MARKS.split(rendered), iter(fills), tokenizer)
 
 
-def content_ids(turns: Turns, index: int, tokenizer) -> list[int]:
+def content_ids(turns: Turns, index: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens of the text of turn `index`: what an audio slot there would stand for.
 
     It is what is left of `encode(turns)` when the tokens around the slot are taken away, so the
-    text's embeddings in the slot give the very sequence of the text prompt."""
-    heard = [*turns[:index], Turn(turns[index].role, Audio()), *turns[index + 1 :]]
-    if any(isinstance(turn.content, Audio) for turn in turns):
-        raise ValueError("content_ids wants a conversation of text alone")
-    text, around = encode(turns, tokenizer), encode(tuple(heard), tokenizer)
+    text's embeddings in the slot give the very sequence of the text prompt.
+
+    Errors (ValueError): a turn is not text, or its text merges with the template."""
+    if not all(isinstance(turn.content, str) for turn in turns):
+        raise ValueError("content_ids wants a conversation of text")
+    spoken = (*turns[:index], Turn(turns[index].role, Audio()), *turns[index + 1 :])
+    text, around = encode(turns, tokenizer), encode(spoken, tokenizer)
     before = around.index(AUDIO_SLOT)
     after = len(around) - before - 1
     end = len(text) - after
@@ -74,25 +91,34 @@ def content_ids(turns: Turns, index: int, tokenizer) -> list[int]:
     return text[before:end]
 
 
-def reply_ids(turns: Turns, reply: str, tokenizer, eos_ids: Iterable[int] = ()) -> list[int]:
+def reply_ids(
+    turns: Turns,
+    reply: str | Units,
+    tokenizer: PreTrainedTokenizerBase,
+    eos_ids: Iterable[int] = (),
+    units: UnitTokens | None = None,
+) -> list[int]:
     """The tokens that the LLM would have to answer to `turns` to say `reply`, end of turn included.
 
     Taken from the template's form of an assistant turn, up to its first end-of-turn token.
+    units: as for `encode`.
 
     Errors (ValueError): the template does not continue its own prompt with the reply."""
     ends = set(eos_ids) or {tokenizer.eos_token_id}
-    prompt = encode(turns, tokenizer)
-    whole = encode((*turns, Turn("assistant", reply)), tokenizer, add_generation_prompt=False)
-    stop = next((i for i in range(len(prompt), len(whole)) if whole[i] in ends), None)
-    if whole[: len(prompt)] != prompt or stop is None:
+    prompt = encode(turns, tokenizer, units=units)
+    answered = encode((*turns, Turn("assistant", reply)), tokenizer, False, units)
+    stop = next((i for i in range(len(prompt), len(answered)) if answered[i] in ends), None)
+    if answered[: len(prompt)] != prompt or stop is None:
         raise ValueError(
             "the chat template does not write an assistant turn as its own prompt followed by the "
             "reply and an end-of-turn token: give another one with --chat_template"
         )
-    return whole[len(prompt) : stop + 1]
+    return answered[len(prompt) : stop + 1]
 
 
-def render(turns: Turns, tokenizer, add_generation_prompt: bool = True) -> str:
+def render(
+    turns: Turns, tokenizer: PreTrainedTokenizerBase, add_generation_prompt: bool = True
+) -> str:
     """What the chat template makes of a conversation of text.
 
     Errors (ValueError): the template refuses it."""
@@ -111,41 +137,57 @@ def render(turns: Turns, tokenizer, add_generation_prompt: bool = True) -> str:
         raise ValueError(f"the chat template refuses the turns ({roles}): {error}") from error
 
 
-def decode(ids: Iterable[int], tokenizer) -> str:
+def decode(ids: Iterable[int], tokenizer: PreTrainedTokenizerBase) -> str:
     """The text of a response, special tokens left out, without space at its ends."""
     text = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text.strip()
 
 
-def _special_tokens(tokenizer) -> list[str]:
-    """What the tokenizer reads as one special token, wherever it stands."""
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> re.Pattern[str]:
+    """Finds what the tokenizer (of `size` tokens) reads as one special token, wherever it stands.
+
+    One pattern for all: an LLM may have thousands of special tokens, one for each unit."""
     added = tokenizer.added_tokens_decoder.values()
     found = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-    return sorted(token for token in found if len(token) > 1)  # one character cannot be cut
+    cuttable = sorted(token for token in found if len(token) > 1)  # one character cannot be cut
+    return re.compile(f"(?={'|'.join(map(re.escape, cuttable))})" if cuttable else "(?!)")
 
 
-def _cut(text: str, special: Iterable[str], cut: str) -> str:
-    """Put `cut` after the first character of every special token spelled out in `text`."""
-    starts = {m.start() for token in special for m in re.finditer(f"(?={re.escape(token)})", text)}
-    pieces, last = [], 0
-    for start in sorted(starts):
-        pieces.append(text[last : start + 1])
-        last = start + 1
-    return cut.join([*pieces, text[last:]])
+def _cut(text: str, special: re.Pattern[str]) -> str:
+    """Put a mark after the first character of every special token spelled out in `text`."""
+    ends = [match.start() + 1 for match in special.finditer(text)]
+    starts = [0, *ends]
+    return _CUT.join(text[a:b] for a, b in zip(starts, [*ends, len(text)], strict=True))
 
 
-def _tokenise(parts: Sequence[str], slot: str, tokenizer) -> list[int]:
-    """Tokenise texts (even places) and the marks between them (odd places)."""
+def _fill(content: Audio | Units, units: UnitTokens | None) -> list[int]:
+    """What stands in the prompt for the content of a spoken turn."""
+    if isinstance(content, Audio):
+        return [AUDIO_SLOT]
+    if units is None:
+        raise ValueError(
+            "a turn is units, but the LLM has no unit tokens: give one whose vocabulary has them"
+        )
+    return units.encode(content)
+
+
+def _tokenise(
+    parts: Sequence[str], fills: Iterator[list[int]], tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """Tokenise texts (even places) and the marks between them (odd places); slots are filled."""
     ids: list[int] = []
     for i in range(0, len(parts), 2):
         mark_before = parts[i - 1] if i else None
         mark_after = parts[i + 1] if i + 1 < len(parts) else None
-        ids += _tokenise_part(parts[i], mark_before is not None, mark_after == slot, tokenizer)
-        ids += [AUDIO_SLOT] if mark_after == slot else []
+        ids += _tokenise_part(parts[i], mark_before is not None, mark_after == _SLOT, tokenizer)
+        ids += next(fills) if mark_after == _SLOT else []
     return ids
 
 
-def _tokenise_part(text: str, continues: bool, before_slot: bool, tokenizer) -> list[int]:
+def _tokenise_part(
+    text: str, continues: bool, before_slot: bool, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
     """The ids of `text` as they are with some content directly before or after it.
 
     A probe stands for that content; the tokens inside `text` are kept. A space before a slot
@@ -162,15 +204,17 @@ def _tokenise_part(text: str, continues: bool, before_slot: bool, tokenizer) -> 
     return ids
 
 
-def _between(left: str, text: str, right: str, tokenizer) -> tuple[list[int], bool]:
+def _between(
+    left: str, text: str, right: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], bool]:
     """Ids of the tokens of `text` in `left + text + right`; whether none reaches beyond it."""
-    whole = left + text + right
-    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    joined = left + text + right
+    encoded = tokenizer(joined, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = len(left), len(left) + len(text)
     ids, clean = [], True
     for token, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        if right and stop >= end and whole[start:end] == " ":
-            continue  # the space that opens the content's first word, alone or with it
+        if right and stop >= end and joined[start:end] == " ":
+            continue  # the space that opens the content's first word, by itself or with it
         if start >= begin and stop <= end:
             ids.append(token)
         elif start < end and stop > begin:

@@ -6,7 +6,7 @@ sampling settings in the model's generation configuration are not used: results 
 deterministic, and a row's result does not depend on the other rows (up to float rounding).
 """
 
-# B rows, T positions, K beams, D LLM width, V vocabulary
+# B rows, K beams, V vocabulary
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ import torch
 
 from ..model.llm import LLM
 from ..types import FinishReason
-
-Prompt = Sequence[int] | torch.Tensor  # token ids, or embeddings (T, D) where audio is in it
+from .decoder import Decoder, Prompt, room
 
 
 @dataclass(frozen=True)
 class Generated:
+    """One answer."""
+
     ids: tuple[int, ...]  # the end-of-turn token included when finish_reason is "stop"
     finish_reason: FinishReason
     nats: float  # summed negative log-likelihood of `ids`
@@ -53,66 +54,18 @@ def generate(
     if not prompts:
         return []
     names = names or [f"prompt {i} of the batch" for i in range(len(prompts))]
-    limits = [_fit(llm, *row) for row in zip(names, prompts, max_new_tokens, strict=True)]
-    rows = [_embed(llm, prompt) for prompt in prompts]
-    return _greedy(llm, rows, limits) if beam == 1 else _beam(llm, rows, limits, beam)
+    limits = [_limit(llm, *row) for row in zip(names, prompts, max_new_tokens, strict=True)]
+    return _greedy(llm, prompts, limits) if beam == 1 else _beam(llm, prompts, limits, beam)
 
 
-class _Decoder:
-    """The LLM with its cache: feed positions, get the next token's log-probabilities.
-
-    Rows are padded on the left, masked, and counted from position 0 each."""
-
-    def __init__(self, llm: LLM, rows: list[torch.Tensor]):
-        from transformers import DynamicCache
-
-        self.model = llm.model
-        self.cache = DynamicCache(config=llm.model.config)
-        self.mask_BT = _left_mask([len(row) for row in rows]).to(rows[0].device)
-        self.embeds_BTD = torch.nn.utils.rnn.pad_sequence(
-            rows, batch_first=True, padding_side="left"
-        )
-
-    def start(self) -> torch.Tensor:
-        """Read the prompts; log-probabilities (B, V) of the first token."""
-        positions_BT = (self.mask_BT.cumsum(1) - 1).clamp_min(0)
-        return self._forward(positions_BT, inputs_embeds=self.embeds_BTD)
-
-    def step(self, ids_B: torch.Tensor) -> torch.Tensor:
-        """Append one token to each row; log-probabilities (B, V) of the next."""
-        self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(ids_B), 1)], dim=1)
-        positions_BT = self.mask_BT.sum(1, keepdim=True) - 1
-        return self._forward(positions_BT, input_ids=ids_B[:, None])
-
-    def select(self, rows: list[int]) -> None:
-        """Keep, drop or repeat rows of the batch."""
-        if rows == list(range(len(self.mask_BT))):
-            return
-        index = torch.tensor(rows, device=self.mask_BT.device)
-        self.mask_BT = self.mask_BT[index]
-        self.cache.batch_select_indices(index)
-
-    def _forward(self, positions_BT: torch.Tensor, **inputs) -> torch.Tensor:
-        out = self.model(
-            **inputs,
-            attention_mask=self.mask_BT,
-            position_ids=positions_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits_BV = out.logits[:, -1]
-        return logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32)).log_softmax(-1)
-
-
-def _greedy(llm: LLM, rows: list[torch.Tensor], limits: list[int]) -> list[Generated]:
-    decoder = _Decoder(llm, rows)
+def _greedy(llm: LLM, prompts: Sequence[Prompt], limits: list[int]) -> list[Generated]:
+    decoder = Decoder(llm)
     eos = set(llm.eos_ids)
-    done: list[Generated | None] = [None] * len(rows)
-    ids: list[list[int]] = [[] for _ in rows]
-    nats = [0.0] * len(rows)
-    alive = list(range(len(rows)))
-    logp_BV = decoder.start()
+    done: list[Generated | None] = [None] * len(prompts)
+    ids: list[list[int]] = [[] for _ in prompts]
+    nats = [0.0] * len(prompts)
+    alive = list(range(len(prompts)))
+    logp_BV = decoder.read(prompts)
     while True:
         best_B = logp_BV.max(dim=-1)
         keep = []
@@ -176,12 +129,12 @@ def _nats_per_token(hypothesis: Generated) -> float:
     return hypothesis.nats / len(hypothesis.ids)
 
 
-def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> list[Generated]:
-    decoder = _Decoder(llm, rows)
+def _beam(llm: LLM, prompts: Sequence[Prompt], limits: list[int], beam: int) -> list[Generated]:
+    decoder = Decoder(llm)
     eos = frozenset(llm.eos_ids)
     searches = [_Search(beam, limit, eos, [((), 0.0)], []) for limit in limits]
     living = list(searches)
-    logp_NV = decoder.start()  # N: the living hypotheses of the living rows, in order
+    logp_NV = decoder.read(prompts)  # N: the living hypotheses of the living rows, in order
     while True:
         keep: list[int] = []
         start = 0
@@ -198,30 +151,8 @@ def _beam(llm: LLM, rows: list[torch.Tensor], limits: list[int], beam: int) -> l
         logp_NV = decoder.step(torch.tensor(tokens, device=logp_NV.device))
 
 
-def _fit(llm: LLM, name: str, prompt: Prompt, limit: int) -> int:
+def _limit(llm: LLM, name: str, prompt: Prompt, wanted: int) -> int:
     """The row's limit, lowered to what the LLM's context leaves."""
-    if len(prompt) == 0:
-        raise ValueError(f"{name} is empty")
-    if limit < 1:
-        raise ValueError(f"{name} may have {limit} new tokens: at least 1")
-    if len(prompt) >= llm.context:
-        raise ValueError(
-            f"{name} has {len(prompt)} positions, the LLM's context is "
-            f"{llm.context}: leave out long utterances in stage 2 (--max_audio)"
-        )
-    return min(limit, llm.context - len(prompt))
-
-
-def _embed(llm: LLM, prompt: Prompt) -> torch.Tensor:
-    """Embeddings (T, D) of a prompt, on the LLM's device and in its dtype."""
-    table = llm.model.get_input_embeddings()
-    device, dtype = table.weight.device, table.weight.dtype
-    if isinstance(prompt, torch.Tensor) and prompt.is_floating_point():
-        return prompt.to(device, dtype)
-    return table(torch.as_tensor(prompt, dtype=torch.long, device=device))
-
-
-def _left_mask(lengths: list[int]) -> torch.Tensor:
-    """(B, T) of 0 and 1; the ones of a row are its last `length` positions."""
-    longest = max(lengths)
-    return (torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]).long()
+    if wanted < 1:
+        raise ValueError(f"{name} may have {wanted} new tokens: at least 1")
+    return min(wanted, room(llm, name, prompt))

@@ -326,7 +326,12 @@ def _load_encoder(
     model = AudioLLMTask.build_model(options, llm).to(device)
     load_weights(model, Path(exp) / checkpoint, device)
     model.eval()
-    return lambda recordings: model.hear(*read_batch(recordings, device))
+
+    @torch.inference_mode()
+    def encode_audio(recordings: Sequence[Utterance]) -> list[torch.Tensor]:
+        return model.encode_audio(*read_batch(recordings, device))
+
+    return encode_audio
 
 
 def _transcript(recording: Utterance) -> str:

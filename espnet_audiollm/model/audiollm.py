@@ -1,4 +1,4 @@
-"""A frozen LLM that hears: speech encoder, adapter, and the LLM's own loss on the response.
+"""AudioLLM: speech encoder, adapter, a frozen LLM, and its own loss on the response.
 
 AudioChatLlama, sections 2.1 and 3.2: the audio's embeddings stand where the user's text would, and
 only what produces them is trained.
@@ -7,6 +7,8 @@ only what produces them is trained.
 # B batch, N samples, T encoder frames, P audio positions, D LLM width, R response tokens
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -47,7 +49,14 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         self.speech_encoder, self.adapter = speech_encoder, adapter
         self.llm, self.prompt, self.packed = llm, prompt, packed
 
-    def forward(self, speech, speech_lengths, response, response_lengths, **kwargs):
+    def forward(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        response: torch.Tensor,
+        response_lengths: torch.Tensor,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the mean nats of a response token, statistics, and the weight (tokens).
 
         Args:
@@ -55,7 +64,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
                 token included; response_lengths: (B,).
         """
-        audios = self.hear(speech, speech_lengths)
+        audios = self.encode_audio(speech, speech_lengths)
         prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
         responses = [r[:n] for r, n in zip(response, response_lengths.tolist(), strict=True)]
         nats_X = torch.cat(response_nats(self.llm.model, prompts, responses, self.packed))
@@ -67,13 +76,19 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         }
         return force_gatherable((loss, stats, loss.new_tensor(len(nats_X))), loss.device)
 
-    def hear(self, speech, speech_lengths) -> list[torch.Tensor]:
-        """(B, N) samples and (B,) lengths to one (P, D) for each utterance, without padding."""
+    def encode_audio(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """(B, N) samples and (B,) lengths to the audio embeddings of each utterance, (P, D) without
+        padding."""
         x_BTC, frames_B = self.speech_encoder(speech, speech_lengths)
         audio_BPD, positions_B = self.adapter(x_BTC, frames_B)
         return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
 
-    def collect_feats(self, speech, speech_lengths, response, response_lengths, **kwargs):
+    def collect_feats(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """What ESPnet's statistics (stages 4 and 8) are of: features and their lengths."""
         feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
@@ -82,6 +97,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         return {"llm": self.llm.name, "llm_fingerprint": self.llm.fingerprint}
 
     def set_extra_state(self, state: dict[str, str]) -> None:
+        """Compare. Errors (ValueError): the checkpoint belongs to another LLM."""
         if state["llm_fingerprint"] != self.llm.fingerprint:
             raise ValueError(
                 f"this checkpoint was trained with the LLM {state['llm']} "

@@ -49,6 +49,7 @@ class Filterbank(AbsFrontend):
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def output_size(self) -> int:
+        """M."""
         return self.n_mels
 
     def num_frames(self, lengths: torch.Tensor) -> torch.Tensor:

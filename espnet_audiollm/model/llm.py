@@ -1,4 +1,5 @@
-"""The frozen LLM: the only place that loads a Hugging Face model or tokenizer.
+"""The LLM, frozen unless asked otherwise: the only place that loads a Hugging Face model or
+tokenizer.
 
 `--llm` is a local directory, a Hugging Face id, or a conf/llm/*.yaml that names one. Nothing
 downloaded is executed: no `trust_remote_code`. The local cache is tried before the network, and
@@ -8,6 +9,7 @@ HF_HUB_OFFLINE is honoured.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..store.atomic import new_directories
 from . import llm_config
+from .tuning import FROZEN, Tuning, merge, trained_share, tune
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -27,20 +31,14 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class LLM:
-    """A frozen causal LM with all that the stages need to know of it."""
+    """A causal LM with all that the stages need to know of it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str  # as given to --llm
-    fingerprint: str  # of the weights, see `fingerprint`
+    fingerprint: str  # of the weights as they were loaded, see `fingerprint`
     chat_template_hash: str  # sha256 of the template's text
     eos_ids: tuple[int, ...]  # any of these ends a turn; the tokenizer's own first
-
-    @property
-    def pad_id(self) -> int:
-        """Fills what is masked anyway. Llama has no padding token: then the end token does."""
-        pad = self.tokenizer.pad_token_id
-        return self.eos_ids[0] if pad is None else pad
 
     @property
     def context(self) -> int:
@@ -54,11 +52,30 @@ def load(
     dtype: str = "auto",
     device: str = "cpu",
     attn_implementation: str = "sdpa",
+    tuning: Tuning = FROZEN,
 ) -> LLM:
-    """Load model and tokenizer, and take their fingerprints. Errors: see the loaders below."""
+    """Load model and tokenizer, in eval mode, and take their fingerprints.
+
+    tuning: what of the LLM is trained, and which tokens it gains; the share is logged.
+
+    Errors (ValueError): see the loaders below, and `tune`."""
     tokenizer = load_tokenizer(llm, chat_template)
-    model = load_llm(llm, dtype, device, attn_implementation)
-    return wrap(model, tokenizer, llm)
+    loaded = wrap(read_llm(llm, dtype, device, attn_implementation), tokenizer, llm)
+    if tuning != FROZEN:
+        tune(loaded.model, tokenizer, tuning)
+        logging.info(f"LLM {llm}: {trained_share(loaded.model)}")
+    loaded.model.to(device)
+    return loaded
+
+
+def save(llm: LLM, directory: str | Path) -> None:
+    """Write model and tokenizer as an ordinary Hugging Face directory, all of it or nothing.
+
+    What was trained is merged into the weights: `llm` is no longer trained after this."""
+    merge(llm.model)
+    with new_directories(directory) as (aside,):
+        llm.model.save_pretrained(aside)
+        llm.tokenizer.save_pretrained(aside)
 
 
 def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> LLM:
@@ -266,7 +283,10 @@ def _check_causal(llm: str, config: Any) -> None:
 
 
 def _from_pretrained(llm: str, what: str, loader: Callable, **options: Any) -> Any:
-    """Call a `from_pretrained`, the cache before the network; name what is wrong in one line."""
+    """Call a `from_pretrained`, the cache before the network; name what is wrong in one line.
+
+    Code that comes with a model is never run."""
+    options["trust_remote_code"] = False
     llm = llm_config.resolve(llm)
     if not Path(llm).is_dir():
         if llm.count("/") != 1 or llm.startswith(("/", ".", "~")):

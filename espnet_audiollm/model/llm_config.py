@@ -21,6 +21,8 @@ REQUEST = "hello"  # what the user says in `prompt`
 
 @dataclass(frozen=True)
 class LLMConfig:
+    """What is written down of an LLM, to be compared with what is loaded."""
+
     path: str
     llm: str  # Hugging Face id or local directory
     dtype: str  # of the weights on a GPU

@@ -1,10 +1,10 @@
-"""What a response costs under the frozen LLM, in nats for each of its tokens.
+"""What a response costs under the LLM, in nats for each of its tokens.
 
 Training, perplexity, cascade and reference all go through here. Logits are computed only where a
 response token is predicted: most positions are prompt or audio.
 """
 
-# L prompt positions, R response tokens, D LLM width, V vocabulary, T positions of a whole batch
+# L prompt positions, R response tokens, D LLM width, V vocabulary, T positions of all of a batch
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def embed_prompt(
     """Token ids with audio slots to embeddings (L, D).
 
     Args:
-        prompt: token ids, AUDIO_SLOT wherever an audio stands.
+        prompt: token ids, those of units among them, AUDIO_SLOT wherever an audio stands.
         audios: one (P, D) for each slot, in order.
 
     Raises ValueError when slots and audios differ in number, and for a prompt of nothing."""
@@ -65,7 +65,12 @@ def response_nats(
     return list(nats_X.split([len(r) for r in responses]))
 
 
-def response_logits(model, prompts, responses, packed: bool = True) -> torch.Tensor:
+def response_logits(
+    model: PreTrainedModel,
+    prompts: Sequence[torch.Tensor],
+    responses: Sequence[torch.Tensor],
+    packed: bool = True,
+) -> torch.Tensor:
     """Logits (sum of R, V) of all response tokens, laid end to end."""
     embed = model.get_input_embeddings()
     # The last response token is predicted, never read.
@@ -76,7 +81,9 @@ def response_logits(model, prompts, responses, packed: bool = True) -> torch.Ten
     return model.get_output_embeddings()(hidden_TD[predicting_positions(prompts, responses)])
 
 
-def predicting_positions(prompts, responses) -> torch.Tensor:
+def predicting_positions(
+    prompts: Sequence[torch.Tensor], responses: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """Packed positions that predict a response token: the prompt's last one and those after it."""
     positions, start = [], 0
     for prompt_LD, response_R in zip(prompts, responses, strict=True):

@@ -1,13 +1,13 @@
-"""The frozen LLM in a training of several processes: read once, and whole or in parts on each.
+"""The frozen LLM in a training of several processes: read once, in full or in parts on each.
 
 Sharding is FSDP2's (`fully_shard`), a decoder layer at a time, and not tensor parallelism. Each
 process keeps a batch of its own, so data, losses and DDP over the trained part stay what they are;
 tensor parallelism wants the same batch in every process of a group. A layer's arithmetic is that
-of the whole LLM, to the last bit. And what is frozen has no gradients to reduce: the only traffic
-is the gathering of each layer's weights, once forward and once backward, while the layer before
-computes. That traffic is the price, twice the LLM's layers for every batch; hence `node`, which
-keeps it within a node, before `all`. Embeddings, final norm and output layer stay whole: they are
-a few per cent, and are called by themselves.
+of the LLM on one device, to the last bit. And what is frozen has no gradients to reduce: the only
+traffic is the gathering of each layer's weights, once forward and once backward, while the layer
+before computes. That traffic is the price, twice the LLM's layers for every batch; hence `node`,
+which keeps it within a node, before `all`. Embeddings, final norm and output layer are on each:
+they are a few per cent, and are called by themselves.
 
 Every process must run the LLM the same number of times, as DDP demands as well.
 """
@@ -37,7 +37,7 @@ LONGEST_READ = timedelta(hours=2)
 
 @dataclass(frozen=True)
 class _Header:
-    """What the other processes are told before the weights come."""
+    """What the other processes need before the weights come."""
 
     config: PretrainedConfig
     dtype: torch.dtype
@@ -56,7 +56,7 @@ def load_shared(
     """`llms.load` for the processes of torch.distributed: the first one reads, the others receive.
 
     The host's memory holds the weights once, the file system gives them once. The fingerprint is
-    that of the whole LLM; the first process computes it.
+    that of the complete LLM; the first process computes it.
 
     sharding: "none" (each holds all of it), "node" (the processes of a node share the decoder
     layers out), "all" (all processes do).
@@ -68,29 +68,31 @@ def load_shared(
         if sharding != "none":
             logging.warning(f"--llm_sharding {sharding}: one process holds all of the LLM")
         return llms.load(llm, chat_template, dtype, device)
-    model, told = None, None
+    model, header = None, None
     if dist.get_rank() == 0:
-        model, told = _read(llm, chat_template, dtype, device)
-    told = _from_first(told)
-    if isinstance(told, str):
-        raise ValueError(told)
+        model, header = _read(llm, chat_template, dtype, device)
+    header = _from_first(header)
+    if isinstance(header, str):
+        raise ValueError(header)
     if model is None:
-        model = llms.empty_llm(told.config, told.dtype)
-    assert _listed(model) == told.tensors, "transformers differs between processes"
+        model = llms.empty_llm(header.config, header.dtype)
+    assert _listed(model) == header.tensors, "transformers differs between processes"
     _distribute(model, torch.device(device), sharding)
     tokenizer = llms.load_tokenizer(llm, chat_template)
     return llms.LLM(
         model=model,
         tokenizer=tokenizer,
         name=llm,
-        fingerprint=told.fingerprint,
+        fingerprint=header.fingerprint,
         chat_template_hash=llms.chat_template_hash(tokenizer),
-        eos_ids=told.eos_ids,
+        eos_ids=header.eos_ids,
     )
 
 
-def _read(llm: str, chat_template: str | None, dtype: str, device: str):
-    """The LLM in the host's memory, and what to tell the others: a _Header, or what is wrong."""
+def _read(
+    llm: str, chat_template: str | None, dtype: str, device: str
+) -> tuple[PreTrainedModel | None, _Header | str]:
+    """The LLM in the host's memory, and what the others need: a _Header, or what is wrong."""
     try:
         tokenizer = llms.load_tokenizer(llm, chat_template)
         model = llms.read_llm(llm, dtype, device)
@@ -119,7 +121,7 @@ def _listed(model: PreTrainedModel) -> list[tuple[str, torch.Size, torch.dtype]]
 
 
 def _distribute(model: PreTrainedModel, device: torch.device, sharding: str) -> None:
-    """Weights from the first process to all; a device holds one whole layer at a time."""
+    """Weights from the first process to all; a device holds one complete layer at a time."""
     mesh = _mesh(device, sharding)
     if mesh is None:
         _receive(model, device)
@@ -130,8 +132,8 @@ def _distribute(model: PreTrainedModel, device: torch.device, sharding: str) -> 
     _receive(model, device)
     # The decoder itself shards nothing: it tells the layers apart, so that each is gathered while
     # the one before computes.
-    whole = {p for p in model.base_model.parameters() if not isinstance(p, DTensor)}
-    fully_shard(model.base_model, mesh=mesh, ignored_params=whole)
+    complete = {p for p in model.base_model.parameters() if not isinstance(p, DTensor)}
+    fully_shard(model.base_model, mesh=mesh, ignored_params=complete)
 
 
 def _receive(module: torch.nn.Module, device: torch.device) -> None:

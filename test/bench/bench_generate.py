@@ -16,11 +16,11 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 import chat_llms  # noqa: E402
-from espnet_audiollm.infer.answers import answer_texts  # noqa: E402
 
-from espnet_audiollm.data import responses  # noqa: E402
-from espnet_audiollm.data.prompt import encode, user_prompt  # noqa: E402
+from espnet_audiollm.data.prompt import encode  # noqa: E402
+from espnet_audiollm.infer.systems import load_system  # noqa: E402
 from espnet_audiollm.model import llm as llms  # noqa: E402
+from espnet_audiollm.types import Dialogue, Turn  # noqa: E402
 
 WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()
 
@@ -42,10 +42,10 @@ def random_llm():
     return llms.wrap(model, tokenizer, "random 4 x 256")
 
 
-def one_at_a_time(llm, requests):
-    answers = []
-    for request in requests:
-        prompt = torch.tensor([encode(user_prompt(request.text), llm.tokenizer)])
+def one_at_a_time(system, dialogues):
+    answers, llm = [], system.llm
+    for dialogue in dialogues:
+        prompt = torch.tensor([encode(dialogue.turns, llm.tokenizer)])
         prompt = prompt.to(llm.model.device)
         whole = llm.model.generate(
             prompt,
@@ -53,16 +53,16 @@ def one_at_a_time(llm, requests):
             max_new_tokens=min(4 * prompt.shape[1], llm.context - prompt.shape[1]),
             do_sample=False,
             eos_token_id=list(llm.eos_ids),
-            pad_token_id=llm.pad_id,
+            pad_token_id=llm.eos_ids[0],
         )
         answers.append(tuple(whole[0, prompt.shape[1] :].tolist()))
     return answers
 
 
-def batched(llm, requests, batch_size):
+def batched(system, dialogues, batch_size):
     answers = []
-    for start in range(0, len(requests), batch_size):
-        answers += answer_texts(llm, requests[start : start + batch_size])
+    for start in range(0, len(dialogues), batch_size):
+        answers += system.respond(dialogues[start : start + batch_size])
     return [answer.response_ids for answer in answers]
 
 
@@ -88,14 +88,16 @@ def main():
         llm = random_llm()
         llm.model.to(args.device)
     rng = random.Random(0)
-    texts = {
-        f"{i:05d}": " ".join(rng.choices(WORDS, k=rng.randint(2, 16))) for i in range(args.prompts)
-    }
-    requests = responses.plan(texts, llm.tokenizer)
-    batched(llm, requests[:2], 2)  # warm up both
-    one_at_a_time(llm, requests[:1])
-    alone, seconds_alone = timed(one_at_a_time, llm, requests)
-    together, seconds_together = timed(batched, llm, requests, args.batch_size)
+    dialogues = [
+        Dialogue(f"{i:05d}", (Turn("user", " ".join(rng.choices(WORDS, k=rng.randint(2, 16)))),))
+        for i in range(args.prompts)
+    ]
+    system = load_system("reference", llm)
+    dialogues.sort(key=system.num_positions)
+    batched(system, dialogues[:2], 2)  # warm up both
+    one_at_a_time(system, dialogues[:1])
+    alone, seconds_alone = timed(one_at_a_time, system, dialogues)
+    together, seconds_together = timed(batched, system, dialogues, args.batch_size)
     rates = []
     for name, answers, seconds in (
         ("one at a time", alone, seconds_alone),
@@ -107,7 +109,7 @@ def main():
     same = sum(a == b for a, b in zip(alone, together, strict=True))
     print(
         f"{llm.name} on {llm.model.device}, {args.threads} threads, {llm.model.dtype}: "
-        f"{rates[1] / rates[0]:.1f} times as fast; {same} of {len(requests)} answers are equal"
+        f"{rates[1] / rates[0]:.1f} times as fast; {same} of {len(dialogues)} answers are equal"
     )
 
 

@@ -15,7 +15,7 @@ def systems(tmp_path_factory):
     from espnet_audiollm.bin import generate_responses
 
     root = tiny_systems.make(tmp_path_factory.mktemp("systems"))
-    generate_responses.main(
-        ["--llm", f"{root}/llm", "--data", f"{root}/data", "--output", f"{root}/responses"]
-    )
+    for data, output in (("data", "responses"), ("talks.jsonl", "talks_responses")):
+        words = ["--llm", f"{root}/llm", "--data", f"{root}/{data}"]
+        generate_responses.main([*words, "--output", f"{root}/{output}"])
     return root

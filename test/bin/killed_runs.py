@@ -25,10 +25,9 @@ torch.set_num_threads(1)
 PATIENCE = 120.0  # seconds
 SLOW = {  # what a main imports when it works: imported here, before the forks
     "add_noise": ("data.noise",),
-    "converse": ("infer.converse", "tasks.loading"),
     "ctc_decode": ("infer.recognise", "tasks.ctc", "score.wer"),
-    "respond": ("infer.respond", "infer.system_dir", "score.wer"),
-    "generate_responses": ("infer.answers", "infer.batches"),
+    "respond": ("infer.systems", "infer.embeddings", "score.alignment"),
+    "generate_responses": ("infer.systems", "infer.batches"),
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from espnet_audiollm.bin.generate_responses import main
-from espnet_audiollm.data import responses
 from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.model import llm as llms
+from espnet_audiollm.store import responses
 
 ROOT = Path(__file__).parents[2]
 WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
@@ -109,16 +109,16 @@ def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
 
 def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monkeypatch):
     """PyTorch's own error, for batches of more than two rows: halves, and the same answers."""
-    from espnet_audiollm.infer import generate
+    from espnet_audiollm.infer.decoder import Decoder
 
-    forward = generate._Decoder._forward
+    read = Decoder.read
 
-    def full(self, positions_BT, **inputs):
-        if len(positions_BT) > 2:
+    def full(self, rows):
+        if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return forward(self, positions_BT, **inputs)
+        return read(self, rows)
 
-    monkeypatch.setattr(generate._Decoder, "_forward", full)
+    monkeypatch.setattr(Decoder, "read", full)
     main(command(llm_dir, data, tmp_path))
     assert "a batch of 4 (first: utt" in capsys.readouterr().err
     assert contents(tmp_path).keys() == contents(whole).keys()
@@ -177,7 +177,7 @@ def test_prompts_beyond_the_context(data, tmp_path, fails):
     "options, message",
     [
         ({"llm_dir": "no/such/llm"}, "the LLM directory no/such/llm does not exist"),
-        ({"data": "no/such/data"}, "no/such/data/text"),
+        ({"data": "no/such/data"}, "no/such/data: no such file or directory"),
         ({"job": 3, "num_jobs": 2}, "--job 3 is not one of 1 to --num_jobs 2"),
         ({"batch_size": 0}, "--batch_size 0 is not positive"),
     ],

@@ -20,7 +20,8 @@ def commands(root):
         "ctc_decode": [*data, "--exp", f"{root}/ctc", "--batch_seconds", "3"],
         "generate_responses": [*llm, *data, "--batch_size", "2", "--device", "cpu"],
         "respond audiollm": [*answered, "--system", "audiollm", "--exp", f"{root}/align"],
-        "converse text": [*llm, "--system", "text", "--conversations", f"{root}/talks.jsonl"],
+        "respond talks": [*llm, "--system", "reference", "--data", f"{root}/talks.jsonl"]
+        + ["--references", f"{root}/talks_responses"],
         "respond cascade": [*answered, "--system", "cascade", "--hyp", f"{data[1]}/text"],
     }
 
@@ -35,8 +36,8 @@ def commands(root):
         ),
         ("generate_responses", "store.json .shard.*.part 1 *.tmp 1 shard.*.jsonl 1 response_ids"),
         ("respond audiollm", "1 .shard.*.part *.tmp 1 shard.00002.jsonl similarity token_nats 1"),
-        ("converse text", ".shard.*.part 1 *.tmp shard.00001.jsonl answers.jsonl system.json 1"),
-        ("respond cascade", ".shard.*.part 1 *.tmp shard.00001.jsonl nats hyp system.json"),
+        ("respond talks", ".shard.*.part 1 *.tmp shard.00001.jsonl answers.jsonl run.json 1"),
+        ("respond cascade", ".shard.*.part 1 *.tmp shard.00001.jsonl nats hyp run.json"),
     ],
 )
 def test_killed_again_and_again(systems, tmp_path, which, moments):

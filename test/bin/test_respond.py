@@ -1,6 +1,5 @@
 """Stages 7 and 10 as commands on a tiny LLM: what they leave, and what they refuse."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,9 @@ from chat_llms import save_tiny_llm
 
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir
+from espnet_audiollm.score.alignment import AlignmentNumbers
 from espnet_audiollm.store.responses import read_responses
+from espnet_audiollm.store.runs import read_run, references_hash
 from espnet_audiollm.types import Utterance
 
 TEXTS = {"u1": "the cat sat", "u2": "what is the capital of france", "u3": "hello"}
@@ -42,12 +43,20 @@ def run(made, system, *more, llm="llm", output=None):
 def test_the_reference_answers_as_the_store_does(made):
     out = run(made, "reference")
     stored = read_responses(made / "responses")
-    answers = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
-    assert [a["id"] for a in answers] == sorted(TEXTS)
-    for answer in answers:
-        assert tuple(answer["response_ids"]) == stored[answer["id"]].response_ids
-    about = json.loads((out / "system.json").read_text())
-    assert (about["name"], about["prompt_wer"], about["test_set"]) == ("reference", 0.0, "test")
+    run_ = read_run(out)
+    assert list(run_.responses) == sorted(TEXTS)
+    for id_, response in stored.items():
+        assert run_.responses[id_] == response.response
+        assert tuple(run_.response_ids[id_]) == response.response_ids
+    info = run_.info
+    assert (info.kind, info.label, info.set, info.context) == (
+        "reference",
+        "reference text",
+        "test",
+        "full",
+    )
+    answered = [(id_, response.response_ids) for id_, response in stored.items()]
+    assert info.references == references_hash(answered)
 
 
 def test_the_references_cost_is_that_of_transformers(made):
@@ -93,8 +102,7 @@ def test_perplexity_of_a_real_llm_is_that_of_transformers(made, tmp_path):
     LlamaForCausalLM(labels=...) over all response tokens, and over those of each position."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from espnet_audiollm.score.perplexity import by_position, compare
-    from espnet_audiollm.score.systems import read_references, read_system
+    from espnet_audiollm.score.perplexity import compare, compare_positions
 
     stories = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
     if not stories.is_dir():
@@ -111,17 +119,18 @@ def test_perplexity_of_a_real_llm_is_that_of_transformers(made, tmp_path):
 
     model = AutoModelForCausalLM.from_pretrained(stories)
     tokenizer = AutoTokenizer.from_pretrained(stories)
-    heard = read_dict(tmp_path / "hyp")
+    hyp = read_dict(tmp_path / "hyp")
     expected = [
-        costs(model, tokenizer, heard[id_], list(response.response_ids), template)
+        costs(model, tokenizer, hyp[id_], list(response.response_ids), template)
         for id_, response in read_responses(tmp_path / "responses").items()
     ]
-    system, references = read_system(out, ["test"]), read_references(tmp_path / "responses")
-    nats = np.array([system.nats[id_] for id_ in references.ids])
-    found = compare([nats], references.tokens_N, resamples=9).perplexities[0]
+    run_ = read_run(out)
+    nats, tokens = (np.array(list(table.values())) for table in (run_.nats, run_.tokens))
+    found = compare([nats], tokens, resamples=9).perplexities[0]
     assert found.tokens == sum(map(len, expected))
     assert found.value == pytest.approx(np.exp(np.mean(np.concatenate(expected))), rel=1e-4)
-    first, *_, last = by_position(system.token_nats, (0, 1, 8), resamples=9)
+    (positions,) = compare_positions([run_.token_nats], (0, 1, 8), resamples=9)
+    first, *_, last = positions
     assert first.value == pytest.approx(np.exp(np.mean([c[0] for c in expected])), rel=1e-4)
     tail = np.concatenate([c[8:] for c in expected])
     assert last.tokens == len(tail) and last.value == pytest.approx(np.exp(tail.mean()), rel=1e-4)
@@ -134,17 +143,33 @@ def test_a_perfect_cascade_costs_what_the_reference_does(made, tmp_path):
     assert (perfect / "nats").read_text() == (run(made, "reference") / "nats").read_text()
     hyp.write_text("u1 the cat\nu2\nu3 hello\n")
     poor = run(made, "cascade", "--hyp", str(hyp), output=tmp_path / "poor")
-    # By hand: "sat" deleted, six words of u2 deleted, of 3 + 6 + 1 words.
-    assert json.loads((poor / "system.json").read_text())["prompt_wer"] == pytest.approx(70.0)
+    assert read_run(poor).hyp == {"u1": "the cat", "u2": "", "u3": "hello"}
     a, b = read_dict(perfect / "nats"), read_dict(poor / "nats")
     assert a["u3"] == b["u3"] and a["u1"] != b["u1"]
 
 
+@pytest.mark.parametrize(
+    ("system", "more", "label"),
+    [
+        ("reference", [], "reference text"),
+        ("no_prompt", [], "no prompt"),
+        ("cascade", ["--checkpoint", "3epoch.pth"], "cascade, epoch 3"),
+        ("cascade", ["--checkpoint", "valid.loss.ave.pth"], "cascade, mean of the best 5 epochs"),
+        ("cascade", ["--label", "mine"], "mine"),
+    ],
+)
+def test_labels_are_for_readers(made, tmp_path, system, more, label):
+    (tmp_path / "valid.loss.ave_5best.pth").touch()
+    (tmp_path / "valid.loss.ave.pth").symlink_to("valid.loss.ave_5best.pth")
+    (tmp_path / "hyp").write_text("u1 the cat\nu2\nu3 hello\n")
+    if system == "cascade":
+        more = [*more, "--hyp", f"{tmp_path}/hyp", "--exp", str(tmp_path)]
+    assert read_run(run(made, system, *more, output=tmp_path / "out")).info.label == label
+
+
 def test_no_prompt_reads_nothing(made):
     out = run(made, "no_prompt")
-    assert json.loads((out / "system.json").read_text())["prompt_wer"] is None
-    answers = [json.loads(line)["response"] for line in (out / "responses.jsonl").open()]
-    assert len(set(answers)) == 1  # nothing distinguishes the utterances
+    assert len(set(read_run(out).responses.values())) == 1  # nothing distinguishes the utterances
 
 
 @pytest.mark.parametrize("system", ["reference", "cascade"])
@@ -154,7 +179,7 @@ def test_jobs_make_what_one_makes(made, tmp_path, system):
     one = run(made, system, *more, output=tmp_path / "one")
     for job in ("4", "2", "1", "3"):
         run(made, system, *more, "--num_jobs", "4", "--job", job, output=tmp_path / "many")
-        assert not (tmp_path / "many" / "system.json").exists()
+        assert not (tmp_path / "many" / "run.json").exists()
     many = run(made, system, *more, "--num_jobs", "4", "--merge", output=tmp_path / "many")
     assert contents(many) == contents(one)
     assert ".parts" not in contents(many)
@@ -164,7 +189,7 @@ def test_other_batches_change_rounding_only(made, tmp_path):
     """Shards of one utterance are batches of one: the same answers, the same costs to 1e-5."""
     alone = run(made, "reference", "--shard_size", "1", output=tmp_path / "alone")
     batch = run(made, "reference", output=tmp_path / "batch")
-    assert (alone / "responses.jsonl").read_bytes() == (batch / "responses.jsonl").read_bytes()
+    assert (alone / "answers.jsonl").read_bytes() == (batch / "answers.jsonl").read_bytes()
     ours, theirs = read_dict(alone / "nats"), read_dict(batch / "nats")
     for id_ in TEXTS:
         assert float(ours[id_].split()[0]) == pytest.approx(float(theirs[id_].split()[0]), rel=1e-5)
@@ -181,13 +206,13 @@ def test_merge_names_the_jobs_that_are_missing(made, tmp_path, capsys):
         run(made, "reference", *more, "--merge", output=tmp_path)
     message = "2 of 3 shards are missing (first: shard.00000.jsonl): those of job 1, 2 of 3; rerun"
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "system.json").exists()
+    assert not (tmp_path / "run.json").exists()
 
 
 def test_a_second_run_loads_no_llm_and_changes_nothing(made, tmp_path, monkeypatch):
     out = run(made, "reference", output=tmp_path / "out")
     before = {path.name: path.stat().st_ino for path in out.iterdir()}
-    monkeypatch.setattr(respond, "load_models", None)
+    monkeypatch.setattr(respond, "load", None)
     run(made, "reference", output=out)
     run(made, "reference", "--merge", output=out)
     assert {path.name: path.stat().st_ino for path in out.iterdir()} == before
@@ -199,7 +224,7 @@ def test_other_inputs_start_anew(made, tmp_path):
     out = run(made, "reference", "--shard_size", "1", output=tmp_path / "out")
     more = ["--max_tokens_factor", "0.5", "--shard_size", "1"]
     run(made, "reference", *more, "--num_jobs", "3", "--job", "2", output=out)
-    assert not (out / "system.json").exists()
+    assert not (out / "run.json").exists()
     run(made, "reference", *more, "--num_jobs", "3", "--job", "2", output=out)
     assert contents(run(made, "reference", *more, output=out)) == contents(
         run(made, "reference", *more, output=tmp_path / "fresh")
@@ -211,7 +236,7 @@ def test_other_inputs_start_anew(made, tmp_path):
     [
         ("cascade", [], "--system cascade needs --hyp"),
         ("audiollm", [], "--system audiollm needs --exp"),
-        ("cascade", ["--hyp", "few"], "has 1 transcripts for 3 utterances"),
+        ("cascade", ["--hyp", "few"], "has 1 hypotheses for 3 recordings (2 missing, first: u2)"),
     ],
 )
 def test_refusals(made, capsys, system, more, message):
@@ -228,10 +253,10 @@ def test_a_store_of_another_llm_is_refused(made, capsys):
         run(made, "reference", llm="other", output=made / "refused")
     error = capsys.readouterr().err
     assert "were made with another LLM" in error and "rerun stage 7" in error
-    assert not (made / "refused" / "system.json").exists()
+    assert not (made / "refused" / "run.json").exists()
 
 
-def test_a_directory_of_an_older_stage_10_is_made_anew(made, tmp_path):
+def test_a_file_that_is_missing_is_made_anew(made, tmp_path):
     out = run(made, "reference", output=tmp_path / "out")
     before = contents(out)
     (out / "token_nats").unlink()
@@ -240,7 +265,6 @@ def test_a_directory_of_an_older_stage_10_is_made_anew(made, tmp_path):
 
 def test_similarity_of_every_utterance(systems, tmp_path):
     """The numbers are those of the embeddings that are kept of a few; jobs do not change them."""
-    from espnet_audiollm.score.alignment import read_alignments
     from espnet_audiollm.score.similarity import read_embeddings
 
     cmd = ["--system", "audiollm", "--llm", f"{systems}/llm", "--exp", f"{systems}/align"]
@@ -248,7 +272,7 @@ def test_similarity_of_every_utterance(systems, tmp_path):
     out = tmp_path / "out"
     respond.main([*cmd, "--output", str(out)])
     texts = read_dict(systems / "data" / "text")
-    found = read_alignments(out / "similarity")
+    found = alignments(out)
     assert list(found) == sorted(texts) and len(found) == 12
     for id_, text in texts.items():
         assert found[id_].words == len(text.split())
@@ -264,7 +288,11 @@ def test_similarity_of_every_utterance(systems, tmp_path):
         more = [job] if job == "--merge" else ["--job", job]
         many = ["--output", f"{tmp_path}/many", "--num_jobs", "2", "--shard_size", "5", *more]
         respond.main([*cmd, *many])
-    jobs = read_alignments(tmp_path / "many" / "similarity")
+    jobs = alignments(tmp_path / "many")
     for id_ in texts:
         assert jobs[id_].path == pytest.approx(found[id_].path, abs=1e-4)
         assert jobs[id_].path_shuffled == pytest.approx(found[id_].path_shuffled, abs=1e-4)
+
+
+def alignments(directory):
+    return {id_: AlignmentNumbers(**item) for id_, item in read_run(directory).similarity.items()}

@@ -4,6 +4,7 @@ import itertools
 
 import chat_llms
 import pytest
+from tokenizers import AddedToken
 
 from espnet_audiollm.data.prompt import (
     AUDIO_SLOT,
@@ -13,7 +14,8 @@ from espnet_audiollm.data.prompt import (
     reply_ids,
     user_prompt,
 )
-from espnet_audiollm.types import Audio, Turn
+from espnet_audiollm.data.unit_tokens import UnitTokens, unit_names
+from espnet_audiollm.types import Audio, Turn, Units
 
 TOKENIZERS = {
     "llama2": chat_llms.llama2_trained(),
@@ -198,3 +200,93 @@ def test_no_template_tells_the_date_of_the_day():
     )
     ids = encode((Turn("user", "hello"),), tokenizer)
     assert tokenizer.decode(ids) == "Today is 26 Jul 2024. hello"
+
+
+def with_units(make, size=9):
+    """A tokenizer that knows units, and where they stand."""
+    tokenizer = make()
+    tokenizer.add_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in unit_names(size)],
+        special_tokens=True,
+    )
+    return tokenizer, UnitTokens.of(tokenizer)
+
+
+MAKERS = [chat_llms.llama2_trained, chat_llms.llama3_trained, chat_llms.chatml_trained]
+by_maker = pytest.mark.parametrize("make", MAKERS)
+
+
+@by_maker
+def test_units_stand_where_audio_would(make):
+    """The text around units is tokenised as it is around audio."""
+    tokenizer, units = with_units(make)
+    contents = ["be brief", Units((8, 0, 0)), "fine", Audio(), Units((3,)), "the dog"]
+    turns = conversation(*zip([S, U, A, U, A, U], contents, strict=True))
+    as_audio = tuple(
+        Turn(turn.role, Audio()) if isinstance(turn.content, Units) else turn for turn in turns
+    )
+    around = encode(as_audio, tokenizer)
+    fills = iter([units.encode(contents[1]), [AUDIO_SLOT], units.encode(contents[4])])
+    expected = [i for id_ in around for i in (next(fills) if id_ == AUDIO_SLOT else [id_])]
+    assert encode(turns, tokenizer, units=units) == expected
+    assert units.decode(expected) == Units((8, 0, 0, 3))
+
+
+def test_ids_of_units_by_hand():
+    units = UnitTokens(first=1002, size=9, begin=1000, end=1001)
+    assert units.encode(Units((8, 0, 0))) == [1000, 1010, 1002, 1002, 1001]
+    assert units.decode([1, 5, 1000, 1010, 1002, 1002, 1001, 2, 1011]) == Units((8, 0, 0))
+
+
+@by_maker
+def test_a_reply_may_be_units(make):
+    tokenizer, units = with_units(make)
+    turns = user_prompt(Units((1, 2)))
+    ids = reply_ids(turns, Units((7, 4)), tokenizer, units=units)
+    assert units.decode(ids) == Units((7, 4))
+    assert ids[-1] == tokenizer.eos_token_id
+    prompt = encode(turns, tokenizer, units=units)
+    answered = encode((*turns, Turn(A, Units((7, 4)))), tokenizer, False, units)
+    assert [*prompt, *ids] == answered[: len(prompt) + len(ids)]
+
+
+@by_maker
+def test_the_name_of_a_unit_is_text(make):
+    tokenizer, units = with_units(make, size=1200)
+    said = "<|a_1199|> <|a_1|><|audio|>"
+    ids = encode(user_prompt(said), tokenizer, units=units)
+    assert not units.decode(ids).ids and units.begin not in ids
+    assert said in tokenizer.decode(ids)
+    assert units.decode(template_ids(user_prompt(said), tokenizer)).ids  # it is needed
+
+
+def test_a_tokenizer_may_gain_tokens_between_two_prompts():
+    """What counts as special is looked up once for each state of a tokenizer."""
+    tokenizer = chat_llms.chatml_trained()
+    encode(user_prompt("<|a_1|>"), tokenizer)
+    names = [AddedToken(name, special=True, normalized=False) for name in unit_names(3)]
+    tokenizer.add_tokens(names, special_tokens=True)
+    units = UnitTokens.of(tokenizer)
+    assert not units.decode(encode(user_prompt("<|a_1|>"), tokenizer)).ids
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"), [((), "no units"), ((1, 9, 12), r"2 of 3 units \(first: 9\).*9 of the LLM")]
+)
+def test_units_that_the_llm_does_not_have(ids, message):
+    tokenizer, units = with_units(chat_llms.llama3_trained)
+    with pytest.raises(ValueError, match=message):
+        encode(user_prompt(Units(ids)), tokenizer, units=units)
+
+
+def test_units_for_an_llm_without_units():
+    tokenizer = TOKENIZERS["llama3"]
+    with pytest.raises(ValueError, match="has no unit tokens"):
+        encode(user_prompt(Units((1,))), tokenizer)
+    with pytest.raises(ValueError, match="has 0 unit tokens"):
+        UnitTokens.of(tokenizer)
+
+
+def test_content_ids_are_of_text():
+    with pytest.raises(ValueError, match="a conversation of text"):
+        content_ids(user_prompt(Audio()), 0, TOKENIZERS["llama3"])

@@ -4,36 +4,43 @@ import json
 
 import pytest
 
+from espnet_audiollm.data.kaldi_dir import read_dict
+from espnet_audiollm.store.runs import CONTEXTS, LAST_TURN, read_run
+
 CATEGORIES = {"translation", "summary", "rare_word", "switching"}
 SYSTEMS = {
-    "text": "exp/text/converse_abilities/text",
-    "cascade": "exp/ctc_test_bpe120/converse_abilities/cascade_valid.loss.ave",
-    "audiollm": "exp/audiollm_test/converse_abilities/valid.loss.ave",
+    "reference": "exp/text/respond_abilities/reference",
+    "cascade": "exp/ctc_test_bpe120/respond_abilities/cascade_valid.loss.ave",
+    "audiollm": "exp/audiollm_test/respond_abilities/valid.loss.ave",
 }
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_answers_with_context_and_without(mini_run, name):
     directory = mini_run.recipe / SYSTEMS[name]
-    about = json.loads((directory / "system.json").read_text())
-    assert (about["name"], about["set"]) == (name, "abilities")
-    answers = [json.loads(line) for line in (directory / "answers.jsonl").open()]
-    assert len(answers) == 8 and {answer["category"] for answer in answers} == CATEGORIES
-    for answer in answers:
-        assert set(answer["answers"]) == {"full", "none"}
-        spoken = [turn for turn in answer["answers"]["full"]["turns"] if "audio" in turn]
-        assert spoken and all(("hyp" in turn) == (name == "cascade") for turn in spoken)
-        assert all(turn["text"] is not None for turn in answer["answers"]["full"]["turns"])
+    for place, context in zip((directory, directory / LAST_TURN), CONTEXTS, strict=True):
+        run = read_run(place)
+        assert (run.info.kind, run.info.set, run.info.context) == (name, "abilities", context)
+        assert len(run.responses) == 8
+    full = read_run(directory)
+    assert {id_.rsplit("-", 1)[0] for id_ in full.responses} == CATEGORIES
+    spoken = {
+        f"{id_}:{number}"
+        for id_, turns in full.turns.items()
+        for number, turn in enumerate(turns, 1)
+        if "audio" in turn
+    }
+    assert all(turn["text"] is not None for turns in full.turns.values() for turn in turns)
+    if name == "cascade":
+        decoded = "exp/ctc_test_bpe120/decode_valid.loss.ave_abilities/hyp"
+        assert full.hyp == read_dict(mini_run.recipe / decoded) and set(full.hyp) == spoken
 
 
-def test_the_results_have_them_by_category(mini_run):
-    (found,) = json.loads((mini_run.recipe / "exp/results.json").read_text())["conversations"]
-    assert found["set"] == "abilities"
-    assert [system["name"] for system in found["systems"]] == ["text", "cascade", "audiollm"]
-    for system in found["systems"]:
-        assert set(system["groups"]) == CATEGORIES | {"all"}
-        whole = system["groups"]["all"]
-        assert whole["full"]["num_conversations"] == 8
-        assert 0 <= whole["p_ppl_context"] <= 1 and whole["none"]["response_ppl"] >= 1
+def test_the_results_have_them(mini_run):
+    found = json.loads((mini_run.recipe / "exp/results.json").read_text())["conversations"]
+    assert [row["name"] for row in found] == list(SYSTEMS)
+    for row in found:
+        assert (row["set"], row["num_dialogues"]) == ("abilities", 8)
+        assert 0 <= row["success_rate"] <= 100 and row["response_ppl"] >= 1
     report = (mini_run.recipe / "exp/RESULTS.md").read_text()
-    assert "## Conversations: abilities" in report and "AudioLLM, audiollm_test" in report
+    assert "abilities" in report and "AudioLLM, 4 frames a position" in report

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from espnet_audiollm.data.kaldi_dir import read_dict
+from espnet_audiollm.store.runs import find_runs, read_info
 
 FRAME = 320  # samples: 20 ms
 SYSTEMS = {"cascade", "audiollm"}  # that hear the noise
@@ -37,12 +38,12 @@ def test_the_copy_is_heard_at_its_level(mini_run, copy):
     assert untouched == 12 - json.loads((copy / "noise.json").read_text())["scaled"]
 
 
-def test_nothing_is_answered_again_but_by_systems_that_use_audio(mini_run, copy):
+def test_nothing_is_answered_again_and_every_hearing_system_is(mini_run, copy):
     assert not (copy / "responses").exists()
     made = {}
-    for path in mini_run.recipe.glob("exp/*/respond_*/*/run.json"):
-        about = json.loads(path.read_text())
-        made.setdefault(about["set"], set()).add(about["kind"])
+    for info in map(read_info, find_runs(mini_run.recipe / "exp")):
+        if info.set != "abilities":
+            made.setdefault(info.set, set()).add(info.kind)
     assert made == {"test": SYSTEMS | {"reference", "no_prompt"}, "test_babble0": SYSTEMS}
 
 

@@ -72,7 +72,8 @@ def test_sentences_of_one_turn_are_spoken_with_a_pause(monkeypatch):
 
 
 def test_a_conversation_set_is_made_whole_and_can_be_read(tmp_path):
-    from espnet_audiollm.data.conversations import read_conversations
+    from espnet_audiollm.data.dialogues import read_dialogues
+    from espnet_audiollm.types import Audio
 
     script = SCRIPT.with_name("speak_conversations.py")
     out = tmp_path / "conversations"
@@ -80,8 +81,12 @@ def test_a_conversation_set_is_made_whole_and_can_be_read(tmp_path):
     for note in ("16 conversations", "skipped"):
         run = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
         assert run.returncode == 0 and note in run.stderr, run.stderr
-    found = read_conversations(out / "abilities.jsonl")
-    shapes = {d.id: "".join("AT"[not t.audio] for t in d.turns if t.role == "user") for d in found}
+    found = read_dialogues(out / "abilities.jsonl")
+    shapes = {
+        d.id: "".join("TA"[isinstance(t.content, Audio)] for t in d.turns if t.role == "user")
+        for d in found
+    }
     assert [shapes[f"switching-000{i}"] for i in range(4)] == ["AT", "TA", "AA", "ATA"]
     assert {shape for id_, shape in shapes.items() if "switching" not in id_} == {"TA"}
-    assert all(Path(turn.audio).stat().st_size > 10_000 for d in found for turn in d.audios)
+    audios = [audio for d in found for audio in d.recordings().values()]
+    assert all(Path(audio.path).stat().st_size > 10_000 for audio in audios)

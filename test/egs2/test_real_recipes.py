@@ -11,7 +11,8 @@ import pytest
 import yaml
 from recipe_copies import TINY_OPTIONS, copy_recipe, environment
 
-from espnet_audiollm.data import kaldi_dir, responses
+from espnet_audiollm.data import kaldi_dir
+from espnet_audiollm.store import responses
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from corpora import fails, utterances
 
 from espnet_audiollm.data import audio
-from espnet_audiollm.data.conversations import SpokenTurn, read_conversations
+from espnet_audiollm.data.dialogues import read_dialogues
+from espnet_audiollm.types import Turn
 
 
 @pytest.fixture
@@ -42,18 +43,18 @@ def test_questions_are_conversations(prepare, squad, tmp_path):
     """The question is read in a system turn, the paragraph is heard."""
     done = prepare("--corpus", squad, *SUBSET, "data")
     assert "data/conversations/valid.jsonl: 2 questions about 2 paragraphs\n" in done.stdout
-    asked = read_conversations(tmp_path / "data/conversations/valid.jsonl")
+    asked = read_dialogues(tmp_path / "data/conversations/valid.jsonl")
     assert [each.id for each in asked] == ["5733be284776f41900661182", "5733bed24776f41900661188"]
-    assert asked[0].expected == ("a dome", "dome")  # and not "What is in front?"
-    system, heard = asked[0].turns
-    assert system == SpokenTurn(
+    assert asked[0].accepted == ("a dome", "dome")  # and not "What is in front?"
+    system, spoken = asked[0].turns
+    assert system == Turn(
         "system",
         "Listen to what the user says, then answer this question in a few words: What is atop?",
     )
-    assert (heard.role, heard.text[:15]) == ("user", "Architecturally")
-    assert audio.info(heard.audio).frames == 2400 + 4800
-    (test,) = read_conversations(tmp_path / "data/conversations/test.jsonl")
-    assert (test.id, test.expected) == ("56be4db0acb8001400a502ec", ("Denver",))
+    assert (spoken.role, spoken.text[:15]) == ("user", "Architecturally")
+    assert audio.info(spoken.content.path).frames == 2400 + 4800
+    (test,) = read_dialogues(tmp_path / "data/conversations/test.jsonl")
+    assert (test.id, test.accepted) == ("56be4db0acb8001400a502ec", ("Denver",))
 
 
 def test_long_paragraphs_are_not_asked_about(prepare, squad, tmp_path, monkeypatch):
@@ -67,7 +68,7 @@ def test_long_paragraphs_are_not_asked_about(prepare, squad, tmp_path, monkeypat
     assert (
         "left out 1 questions about 1 paragraphs longer than 0.25 s (first: train_0_0)"
     ) in done.stdout
-    (asked,) = read_conversations(tmp_path / "data/conversations/valid.jsonl")
+    (asked,) = read_dialogues(tmp_path / "data/conversations/valid.jsonl")
     assert asked.id == "5733bed24776f41900661188"
     assert len(utterances(tmp_path / "data/valid")) == 2  # stage 2 drops by --max_audio
 

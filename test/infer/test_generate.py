@@ -53,7 +53,7 @@ def by_transformers(llm, prompt, limit, beam):
         num_beams=beam,
         do_sample=False,
         eos_token_id=list(llm.eos_ids),
-        pad_token_id=llm.pad_id,
+        pad_token_id=llm.eos_ids[0],
     )
     return tuple(ids[0, len(prompt) :].tolist())
 

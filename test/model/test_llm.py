@@ -1,14 +1,10 @@
 import json
-import sys
-from pathlib import Path
 
+import chat_llms
 import pytest
 import torch
 
 from espnet_audiollm.model import llm as llms
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import chat_llms  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +24,6 @@ def test_loaded_llm_is_frozen_and_described(llm_dir):
     assert llm.model.dtype == torch.float32
     assert llm.eos_ids[0] == llm.tokenizer.eos_token_id == 2
     assert 260 in llm.eos_ids  # from the generation configuration
-    assert llm.pad_id == 2  # there is no padding token
     assert llm.context == 512
 
 

@@ -7,12 +7,14 @@ import torch
 from tiny import tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
+from espnet_audiollm.data.unit_tokens import UnitTokens
 from espnet_audiollm.model.response_loss import (
     embed_prompt,
     predicting_positions,
     response_logits,
     response_nats,
 )
+from espnet_audiollm.types import Units
 
 PROMPTS = [[1, 5, 6, 7, 8], [1, 9], [1, 3, 4, 30, 31, 32, 33, 34]]
 RESPONSES = [torch.tensor(r) for r in ([10, 11, 2], [2], [20, 21, 22, 23, 24, 2])]
@@ -101,6 +103,16 @@ def test_audio_stands_where_its_slot_is():
     first, second = torch.randn(2, 3, 16, dtype=torch.float64)
     out = embed_prompt(llama, [1, AUDIO_SLOT, 2, AUDIO_SLOT, 3], [first, second])
     expected = torch.cat([embed[1:2], first, embed[2:3], second, embed[3:4]])
+    torch.testing.assert_close(out, expected)
+
+
+def test_units_and_audio_in_one_prompt():
+    """Units are tokens like any other; only audio takes a slot."""
+    llama, units = tiny_llama(), UnitTokens(first=32, size=8, begin=30, end=31)
+    embed = llama.get_input_embeddings().weight
+    audio = torch.randn(3, 16, dtype=torch.float64)
+    out = embed_prompt(llama, [1, *units.encode(Units((7, 0))), AUDIO_SLOT, 3], [audio])
+    expected = torch.cat([embed[[1, 30, 39, 32, 31]], audio, embed[3:4]])
     torch.testing.assert_close(out, expected)
 
 

@@ -40,7 +40,6 @@ case "${module}" in
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
     generate_responses) mkdir -p "${out}" && echo "a 3 4 2" > "${out}/response_ids" ;;
-    converse) mkdir -p "${out}" && echo "{}" > "${out}/answers.jsonl" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
 """
@@ -187,15 +186,21 @@ def test_mistakes_are_refused_before_anything_runs(recipe, words, message):
     assert done.calls == []
 
 
+def outputs(done, main):
+    """Where the calls of a main write, in order."""
+    calls = [call.split() for call in done.calls if call.startswith(f"{main} ")]
+    return [call[call.index("--output") + 1] for call in calls]
+
+
+TWO = ["--ctc_checkpoints", "2epoch.pth valid.loss.ave.pth"]
+TWO += ["--align_configs", "conf/train_align_small.yaml conf/train_align_other.yaml"]
+
+
 def test_cascades_and_alignments_become_systems(recipe):
-    done = run(
-        recipe,
-        "--ctc_checkpoints", "2epoch.pth valid.loss.ave.pth",
-        "--align_configs", "conf/train_align_small.yaml conf/train_align_other.yaml",
-    )  # fmt: skip
+    done = run(recipe, *TWO)
     assert done.returncode == 0, done.stderr
     ctc = "exp/ctc_unigram1500"
-    assert done.calls[-1].split(" -- ")[1].split() == [
+    assert outputs(done, "respond") == [
         "exp/text/respond_test/reference",
         "exp/text/respond_test/no_prompt",
         f"{ctc}/respond_test/cascade_2epoch",
@@ -207,41 +212,30 @@ def test_cascades_and_alignments_become_systems(recipe):
     assert "--keep_epochs 2" in training
 
 
-def test_conversations_are_answered_by_text_cascade_and_audio(recipe):
+def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):
     (recipe / "data/talks.jsonl").write_text("{}\n")
-    words = [
-        "--conversations",
-        "data/talks.jsonl",
-        "--ctc_checkpoints",
-        "2epoch.pth valid.loss.ave.pth",
-    ]
-    words += ["--align_configs", "conf/train_align_small.yaml conf/train_align_other.yaml"]
+    words = [*TWO, "--conversations", "data/talks.jsonl"]
     done = run(recipe, *words)
     assert done.returncode == 0, done.stderr
-    calls = [call.split() for call in done.calls if call.startswith("converse ")]
-    made = [call[call.index("--output") + 1] for call in calls]
-    assert made == [
-        "exp/text/converse_talks/text",
-        "exp/ctc_unigram1500/converse_talks/cascade_valid.loss.ave",
-        "exp/audiollm_small/converse_talks/valid.loss.ave",
-        "exp/audiollm_other/converse_talks/valid.loss.ave",
+    assert outputs(done, "respond")[-4:] == [
+        "exp/text/respond_talks/reference",
+        "exp/ctc_unigram1500/respond_talks/cascade_valid.loss.ave",
+        "exp/audiollm_small/respond_talks/valid.loss.ave",
+        "exp/audiollm_other/respond_talks/valid.loss.ave",
     ]
-    assert [call[call.index("--system") + 1] for call in calls] == ["text", "cascade"] + [
-        "audiollm"
-    ] * 2
-    assert all(call[call.index("--conversations") + 1] == "data/talks.jsonl" for call in calls)
-    assert not [words for words in calls[:1] if "--references" in words]
-    references = [call[call.index("--references") + 1] for call in calls[1:]]
-    assert references == ["exp/text/converse_talks/text"] * 3
-    scored = done.calls[-1].split(" --conversations ")[1].split()
-    assert scored[:4] == made
-    assert "converse" not in run(recipe, *words).mains
+    assert outputs(done, "ctc_decode")[-1] == "exp/ctc_unigram1500/decode_valid.loss.ave_talks"
+    assert outputs(done, "generate_responses")[-1] == "dump/dialogues/talks/responses"
+    calls = [call for call in done.calls if call.startswith("respond ")][-4:]
+    assert all("--data data/talks.jsonl" in call for call in calls)
+    assert all("--references dump/dialogues/talks/responses" in call for call in calls)
+    assert "respond" not in run(recipe, *words).mains
     (recipe / "data/talks.jsonl").write_text("{} \n")
-    assert run(recipe, *words).mains.count("converse") == 4
+    assert run(recipe, *words).mains.count("respond") == 4
 
 
 def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
-    done = run(recipe, "--noises", "babble:-5 files:my/noise:10", "--test_sets", "test valid")
+    words = ["--noises", "babble:-5 files:my/noise:10", "--nj", "1"]
+    done = run(recipe, *words, "--test_sets", "test valid")
     assert done.returncode == 0, done.stderr
     copies = ("test_babble-5", "test_filesmy_noise_10")
     assert [call for call in done.calls if call.startswith("add_noise")] == [
@@ -260,7 +254,7 @@ def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
     assert stores == ["dump/test/responses", "dump/valid/responses", *["dump/test/responses"] * 2]
     assert "exp/text/respond_test/reference" in scored
     assert "exp/text/respond_test_babble-5" not in scored
-    assert run(recipe, "--noises", "babble:-5 files:my/noise:10").mains.count("add_noise") == 0
+    assert run(recipe, *words).mains.count("add_noise") == 0
 
 
 def test_noise_is_heard_by_the_checkpoints_asked_for(recipe):
@@ -310,4 +304,4 @@ def test_forms_of_prompts_and_of_comparison_reach_their_stages(recipe):
     ]
     assert {call.split()[0] for call in asking} == {"generate_responses", "respond"}
     comparing = [call for call in done.calls if "--normalizer de+numbers" in call]
-    assert {call.split()[0] for call in comparing} == {"ctc_decode", "respond", "score"}
+    assert {call.split()[0] for call in comparing} == {"ctc_decode", "score"}

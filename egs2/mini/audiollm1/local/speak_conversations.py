@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say the small world's conversation set: wav files and JSON lines (data/conversations.py).
+"""Say the small world's conversation set: wav files and JSON lines (data/dialogues.py).
 
 Four categories, as many conversations of each: `translation` and `summary` of what is said next,
 `rare_word` (a place whose name no recogniser can know, told in the turn before), and `switching`

@@ -4,12 +4,11 @@ import dataclasses
 import json
 import os
 
-import chat_llms
 import pytest
 
-from espnet_audiollm.data import responses
+from espnet_audiollm.store import responses
 from espnet_audiollm.store.responses import Settings, to_record
-from espnet_audiollm.types import Response
+from espnet_audiollm.types import Dialogue, Response, Turn
 
 IDS = sorted([f"utt-{i}" for i in range(20)] + ["a$b'c", "é"])
 TEXTS = {id_: f"text {id_}" for id_ in IDS}
@@ -23,6 +22,7 @@ SETTINGS = Settings(
     shard_size=8,
     num_prompts=PROMPTS.num,
     prompts_hash=PROMPTS.hash,
+    prompt_casing="asis",
 )
 
 
@@ -33,8 +33,8 @@ def response(id_):
 def fill(directory, job=1, num_jobs=1, settings=SETTINGS):
     shards = responses.open_store(directory, settings, {"llm": "tiny"})
     for shard in shards.windows(TEXTS.items(), job, num_jobs):
-        requests = [responses.Request(id_, text, 5) for id_, text in shard.items]
-        for _ in shard.fill([requests], lambda batch: [to_record(response(r.id)) for r in batch]):
+        items = [Dialogue(id_, (Turn("user", text),)) for id_, text in shard.items]
+        for _ in shard.fill([items], lambda batch: [to_record(response(d.id)) for d in batch]):
             pass
 
 
@@ -165,16 +165,6 @@ def test_damaged_files(tmp_path, whole):
     (tmp_path / "whole" / "store.json").write_text("{")
     with pytest.raises(ValueError, match="store.json is damaged"):
         responses.read_responses(tmp_path / "whole")
-
-
-def test_plan_is_by_length_then_id():
-    tokenizer = chat_llms.chatml_trained()
-    texts = {"d": "the cat", "c": "the cat sat on the mat", "b": "the dog", "a": "the"}
-    plan = responses.plan(texts, tokenizer)
-    assert [request.id for request in plan] == ["a", "b", "d", "c"]
-    assert plan[0].num_tokens == 3 + 1 + 2 + 3  # <|im_start|> user \n, the, <|im_end|> \n, ...
-    with_system = responses.plan(texts, tokenizer, system_prompt="")
-    assert with_system[0].num_tokens == plan[0].num_tokens + 5
 
 
 def test_survey_is_of_ids_and_texts():

@@ -1,0 +1,165 @@
+"""The LLM with its cache, step by step: generation, streaming and dialogues stand on it.
+
+A `Decoder` is a batch of rows, a `Session` one dialogue whose cache the next turn continues.
+"""
+
+# B rows, T positions, D LLM width, V vocabulary
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..model.llm import LLM
+from ..model.response_loss import embed_prompt
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+Prompt = Sequence[int] | torch.Tensor  # token ids, or embeddings (T, D) where audio is in it
+
+
+class Decoder:
+    """A batch of rows: feed positions, get the log-probabilities of the next token.
+
+    Rows are padded on the left, masked, and counted from position 0 each, so that a row's result
+    does not depend on the other rows (up to float rounding)."""
+
+    def __init__(self, llm: LLM, cache: Cache | None = None):
+        """cache: an empty one (default: one that suits the LLM's layers)."""
+        from transformers import DynamicCache
+
+        self.llm = llm
+        self.cache = DynamicCache(config=llm.model.config) if cache is None else cache
+        self.mask_BT: torch.Tensor | None = None  # None: nothing is read yet
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[Prompt]) -> torch.Tensor:
+        """Append a prompt to each row; log-probabilities (B, V) of the token after it."""
+        embeds = [embed(self.llm, row) for row in rows]
+        mask_BT = _left_mask([len(row) for row in embeds]).to(embeds[0].device)
+        embeds_BTD = torch.nn.utils.rnn.pad_sequence(embeds, True, padding_side="left")
+        return self._forward(mask_BT, inputs_embeds=embeds_BTD)
+
+    @torch.inference_mode()
+    def step(self, ids_B: torch.Tensor) -> torch.Tensor:
+        """Append one token to each row; log-probabilities (B, V) of the next."""
+        return self._forward(torch.ones_like(ids_B[:, None]), input_ids=ids_B[:, None])
+
+    def select(self, rows: list[int]) -> None:
+        """Keep, drop or repeat rows of the batch."""
+        if rows == list(range(len(self.mask_BT))):
+            return
+        index = torch.tensor(rows, device=self.mask_BT.device)
+        self.mask_BT = self.mask_BT[index]
+        self.cache.batch_select_indices(index)
+
+    def drop_last(self, positions: int) -> None:
+        """Forget the last positions of every row."""
+        if positions:
+            self.mask_BT = self.mask_BT[:, :-positions]
+            self.cache.crop(-positions)
+
+    def _forward(self, mask_BT: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        new = mask_BT.shape[1]
+        if self.mask_BT is not None:
+            mask_BT = torch.cat([self.mask_BT, mask_BT], dim=1)
+        out = self.llm.model(
+            **inputs,
+            attention_mask=mask_BT,
+            position_ids=(mask_BT.cumsum(1) - 1).clamp_min(0)[:, -new:],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.mask_BT = mask_BT
+        logits_BV = out.logits[:, -1]
+        return logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32)).log_softmax(-1)
+
+
+class Session:
+    """One dialogue: what the LLM has read of it stays in the cache for the next turn.
+
+    The embedding of every cached position is kept, so that text and audio are compared alike: a
+    prompt's first positions that are the cached ones are not computed again."""
+
+    def __init__(self, llm: LLM):
+        self.llm = llm
+        self.positions_read = 0  # computed since the beginning
+        self.forget()
+
+    def __len__(self) -> int:
+        """Positions in the cache."""
+        return sum(map(len, self._cached))
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        from transformers import DynamicCache
+
+        # Not a sliding window's own cache, which cannot be cropped once its window is full.
+        self._decoder = Decoder(self.llm, DynamicCache())
+        self._cached: list[torch.Tensor] = []  # embeddings, each (T, D)
+
+    def read(self, prompt: Prompt, name: str = "the prompt") -> torch.Tensor:
+        """Log-probabilities (V,) of the token after `prompt`, the complete one of this turn.
+
+        Errors (ValueError): an empty prompt, or one that fills the context; `name` says whose."""
+        room(self.llm, name, prompt)
+        prompt_TD = embed(self.llm, prompt)
+        known = self._common(prompt_TD)
+        self._decoder.drop_last(len(self) - known)
+        self._cached = [prompt_TD[:known]]
+        return self._append(prompt_TD[known:])
+
+    def step(self, token: int) -> torch.Tensor:
+        """Append a token; log-probabilities (V,) of the next."""
+        return self._append(embed(self.llm, [token]))
+
+    def _common(self, prompt_TD: torch.Tensor) -> int:
+        """How many of the prompt's positions are cached; its last one is to be computed."""
+        if not self._cached:
+            return 0
+        cached_TD = torch.cat(self._cached)
+        most = min(len(cached_TD), len(prompt_TD) - 1)
+        same_T = (cached_TD[:most] == prompt_TD[:most]).all(-1)
+        return int(same_T.long().cumprod(0).sum())
+
+    def _append(self, embeds_TD: torch.Tensor) -> torch.Tensor:
+        try:
+            logp_1V = self._decoder.read([embeds_TD])
+        except BaseException:  # Ctrl-C as well: some layers have read what others have not
+            self.forget()
+            raise
+        self._cached.append(embeds_TD)
+        self.positions_read += len(embeds_TD)
+        return logp_1V[0]
+
+
+def embed(llm: LLM, prompt: Prompt) -> torch.Tensor:
+    """Embeddings (T, D) of a prompt, on the LLM's device and in its dtype."""
+    if isinstance(prompt, torch.Tensor):
+        weight = llm.model.get_input_embeddings().weight
+        return prompt.to(weight.device, weight.dtype)
+    return embed_prompt(llm.model, prompt)
+
+
+def room(llm: LLM, name: str, prompt: Prompt) -> int:
+    """How many tokens an answer may have in the LLM's context; at least one.
+
+    Errors (ValueError): an empty prompt, or one that leaves none; `name` says whose."""
+    if len(prompt) == 0:
+        raise ValueError(f"{name} is empty")
+    if len(prompt) >= llm.context:
+        raise ValueError(
+            f"{name} has {len(prompt)} positions, the LLM's context is "
+            f"{llm.context}: leave out long utterances in stage 2 (--max_audio)"
+        )
+    return llm.context - len(prompt)
+
+
+def _left_mask(lengths: list[int]) -> torch.Tensor:
+    """(B, T) of 0 and 1; the ones of a row are its last `length` positions."""
+    longest = max(lengths)
+    return (torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]).long()
