@@ -42,10 +42,10 @@ class Experiment:
         self.store = self.data / "responses"
         self.systems = []
         new = [f"more{number:04d}" for number in range(more)]
-        self.texts = {**TEXTS, **dict.fromkeys(new, "one two")}
+        self.texts = dict(sorted({**TEXTS, **dict.fromkeys(new, "one two")}.items()))
         self.right = {**RESPONSES, **{id: f"Answer of {id}." for id in new}}
         self.ids = {id: [7] * TOKENS.get(id, 2) for id in self.texts}
-        categories = {**CATEGORIES, **dict.fromkeys(new, "fact")}
+        categories = {**dict.fromkeys(new, "fact"), **CATEGORIES}
         for name, table in (("text", self.texts), ("answers", ANSWERS), ("category", categories)):
             write_table(self.data / name, table)
         write_table(self.data / "utt2dur", dict.fromkeys(self.texts, "1.250"))

@@ -39,10 +39,11 @@ class Toy:
         samples = 0.3 * np.sin(np.arange(int(16000 * seconds)) * 0.1)
         write_audio(self.root / f"{id}.wav", samples.astype(np.float32))
 
-    def system(self, name, label, hyp=(), place=None):
+    def system(self, name, label, hyp=(), place=None, said=()):
         answers = {id: f"{name} says {id}" for id in self.ids} | {SAME: "The same."}
         answers["u08"] = f"{ATTACK} {name}"
         answers["u09"] = "" if name == "cascade" else "Something."
+        answers |= dict(said)
         made = {id: (text, [5, 2], [1.0, 0.5], None) for id, text in answers.items()}
         directory = self.root / "systems" / (place or name)
         write_run(directory, name, label, self.data / "responses", made, hyp, set="toy")

@@ -242,8 +242,8 @@ def test_a_browser_that_keeps_nothing_is_told_of(visit, toy):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_sticks_out(visit, toy, put_responses, width, scheme):
-    put_responses(toy.audio / "responses.jsonl", {id: f"{LONG} {id}" for id in toy.ids})
+def test_nothing_sticks_out(visit, toy, width, scheme):
+    toy.system("audiollm", "Llama with ears", said={id: f"{LONG} {id}" for id in toy.ids})
     ann = visit(width=width, scheme=scheme).begin("Ann")
     assert ann.page.evaluate("document.documentElement.scrollWidth") == width
     small = ann.page.evaluate(
