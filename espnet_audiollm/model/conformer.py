@@ -42,7 +42,9 @@ class ConvSubsampling(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.out = nn.Linear(channels * bands, width)
 
-    def forward(self, x_BFM: torch.Tensor, lengths_B: torch.Tensor):
+    def forward(
+        self, x_BFM: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B, T, D) and (B,), T = F / factor rounded up at each convolution."""
         x_BCFM = x_BFM.unsqueeze(1)
         for conv in self.convs:
@@ -53,6 +55,8 @@ class ConvSubsampling(nn.Module):
 
 
 class FeedForward(nn.Sequential):
+    """Layer norm, two linear layers with SiLU between, dropout: (B, T, D) to (B, T, D)."""
+
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__(
             nn.LayerNorm(width),
@@ -73,18 +77,22 @@ class RotaryPositions(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines, (longest, head_width) each."""
         steps = torch.arange(longest, device=self.frequencies.device)
         angles = torch.outer(steps.to(self.frequencies.dtype), self.frequencies).repeat(1, 2)
         return angles.cos(), angles.sin()
 
 
 def rotate(x_BHTK: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Queries or keys (B, H, T, K), K the width of a head, turned by their positions' angles."""
     cos, sin = (a.to(x_BHTK.dtype) for a in angles)
     first, second = x_BHTK.chunk(2, dim=-1)
     return x_BHTK * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class SelfAttention(nn.Module):
+    """Layer norm, attention of H heads over the whole utterance, dropout."""
+
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -92,21 +100,30 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_BTD: torch.Tensor, mask_B11T: torch.Tensor, angles):
+    def forward(
+        self,
+        x_BTD: torch.Tensor,
+        mask_B11T: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """(B, T, D) to (B, T, D); mask_B11T is True where a frame may be attended to."""
         q, k, v = (
             self.qkv(self.norm(x_BTD)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        heard = F.scaled_dot_product_attention(
+        attended_BHTK = F.scaled_dot_product_attention(
             rotate(q, angles),
             rotate(k, angles),
             v,
             attn_mask=mask_B11T,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return F.dropout(self.out(heard.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        attended_BTD = attended_BHTK.transpose(1, 2).flatten(2)
+        return F.dropout(self.out(attended_BTD), self.dropout, self.training)
 
 
 class Convolution(nn.Module):
+    """Layer norm, gate, depthwise convolution of `kernel` frames, layer norm, SiLU, dropout."""
+
     def __init__(self, width: int, kernel: int, dropout: float):
         super().__init__()
         if kernel % 2 == 0:
@@ -118,13 +135,16 @@ class Convolution(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor):
+    def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) to (B, T, D); padding is zero before the convolution."""
         x_BTD = mask_padding(F.glu(self.gate(self.norm(x_BTD))), lengths_B)
         x_BTD = self.depthwise(x_BTD.transpose(1, 2)).transpose(1, 2)
         return self.dropout(self.out(F.silu(self.inner_norm(x_BTD))))
 
 
 class ConformerLayer(nn.Module):
+    """Half a feed-forward step, attention, convolution, the other half, layer norm."""
+
     def __init__(self, width: int, heads: int, hidden: int, kernel: int, dropout: float):
         super().__init__()
         self.feed_forward1 = FeedForward(width, hidden, dropout)
@@ -133,7 +153,14 @@ class ConformerLayer(nn.Module):
         self.feed_forward2 = FeedForward(width, hidden, dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x_BTD, lengths_B, mask_B11T, angles):
+    def forward(
+        self,
+        x_BTD: torch.Tensor,
+        lengths_B: torch.Tensor,
+        mask_B11T: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """(B, T, D) to (B, T, D)."""
         x_BTD = x_BTD + 0.5 * self.feed_forward1(x_BTD)
         x_BTD = x_BTD + self.attention(x_BTD, mask_B11T, angles)
         x_BTD = x_BTD + self.convolution(x_BTD, lengths_B)
@@ -159,6 +186,8 @@ class ConformerEncoder(AbsEncoder):
         activation_checkpointing: recompute each layer in the backward pass: less memory, more time.
     """
 
+    batch_independent = True
+
     def __init__(
         self,
         input_size: int,
@@ -179,6 +208,7 @@ class ConformerEncoder(AbsEncoder):
                 f"({attention_heads})"
             )
         self.input_size, self._output_size = input_size, output_size
+        self.subsampling = subsampling
         self.activation_checkpointing = activation_checkpointing
         self.subsample = ConvSubsampling(
             input_size, output_size, subsampling_channels or output_size, subsampling
@@ -193,9 +223,16 @@ class ConformerEncoder(AbsEncoder):
         )
 
     def output_size(self) -> int:
+        """The width D."""
         return self._output_size
 
-    def forward(self, xs_pad, ilens, prev_states=None, ctc=None):
+    def forward(
+        self,
+        xs_pad: torch.Tensor,
+        ilens: torch.Tensor,
+        prev_states: None = None,
+        ctc: None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
         """(B, F, M) and (B,) to (B, T, D), (B,) and None (ESPnet's encoder interface)."""
         x_BTD, lengths_B = self.subsample(mask_padding(xs_pad, ilens), ilens)
         x_BTD = self.dropout(x_BTD)

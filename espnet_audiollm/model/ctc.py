@@ -1,6 +1,6 @@
 """CTC pretraining of the speech encoder (AudioChatLlama, section 3.2)."""
 
-# B batch, T encoder frames, V pieces (0: blank)
+# B batch, N samples, T encoder frames, V pieces (0: blank), L tokens of a transcript
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ class CTCESPnetModel(AbsESPnetModel):
         self.speech_encoder = speech_encoder
         self.ctc_out = nn.Linear(speech_encoder.output_size(), len(token_list))
 
-    def forward(self, speech, speech_lengths, text, text_lengths, **kwargs):
+    def forward(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the mean CTC loss of an utterance (nats), statistics, and the weight B.
 
         An utterance with more tokens than frames has no alignment: it teaches nothing, and counts
@@ -53,12 +60,17 @@ class CTCESPnetModel(AbsESPnetModel):
             stats["piece_error"] = piece_error(best_BT, frames_B, text, text_lengths)
         return force_gatherable((loss, stats, loss.new_tensor(len(speech))), loss.device)
 
-    def log_posteriors(self, speech, speech_lengths):
+    def log_posteriors(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, V) natural logarithms and (B,) frames."""
         x_BTD, frames_B = self.speech_encoder(speech, speech_lengths)
         return self.ctc_out(x_BTD).float().log_softmax(-1), frames_B
 
-    def collect_feats(self, speech, speech_lengths, text, text_lengths, **kwargs):
+    def collect_feats(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: object
+    ) -> dict[str, torch.Tensor]:
+        """(B, F, M) features and (B,) frames, for the statistics of global_mvn."""
         feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
@@ -78,7 +90,9 @@ def collapse(best_T: list[int]) -> list[int]:
     ]
 
 
-def piece_error(best_BT, frames_B, text_BL, lengths_B) -> torch.Tensor:
+def piece_error(
+    best_BT: torch.Tensor, frames_B: torch.Tensor, text_BL: torch.Tensor, lengths_B: torch.Tensor
+) -> torch.Tensor:
     """Edit distance of the greedy pieces over the reference pieces, as a fraction."""
     import jiwer
 

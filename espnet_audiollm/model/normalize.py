@@ -19,7 +19,9 @@ class UtteranceMVN(AbsNormalize):
         super().__init__()
         self.norm_means, self.norm_vars, self.eps = norm_means, norm_vars, eps
 
-    def forward(self, x_BFM: torch.Tensor, ilens: torch.Tensor):
+    def forward(
+        self, x_BFM: torch.Tensor, ilens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, M) and (B,) to the same shapes, zero where padded."""
         x_BFM = mask_padding(x_BFM, ilens)
         frames_B11 = ilens[:, None, None]
