@@ -23,7 +23,6 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
-    FeatureExtractionMixin,
     HubertModel,
     PretrainedConfig,
     PreTrainedModel,
@@ -166,7 +165,7 @@ class PretrainedEncoder(AbsEncoder):
     """Samples to (B, T, D), by the encoder in a directory.
 
     A trained one is saved in checkpoints. A frozen one is deliberately no submodule, like the LLM:
-    it is not trained, saved or synchronised; a checkpoint has its fingerprint, and loading compares.
+    it is not trained, saved or synchronised. A checkpoint has its fingerprint; loading compares.
 
     Its own SpecAugment and layer dropout are off. What an utterance becomes does not depend on its
     batch (`batch_independent`).

@@ -55,7 +55,7 @@ class WhisperMel(nn.Module):
         self.register_buffer("window_W", torch.hann_window(self.n_fft), persistent=False)
 
     def forward(self, wave_BN: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
-        """(B, N) and (B,) to (B, M, F), F the frames of 30 s. ValueError: an utterance is longer."""
+        """(B, N) and (B,) to (B, M, F), F the frames of 30 s. ValueError: utterances are longer."""
         too_long = int((lengths_B > self.num_samples).sum())
         if too_long:
             raise ValueError(

@@ -15,7 +15,6 @@ from espnet_audiollm.model.pretrained_encoder import PretrainedEncoder
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
 from espnet_audiollm.train.loading import load_state
 
-
 LENGTHS = (16_000, 4_321, 9_999, 700, 390)
 
 
@@ -107,10 +106,8 @@ def test_it_can_end_at_a_layer(directory):
     outputs = []
     for layer in (1, 2, 3, None):
         encoder = PretrainedEncoder(str(directory), layer=layer).eval()
-        assert len(encoder.network.model.layers if layer and hasattr(encoder.network.model, "layers")
-                   else getattr(encoder.network.model, "encoder", encoder.network.model).layers) == (
-            layer or 3
-        )  # fmt: skip
+        model = encoder.network.model
+        assert len(getattr(model, "encoder", model).layers) == (layer or 3)
         outputs.append(encoder(speech_BN, lengths_B)[0])
     assert torch.equal(outputs[2], outputs[3])
     assert not torch.allclose(outputs[0], outputs[1]) and not torch.allclose(outputs[1], outputs[2])
