@@ -171,3 +171,11 @@ class QFormerAdapter(Adapter):
         positions_B = windows_B * self.num_queries
         out_BPD = self.project(attended_XQC.reshape(batch, -1, width))
         return mask_padding(out_BPD, positions_B), positions_B
+
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    "stack": StackAdapter,
+    "conv": ConvAdapter,
+    "ctc_compress": CTCCompressAdapter,
+    "qformer": QFormerAdapter,
+}

@@ -91,7 +91,7 @@ def rotate(x_BHTK: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> t
 
 
 class SelfAttention(nn.Module):
-    """Layer norm, attention of H heads over the whole utterance, dropout."""
+    """Layer norm, attention of H heads over the utterance, dropout."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()

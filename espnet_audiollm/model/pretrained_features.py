@@ -104,8 +104,8 @@ class KaldiMel(nn.Module):
         mel_BFM = self._log_mel(wave_BN)
         frames_B = (lengths_B - self.WINDOW) // self.HOP + 1
         mel_BFM = _normalize_bands(mel_BFM[:, : int(frames_B.max())], frames_B)
-        whole = mel_BFM.shape[1] // self.stride * self.stride
-        joined_BFM = mel_BFM[:, :whole].unflatten(1, (-1, self.stride)).flatten(2)
+        kept = mel_BFM.shape[1] // self.stride * self.stride
+        joined_BFM = mel_BFM[:, :kept].unflatten(1, (-1, self.stride)).flatten(2)
         return mask_padding(joined_BFM, self.num_frames(lengths_B))
 
     def _log_mel(self, wave_BN: torch.Tensor) -> torch.Tensor:

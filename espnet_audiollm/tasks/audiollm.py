@@ -11,13 +11,13 @@ from espnet2.utils.types import str2bool, str_or_none
 from ..data.prompt import encode, user_prompt
 from ..data.responses import check_origin
 from ..model import llm as llms
+from ..model.adapters import ADAPTERS
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
-    ADAPTERS,
     add_choice,
     add_speech_encoder_arguments,
     build_part,

@@ -15,13 +15,6 @@ from typing import Any
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
-from ..model.adapters import (
-    Adapter,
-    ConvAdapter,
-    CTCCompressAdapter,
-    QFormerAdapter,
-    StackAdapter,
-)
 from ..model.speech_encoder import SpeechEncoder
 
 PRETRAINED = "pretrained"
@@ -44,12 +37,6 @@ ENCODERS = {
     "e_branchformer": "espnet2.asr.encoder.e_branchformer_encoder:EBranchformerEncoder",
     "transformer": "espnet2.asr.encoder.transformer_encoder:TransformerEncoder",
     "linear": "espnet2.asr.encoder.linear_encoder:LinearEncoder",
-}
-ADAPTERS: dict[str, type[Adapter]] = {
-    "stack": StackAdapter,
-    "conv": ConvAdapter,
-    "ctc_compress": CTCCompressAdapter,
-    "qformer": QFormerAdapter,
 }
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model.adapters import CTCCompressAdapter
+from ..model.adapters import ADAPTERS, CTCCompressAdapter
 from ..model.audiollm import AudioLLMESPnetModel
 from ..train import checkpoints
 from ..train.loading import load_state, read_config
-from .choices import ADAPTERS, PARTS
+from .choices import PARTS
 
 
 @dataclass(frozen=True)
