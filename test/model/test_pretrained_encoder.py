@@ -9,7 +9,13 @@ import torch
 from pretrained_encoders import ENCODERS, save_encoder
 from safetensors.torch import load_file, save_file
 from tiny import noise
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModel,
+    HubertForCTC,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2ForCTC,
+)
 
 from espnet_audiollm.model.pretrained_encoder import PretrainedEncoder
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
@@ -99,6 +105,58 @@ def test_bfloat16_does_not_touch_the_features(directory):
         assert torch.equal(encoder.network.extract(speech_BN, lengths_B), exact)
         rough_BTD, _, _ = encoder(speech_BN, lengths_B)
     assert rough_BTD.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("hubert", HubertForCTC), ("wav2vec2", Wav2Vec2ForCTC), ("w2vbert", Wav2Vec2BertForCTC)],
+)
+def test_what_is_on_top_is_left_out(tmp_path, name, head):
+    """A fine-tuned model has other names of weights, and one layer more."""
+    plain = save_encoder(name, tmp_path / "plain")
+    shutil.copytree(plain, tmp_path / "head")
+    head.from_pretrained(plain, vocab_size=7).save_pretrained(tmp_path / "head")
+    assert (
+        load_file(plain / "model.safetensors").keys()
+        != load_file(tmp_path / "head/model.safetensors").keys()
+    )
+    speech = noise(9_600, dtype=torch.float32)
+    ours, theirs = (
+        speech_encoder(tmp_path / each).eval()(*speech)[0] for each in ("plain", "head")
+    )
+    assert torch.equal(ours, theirs)
+
+
+def test_whisper_without_its_decoder(tmp_path):
+    full = save_encoder("whisper", tmp_path / "full")
+    shutil.copytree(full, tmp_path / "encoder")
+    weights = load_file(full / "model.safetensors")
+    weights = {k.removeprefix("model."): v for k, v in weights.items() if "decoder" not in k}
+    save_file(weights, tmp_path / "encoder/model.safetensors", {"format": "pt"})
+    speech = noise(9_600, dtype=torch.float32)
+    ours, theirs = (
+        speech_encoder(tmp_path / each).eval()(*speech)[0] for each in ("full", "encoder")
+    )
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["hubert", "wav2vec2"])
+def test_weight_norm_under_its_earlier_names(tmp_path, name):
+    """As in what was published before torch had parametrizations."""
+    new = save_encoder(name, tmp_path / "new")
+    shutil.copytree(new, tmp_path / "old")
+    earlier = {"parametrizations.weight.original0": "weight_g"}
+    earlier["parametrizations.weight.original1"] = "weight_v"
+    weights = load_file(new / "model.safetensors")
+    for key in list(weights):
+        for now, before in earlier.items():
+            if now in key:
+                weights[key.replace(now, before)] = weights.pop(key)
+    assert any(key.endswith("weight_g") for key in weights)
+    save_file(weights, tmp_path / "old/model.safetensors", {"format": "pt"})
+    speech = noise(9_600, dtype=torch.float32)
+    ours, theirs = (speech_encoder(tmp_path / each).eval()(*speech)[0] for each in ("new", "old"))
+    assert torch.equal(ours, theirs)
 
 
 def test_it_can_end_at_a_layer(directory):
