@@ -17,6 +17,8 @@ from .cli import user_errors
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+    from ..model.conformer import ConformerEncoder
+
 SAMPLE_RATE = 16_000  # Hz
 TOKENS_PER_SECOND = 3.5  # of a transcript, in an LLM's tokens; assumed
 TEMPLATE_TOKENS = 15  # of a chat template around the user's turn; assumed
@@ -68,6 +70,7 @@ class Training:
     weights: int  # trained
     updates: int
     audio: Seconds  # of an update
+    positions: float  # of the LLM, for a second of audio (ctc_compress: at most)
 
     @property
     def hours(self) -> float:
@@ -129,7 +132,23 @@ def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Trai
         weights=sum(p.numel() for p in encoder.parameters()),
         updates=updates or config["max_epoch"] * config["num_iters_per_epoch"] // accumulated,
         audio=_batch_audio(path, config, corpus) * accumulated,
+        positions=_frames_per_second(encoder) * _positions_per_frame(config),
     )
+
+
+def _frames_per_second(encoder: ConformerEncoder) -> float:
+    from ..model.flops import FRAMES_PER_SECOND
+
+    return FRAMES_PER_SECOND / encoder.subsampling
+
+
+def _positions_per_frame(config: dict) -> float:
+    from ..model.adapters import ADAPTERS
+
+    name, conf = config.get("audio_adapter", "stack"), config.get("audio_adapter_conf", {})
+    if name == "ctc_compress":  # whose number of pieces is in the CTC checkpoint
+        return ADAPTERS[name].positions_per_frame
+    return ADAPTERS[name](4, 4, **conf).positions_per_frame
 
 
 def _batch_audio(path: str, config: dict, corpus: Corpus) -> Seconds:
@@ -147,9 +166,9 @@ def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> No
     peak = peak_flops(args.gpu)
     answer = round(args.response_tokens)
     prompt = round(TOKENS_PER_SECOND * corpus.mean) + TEMPLATE_TOKENS
-    heard = round(corpus.mean / 0.08) + TEMPLATE_TOKENS + answer
+    positions = round(corpus.mean * align.positions) + TEMPLATE_TOKENS + answer
     read, said = (llm_forward_flops(llm, [prompt], 0), llm_forward_flops(llm, [1] * answer, answer))
-    learned = llm_step_flops(llm, [heard], answer)
+    learned = llm_step_flops(llm, [positions], answer)
     utterances = align.hours * 3600 / corpus.mean
 
     def hours(flops: float, percent: float) -> float:
@@ -171,7 +190,7 @@ def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> No
         ),
         (
             "9: alignment",
-            f"{_training(align, corpus)}; an utterance: {heard} positions of the LLM, "
+            f"{_training(align, corpus)}; an utterance: {positions} positions of the LLM, "
             f"{learned / 1e12:.2f} TFLOP at {args.llm_mfu:g} %, and the encoder, "
             f"{3 * align.encoder_flops * corpus.mean / 1e12:.2f} TFLOP at {args.encoder_mfu:g} %",
             utterances * hours(learned, args.llm_mfu)

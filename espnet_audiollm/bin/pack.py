@@ -1,8 +1,9 @@
 """Stage 12: a trained AudioLLM as a zip for others: weights, configuration, the LLM's name.
 
 The frozen LLM is not in it. `config.yaml` names it as --llm did (a Hugging Face id means more to
-others than a directory), the weights hold its fingerprint, and loading compares. Nothing in the zip
-is code. Unpacked, it is an experiment directory: `respond --exp DIR --checkpoint model.pth`.
+others than a directory), the weights hold its fingerprint, and loading compares. The directory of a
+pretrained encoder is named likewise. Nothing in the zip is code. Unpacked, it is an experiment
+directory: `respond --exp DIR --checkpoint model.pth`.
 """
 
 from __future__ import annotations

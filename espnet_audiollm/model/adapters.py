@@ -4,7 +4,8 @@
 lengths (B,) in; positions (B, P, D), zero where padded, with lengths (B,) out.
 """
 
-# B batch, T encoder frames, P positions, C encoder width, D LLM width, V pieces, Q queries
+# B batch, T encoder frames, P positions, C encoder width, D LLM width, V pieces, Q queries,
+# R runs of frames, W frames of a window, X windows of the batch
 
 from __future__ import annotations
 
@@ -19,10 +20,16 @@ from .masking import mask_padding, valid_mask
 
 
 class Adapter(nn.Module, ABC):
-    """Args of every adapter: `encoder_width` C and `llm_width` D."""
+    """Args of every adapter: `encoder_width` C and `llm_width` D.
+
+    positions_per_frame: positions of the LLM that a frame becomes, at most."""
+
+    positions_per_frame: float
 
     @abstractmethod
-    def forward(self, x_BTC: torch.Tensor, lengths_B: torch.Tensor):
+    def forward(
+        self, x_BTC: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, C) and (B,) to (B, P, D) and (B,)."""
 
 
@@ -33,7 +40,7 @@ class StackAdapter(Adapter):
         super().__init__()
         if stack < 1:
             raise ValueError(f"stack is {stack}; at least one frame is needed")
-        self.stack = stack
+        self.stack, self.positions_per_frame = stack, 1 / stack
         self.project = nn.Linear(stack * encoder_width, llm_width)
 
     def forward(self, x_BTC, lengths_B):
@@ -49,7 +56,9 @@ class ConvAdapter(Adapter):
 
     def __init__(self, encoder_width: int, llm_width: int, stride: int = 2):
         super().__init__()
-        self.stride = stride
+        if stride < 1:
+            raise ValueError(f"stride is {stride}; it is at least one frame")
+        self.stride, self.positions_per_frame = stride, 1 / stride
         kernel = 2 * stride - 1
         self.conv = nn.Conv1d(
             encoder_width, encoder_width, kernel, stride=stride, padding=kernel // 2
@@ -67,23 +76,21 @@ class ConvAdapter(Adapter):
 class CTCCompressAdapter(Adapter):
     """Runs of frames with the same best piece are averaged; runs of blanks are dropped.
 
-    The posterior is that of the CTC layer the encoder was pretrained with
-    (`--init_param ctc.pth:ctc_out:adapter.ctc_out`); it is not trained here. An utterance that is
-    blank throughout keeps one position, the mean of its frames.
+    The posterior is that of the CTC layer the encoder was pretrained with, which `--init_ctc`
+    brings; it is not trained here. An utterance that is blank throughout keeps one position, the
+    mean of its frames.
 
     Args:
-        num_pieces: V, pieces of the CTC layer, blank (0) included.
+        num_pieces: V, pieces of the CTC layer, blank (0) included. Comes from the checkpoint.
         drop_blanks: False: runs of blanks are averaged and kept.
     """
 
+    positions_per_frame = 1.0
+
     def __init__(
-        self, encoder_width: int, llm_width: int, num_pieces: int = 0, drop_blanks: bool = True
+        self, encoder_width: int, llm_width: int, num_pieces: int, drop_blanks: bool = True
     ):
         super().__init__()
-        if num_pieces < 2:
-            raise ValueError(
-                f"num_pieces is {num_pieces}; give the size of the CTC token list (--token_list)"
-            )
         self.drop_blanks = drop_blanks
         self.ctc_out = nn.Linear(encoder_width, num_pieces).requires_grad_(False)
         self.project = nn.Linear(encoder_width, llm_width)
@@ -129,7 +136,10 @@ class QFormerAdapter(Adapter):
         heads: int = 4,
     ):
         super().__init__()
+        if window < 1 or queries < 1:
+            raise ValueError(f"window is {window} and queries {queries}; both are at least 1")
         self.window, self.num_queries = window, queries
+        self.positions_per_frame = queries / window
         self.queries_QC = nn.Parameter(torch.randn(queries, encoder_width) * 0.02)
         self.places_WC = nn.Parameter(torch.randn(window, encoder_width) * 0.02)
         self.decoder = nn.TransformerDecoder(
@@ -157,7 +167,15 @@ class QFormerAdapter(Adapter):
         padding_XW = padding_XW & ~padding_XW.all(1, keepdim=True)
         memory_XWC = x_BTC.reshape(-1, self.window, width) + self.places_WC
         queries_XQC = self.queries_QC.expand(len(memory_XWC), -1, -1)
-        heard_XQC = self.decoder(queries_XQC, memory_XWC, memory_key_padding_mask=padding_XW)
+        attended_XQC = self.decoder(queries_XQC, memory_XWC, memory_key_padding_mask=padding_XW)
         positions_B = windows_B * self.num_queries
-        out_BPD = self.project(heard_XQC.reshape(batch, -1, width))
+        out_BPD = self.project(attended_XQC.reshape(batch, -1, width))
         return mask_padding(out_BPD, positions_B), positions_B
+
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    "stack": StackAdapter,
+    "conv": ConvAdapter,
+    "ctc_compress": CTCCompressAdapter,
+    "qformer": QFormerAdapter,
+}

@@ -55,7 +55,7 @@ class ConvSubsampling(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers on every frame (B, T, D), normalised before."""
+    """Layer norm, two linear layers with SiLU between, dropout: (B, T, D) to (B, T, D)."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__(
@@ -77,21 +77,21 @@ class RotaryPositions(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines (longest, head width)."""
+        """Cosines and sines, (longest, head_width) each."""
         steps = torch.arange(longest, device=self.frequencies.device)
         angles = torch.outer(steps.to(self.frequencies.dtype), self.frequencies).repeat(1, 2)
         return angles.cos(), angles.sin()
 
 
 def rotate(x_BHTK: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Queries or keys (B, H, T, K) turned by the angles of their positions."""
+    """Queries or keys (B, H, T, K), K the width of a head, turned by their positions' angles."""
     cos, sin = (a.to(x_BHTK.dtype) for a in angles)
     first, second = x_BHTK.chunk(2, dim=-1)
     return x_BHTK * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class SelfAttention(nn.Module):
-    """Attention of every frame to all of its utterance's, with rotary positions."""
+    """Layer norm, attention of H heads over the utterance, dropout."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -106,22 +106,23 @@ class SelfAttention(nn.Module):
         mask_B11T: torch.Tensor,
         angles: tuple[torch.Tensor, torch.Tensor],
     ) -> torch.Tensor:
-        """(B, T, D) to the same shape; the mask is True where a frame may be attended to."""
+        """(B, T, D) to (B, T, D); mask_B11T is True where a frame may be attended to."""
         q, k, v = (
             self.qkv(self.norm(x_BTD)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        mixed = F.scaled_dot_product_attention(
+        attended_BHTK = F.scaled_dot_product_attention(
             rotate(q, angles),
             rotate(k, angles),
             v,
             attn_mask=mask_B11T,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return F.dropout(self.out(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        attended_BTD = attended_BHTK.transpose(1, 2).flatten(2)
+        return F.dropout(self.out(attended_BTD), self.dropout, self.training)
 
 
 class Convolution(nn.Module):
-    """A gated depthwise convolution over time; padding is zero before it, so it is not seen."""
+    """Layer norm, gate, depthwise convolution of `kernel` frames, layer norm, SiLU, dropout."""
 
     def __init__(self, width: int, kernel: int, dropout: float):
         super().__init__()
@@ -135,14 +136,14 @@ class Convolution(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) and (B,) frames to (B, T, D)."""
+        """(B, T, D) to (B, T, D); padding is zero before the convolution."""
         x_BTD = mask_padding(F.glu(self.gate(self.norm(x_BTD))), lengths_B)
         x_BTD = self.depthwise(x_BTD.transpose(1, 2)).transpose(1, 2)
         return self.dropout(self.out(F.silu(self.inner_norm(x_BTD))))
 
 
 class ConformerLayer(nn.Module):
-    """Half a feed-forward part, attention, convolution, the other half (Gulati et al., 2020)."""
+    """Half a feed-forward step, attention, convolution, the other half, layer norm."""
 
     def __init__(self, width: int, heads: int, hidden: int, kernel: int, dropout: float):
         super().__init__()
@@ -159,7 +160,7 @@ class ConformerLayer(nn.Module):
         mask_B11T: torch.Tensor,
         angles: tuple[torch.Tensor, torch.Tensor],
     ) -> torch.Tensor:
-        """(B, T, D) to the same shape; see the parts for the other arguments."""
+        """(B, T, D) to (B, T, D)."""
         x_BTD = x_BTD + 0.5 * self.feed_forward1(x_BTD)
         x_BTD = x_BTD + self.attention(x_BTD, mask_B11T, angles)
         x_BTD = x_BTD + self.convolution(x_BTD, lengths_B)
@@ -185,6 +186,8 @@ class ConformerEncoder(AbsEncoder):
         activation_checkpointing: recompute each layer in the backward pass: less memory, more time.
     """
 
+    batch_independent = True
+
     def __init__(
         self,
         input_size: int,
@@ -205,6 +208,7 @@ class ConformerEncoder(AbsEncoder):
                 f"({attention_heads})"
             )
         self.input_size, self._output_size = input_size, output_size
+        self.subsampling = subsampling
         self.activation_checkpointing = activation_checkpointing
         self.subsample = ConvSubsampling(
             input_size, output_size, subsampling_channels or output_size, subsampling
@@ -219,11 +223,15 @@ class ConformerEncoder(AbsEncoder):
         )
 
     def output_size(self) -> int:
-        """D."""
+        """The width D."""
         return self._output_size
 
     def forward(
-        self, xs_pad: torch.Tensor, ilens: torch.Tensor, prev_states: None = None, ctc: None = None
+        self,
+        xs_pad: torch.Tensor,
+        ilens: torch.Tensor,
+        prev_states: None = None,
+        ctc: None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
         """(B, F, M) and (B,) to (B, T, D), (B,) and None (ESPnet's encoder interface)."""
         x_BTD, lengths_B = self.subsample(mask_padding(xs_pad, ilens), ilens)

@@ -1,10 +1,8 @@
 """CTC pretraining of the speech encoder (AudioChatLlama, section 3.2)."""
 
-# B batch, T encoder frames, V pieces (0: blank)
+# B batch, N samples, T encoder frames, V pieces (0: blank), L tokens of a transcript
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +31,7 @@ class CTCESPnetModel(AbsESPnetModel):
         speech_lengths: torch.Tensor,
         text: torch.Tensor,
         text_lengths: torch.Tensor,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the mean CTC loss of an utterance (nats), statistics, and the weight B.
 
@@ -70,9 +68,9 @@ class CTCESPnetModel(AbsESPnetModel):
         return self.ctc_out(x_BTD).float().log_softmax(-1), frames_B
 
     def collect_feats(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: Any
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: object
     ) -> dict[str, torch.Tensor]:
-        """What ESPnet's statistics (stages 4 and 8) are of: features and their lengths."""
+        """(B, F, M) features and (B,) frames, for the statistics of global_mvn."""
         feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
@@ -93,10 +91,7 @@ def collapse(best_T: list[int]) -> list[int]:
 
 
 def piece_error(
-    best_BT: torch.Tensor,
-    frames_B: torch.Tensor,
-    text_BL: torch.Tensor,
-    lengths_B: torch.Tensor,
+    best_BT: torch.Tensor, frames_B: torch.Tensor, text_BL: torch.Tensor, lengths_B: torch.Tensor
 ) -> torch.Tensor:
     """Edit distance of the greedy pieces over the reference pieces, as a fraction."""
     import jiwer

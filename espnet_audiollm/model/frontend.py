@@ -29,6 +29,8 @@ class Filterbank(AbsFrontend):
         fs: sampling rate (Hz).
     """
 
+    batch_independent = True
+
     def __init__(
         self,
         n_mels: int = 80,
@@ -49,11 +51,11 @@ class Filterbank(AbsFrontend):
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def output_size(self) -> int:
-        """M."""
+        """The number of mel bands M."""
         return self.n_mels
 
     def num_frames(self, lengths: torch.Tensor) -> torch.Tensor:
-        """Whole frames in so many samples, at least one."""
+        """(B,) complete frames in so many samples, at least one."""
         return ((lengths - self.win_length) // self.hop_length + 1).clamp(min=1)
 
     @torch.no_grad()

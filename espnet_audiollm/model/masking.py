@@ -1,4 +1,4 @@
-"""Padding, and how to keep it from mattering."""
+"""Masks, so that padding changes nothing."""
 
 from __future__ import annotations
 

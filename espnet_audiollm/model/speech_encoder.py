@@ -1,10 +1,9 @@
 """Waveform to encoder frames: what CTC pretraining and the alignment have in common.
 
-Both models hold it under the name `speech_encoder`, so that
-`--init_param ctc.pth:speech_encoder:speech_encoder` carries everything over.
+Both models hold it under the name `speech_encoder`, so that `--init_ctc` carries everything over.
 """
 
-# B batch, N samples, F filterbank frames, T encoder frames, D encoder width
+# B batch, N samples, F filterbank frames, M filterbank bands, T encoder frames, D encoder width
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .conformer import ConformerEncoder
+from ..types import SAMPLE_RATE
 from .masking import mask_padding
 
 
@@ -26,9 +25,14 @@ class SpeechEncoder(nn.Module):
     SpecAugment comes after the normalisation, so that what it masks becomes the mean. Before it (as
     in ESPnet) a masked band is a logarithm of 0: louder than speech, and in the mean of the rest.
 
-    The encoder may be any of ESPnet's. Ours does not see padding; of the others nothing is known,
-    so outside training they hear one utterance at a time: the output then never depends on the
-    batch.
+    The front end and the encoder may be any of ESPnet's. Ours mask their padding, and say so
+    (`batch_independent`). The others are given one utterance at a time: so the output never
+    depends on the batch.
+
+    Args:
+        frontend: samples to features (None: the encoder reads samples).
+        specaug, normalize: may be None.
+        encoder: features to frames.
     """
 
     def __init__(
@@ -41,29 +45,49 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         self.frontend, self.specaug = frontend, specaug
         self.normalize, self.encoder = normalize, encoder
+        self.batched = all(
+            getattr(part, "batch_independent", False)
+            for part in (frontend, encoder)
+            if part is not None
+        )
 
     def output_size(self) -> int:
+        """The width D."""
         return self.encoder.output_size()
 
-    def features(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+    @property
+    def frames_per_second(self) -> float | None:
+        """Encoder frames; None: parts of ESPnet's, which do not say."""
+        if not self.batched:
+            return None
+        hop = 1 if self.frontend is None else self.frontend.hop_length
+        return SAMPLE_RATE / (hop * self.encoder.subsampling)
+
+    def features(
+        self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, M) features before augmentation and normalisation, and (B,) frames."""
         speech_BN = speech_BN[:, : int(lengths_B.max())]
         if self.frontend is None:
             return speech_BN, lengths_B
         return self.frontend(speech_BN, lengths_B)
 
-    def forward(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+    def forward(
+        self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B, T, D) frames, zero where padded, and (B,) numbers of frames."""
-        if self.training or isinstance(self.encoder, ConformerEncoder):
+        if self.batched:
             return self._encode(speech_BN, lengths_B)
-        alone = [
+        rows = [
             self._encode(speech_N[None, :n], n[None])
             for speech_N, n in zip(speech_BN, lengths_B, strict=True)
         ]
-        frames_B = torch.cat([n for _, n in alone])
-        return pad_sequence([x_1TD[0] for x_1TD, _ in alone], batch_first=True), frames_B
+        frames_B = torch.cat([n for _, n in rows])
+        return pad_sequence([x_1TD[0] for x_1TD, _ in rows], batch_first=True), frames_B
 
-    def _encode(self, speech_BN: torch.Tensor, lengths_B: torch.Tensor):
+    def _encode(
+        self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         x_BFM, frames_B = self.features(speech_BN, lengths_B)
         if self.normalize is not None:
             x_BFM, frames_B = self.normalize(x_BFM, frames_B)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
 from ..model import llm as llms
+from ..model.adapters import ADAPTERS
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
@@ -16,20 +18,23 @@ from ..store.responses import check_origin
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
-    ADAPTERS,
     add_choice,
     add_speech_encoder_arguments,
     build_part,
     build_speech_encoder,
 )
+from .init_ctc import InitCTC, check_adapter
 
 
 class AudioLLMTask(SpeechTask):
+    """Options, model and data of stages 8 and 9."""
+
     target = "response"
     target_padding = 0
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """ESPnet's hook."""
         required = parser.get_default("required")
         required += ["llm"]
         group = parser.add_argument_group("LLM")
@@ -59,6 +64,12 @@ class AudioLLMTask(SpeechTask):
         group.add_argument(
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
+        group.add_argument(
+            "--init_ctc",
+            type=str_or_none,
+            help="CTC checkpoint of stage 5 to start from: its speech encoder, and the CTC layer "
+            "where the adapter has one",
+        )
         # `--adapter` is taken: ESPnet means LoRA by it.
         add_choice(group, "audio_adapter", ADAPTERS, "stack")
         add_speech_encoder_arguments(parser)
@@ -67,26 +78,47 @@ class AudioLLMTask(SpeechTask):
     def build_model(
         cls, args: argparse.Namespace, llm: llms.LLM | None = None
     ) -> AudioLLMESPnetModel:
-        """The model; `llm` is loaded from --llm, for training, unless it is handed over."""
-        name = args.audio_adapter
-        if name not in ADAPTERS:
-            raise ValueError(f"--audio_adapter {name}: choose one of {', '.join(ADAPTERS)}")
-        if llm is None:
-            device = "cuda" if args.ngpu > 0 else "cpu"
-            llm = load_shared(
-                args.llm, args.chat_template, args.llm_dtype, device, args.llm_sharding
-            )
-            if args.llm_activation_checkpointing:
-                recompute_layers(llm.model)
+        """The model of `args`.
+
+        llm: None: a training begins; the LLM is loaded from --llm and the weights of --init_ctc.
+            Else the model is about to get the weights of a checkpoint."""
+        if args.audio_adapter not in ADAPTERS:
+            known = ", ".join(ADAPTERS)
+            raise ValueError(f"--audio_adapter {args.audio_adapter}: choose one of {known}")
+        start = InitCTC.read(args.init_ctc) if llm is None and args.init_ctc else None
+        if start:
+            start.set_sizes(args)
+        model = cls._assemble(args, llm or cls._load_llm(args))
+        if start:
+            start.load_into(model, args)
+        return model
+
+    @classmethod
+    def _load_llm(cls, args: argparse.Namespace) -> llms.LLM:
+        device = "cuda" if args.ngpu > 0 else "cpu"
+        llm = load_shared(args.llm, args.chat_template, args.llm_dtype, device, args.llm_sharding)
+        if args.llm_activation_checkpointing:
+            recompute_layers(llm.model)
+        return llm
+
+    @classmethod
+    def _assemble(cls, args: argparse.Namespace, llm: llms.LLM) -> AudioLLMESPnetModel:
         check_stores(args, llm)
+        check_adapter(args)
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
             "audio_adapter",
-            ADAPTERS[name],
+            ADAPTERS[args.audio_adapter],
             args.audio_adapter_conf,
             encoder_width=speech_encoder.output_size(),
             llm_width=llm.model.get_input_embeddings().embedding_dim,
         )
+        frames = speech_encoder.frames_per_second
+        if frames:
+            positions = frames * adapter.positions_per_frame
+            logging.info(
+                f"{frames:g} frames a second, {positions:g} positions of the LLM (at most)"
+            )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
         return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt, args.packed)
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from espnet2.tasks.abs_task import AbsTask
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.collate_fn import CommonCollateFn
+from espnet2.train.distributed_utils import DistributedOption
 
 from ..train import checkpoints, iterators
 from ..train.trainer import AudioTrainer
@@ -27,24 +28,28 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
+        """ESPnet's options and the task's own; a mistake is a ValueError."""
         parser = super().get_parser()
         parser.error = refuse
         return parser
 
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
+        """Train with `args`, or with the options of the command line `cmd`."""
         args = args or cls.get_parser().parse_args(cmd)
         take_place(args)
         super().main(args=args)
 
     @classmethod
     def check_required_command_args(cls, args: argparse.Namespace) -> None:
+        """ValueError: a required option has no value."""
         missing = [f"--{name}" for name in args.required if getattr(args, name) is None]
         if missing:
             refuse(f"the following arguments are required: {', '.join(missing)}")
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
+        """One process's training."""
         prepare_statistics(args)
         for init in args.init_param:  # ESPnet unpickles these files: first see that they are safe
             checkpoints.load(Path(init.split(":")[0]))
@@ -52,29 +57,37 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        """Samples to a batch: speech is padded with 0, the target with `target_padding`."""
         return CommonCollateFn(float_pad_value=0.0, int_pad_value=cls.target_padding)
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
+        """What is done to each sample (None: nothing)."""
         return None
 
     @classmethod
-    def build_iter_options(cls, args: argparse.Namespace, distributed_option, mode: str):
+    def build_iter_options(
+        cls, args: argparse.Namespace, distributed_option: DistributedOption, mode: str
+    ) -> IteratorOptions:
+        """ESPnet's; ValueError: options that our batches do not have."""
         iterators.check_options(args)
         return super().build_iter_options(args, distributed_option, mode)
 
     @classmethod
     def build_sequence_iter_factory(
-        cls, args: argparse.Namespace, iter_options, mode: str
+        cls, args: argparse.Namespace, iter_options: IteratorOptions, mode: str
     ) -> iterators.BatchIterFactory:
+        """The batches of the mode ("train" or "valid")."""
         return iterators.build(cls, args, iter_options, mode)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Names of what a sample must have."""
         return ("speech",) if inference else ("speech", cls.target)
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Nothing else is read."""
         return ()
 
 

@@ -1,32 +1,28 @@
 """The speech encoder's parts by name: `--encoder conformer --encoder_conf output_size=144`.
 
-ESPnet's own classes are reached by their ESPnet names. Each is imported only when it is named:
-importing all of them (`espnet2.tasks.asr`) takes 13 s and tries to fetch dictionaries.
+ESPnet's own classes are reached by their ESPnet names, those that run here. Each is imported only
+when it is named: importing all of them (`espnet2.tasks.asr`) takes 13 s and tries to fetch
+dictionaries.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str_or_none
 
-from ..model.adapters import (
-    Adapter,
-    ConvAdapter,
-    CTCCompressAdapter,
-    QFormerAdapter,
-    StackAdapter,
-)
 from ..model.speech_encoder import SpeechEncoder
+
+PRETRAINED = "pretrained"
+PARTS = ("frontend", "specaug", "normalize", "encoder")
 
 FRONTENDS = {
     "fbank": "espnet_audiollm.model.frontend:Filterbank",
     "default": "espnet2.asr.frontend.default:DefaultFrontend",
-    "huggingface": "espnet2.asr.frontend.huggingface:HuggingFaceFrontend",
-    "s3prl": "espnet2.asr.frontend.s3prl:S3prlFrontend",
-    "whisper": "espnet2.asr.frontend.whisper:WhisperFrontend",
 }
 SPECAUGS = {"specaug": "espnet2.asr.specaug.specaug:SpecAug"}
 NORMALIZERS = {
@@ -35,20 +31,12 @@ NORMALIZERS = {
 }
 ENCODERS = {
     "conformer": "espnet_audiollm.model.conformer:ConformerEncoder",
+    PRETRAINED: "espnet_audiollm.model.pretrained_encoder:PretrainedEncoder",
     "espnet_conformer": "espnet2.asr.encoder.conformer_encoder:ConformerEncoder",
     "branchformer": "espnet2.asr.encoder.branchformer_encoder:BranchformerEncoder",
     "e_branchformer": "espnet2.asr.encoder.e_branchformer_encoder:EBranchformerEncoder",
     "transformer": "espnet2.asr.encoder.transformer_encoder:TransformerEncoder",
-    "wav2vec2": "espnet2.asr.encoder.wav2vec2_encoder:FairSeqWav2Vec2Encoder",
-    "hubert": "espnet2.asr.encoder.hubert_encoder:FairseqHubertEncoder",
-    "whisper": "espnet2.asr.encoder.whisper_encoder:OpenAIWhisperEncoder",
     "linear": "espnet2.asr.encoder.linear_encoder:LinearEncoder",
-}
-ADAPTERS: dict[str, type[Adapter]] = {
-    "stack": StackAdapter,
-    "conv": ConvAdapter,
-    "ctc_compress": CTCCompressAdapter,
-    "qformer": QFormerAdapter,
 }
 
 
@@ -62,7 +50,7 @@ def get_class(table: dict[str, str], option: str, name: str | None) -> type | No
     return getattr(import_module(module), attribute)
 
 
-def build_part(option: str, cls: type, conf: dict, **given):
+def build_part(option: str, cls: type, conf: dict, **given: object) -> Any:
     """`cls(**given, **conf)`; a wrong option name is an error that names it."""
     try:
         return cls(**given, **conf)
@@ -70,7 +58,10 @@ def build_part(option: str, cls: type, conf: dict, **given):
         raise ValueError(f"--{option}_conf {conf}: {error}") from error
 
 
-def add_choice(group, option: str, table: dict, default: str | None) -> None:
+def add_choice(
+    group: argparse._ArgumentGroup, option: str, table: Mapping, default: str | None
+) -> None:
+    """Add --<option>, a name of `table`, and --<option>_conf."""
     group.add_argument(
         f"--{option}",
         type=str_or_none,
@@ -83,6 +74,7 @@ def add_choice(group, option: str, table: dict, default: str | None) -> None:
 
 
 def add_speech_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every part of the speech encoder."""
     group = parser.add_argument_group("Speech encoder")
     add_choice(group, "frontend", FRONTENDS, "fbank")
     add_choice(group, "specaug", SPECAUGS, None)
@@ -94,7 +86,7 @@ def add_speech_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_statistics(args: argparse.Namespace) -> None:
-    """What `--collect_stats` has to build: nothing, when lengths alone are wanted.
+    """What `--collect_stats` has to build: nothing, when only lengths are wanted.
 
     Only `global_mvn` reads statistics of the features. They are collected before it: the model is
     built without it, since its file is what is being made."""
@@ -107,7 +99,12 @@ def prepare_statistics(args: argparse.Namespace) -> None:
 
 
 def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:
-    def part(option: str, table: dict, **given):
+    """The speech encoder that the options describe.
+
+    ValueError: a name or an option that is not known; parts before a pretrained encoder, which
+    reads samples."""
+
+    def part(option: str, table: dict[str, str], **given: object) -> Any:
         name = getattr(args, option)
         cls = get_class(table, option, name)
         return cls and build_part(option, cls, getattr(args, f"{option}_conf"), **given)
@@ -115,6 +112,9 @@ def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:
     frontend = part("frontend", FRONTENDS)
     if args.encoder is None:
         raise ValueError(f"--encoder none: choose one of {', '.join(ENCODERS)}")
+    before = [f"--{name} none" for name in PARTS[:-1] if getattr(args, name)]
+    if args.encoder == PRETRAINED and before:
+        raise ValueError(f"--encoder {PRETRAINED} reads samples: give it {', '.join(before)}")
     width = {"input_size": frontend.output_size()} if frontend else {}
     return SpeechEncoder(
         frontend=frontend,

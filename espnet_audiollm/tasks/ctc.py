@@ -30,17 +30,21 @@ class TokenIds:
         self.tokenizer = tokenizer
 
     def __call__(self, uid: str, data: dict) -> dict:
+        """The sample with token ids (int64) as its text, where it has one."""
         if "text" not in data:
             return data
         return {**data, "text": np.array(self.tokenizer.ids(data["text"]), dtype=np.int64)}
 
 
 class CTCTask(SpeechTask):
+    """Options, model and data of stages 4 and 5."""
+
     target = "text"
     target_padding = -1
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """ESPnet's hook."""
         required = parser.get_default("required")
         required += ["token_list"]
         group = parser.add_argument_group("CTC")
@@ -51,7 +55,8 @@ class CTCTask(SpeechTask):
         add_speech_encoder_arguments(parser)
 
     @classmethod
-    def build_preprocess_fn(cls, args, train: bool) -> Callable | None:
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
+        """Text to token ids. ValueError: see `check_lengths`."""
         if train and args.encoder == "conformer":
             subsampling = args.encoder_conf.get("subsampling", SUBSAMPLING)
             check_lengths(args.train_shape_file or (), 10 * subsampling)
@@ -59,14 +64,14 @@ class CTCTask(SpeechTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> CTCESPnetModel:
+        """The model of `args`, which gets the tokens themselves in place of their file."""
         args.token_list = _token_list(args)
         return CTCESPnetModel(build_speech_encoder(args), args.token_list)
 
 
 def tokenizer(args: argparse.Namespace, bpemodel: str | None = None) -> Tokenizer:
     """Of an experiment's configuration; bpemodel: where its model lies now."""
-    token_type = getattr(args, "token_type", "bpe")  # older configurations know pieces only
-    return Tokenizer(token_type, _token_list(args), bpemodel or args.bpemodel)
+    return Tokenizer(args.token_type, _token_list(args), bpemodel or args.bpemodel)
 
 
 def check_lengths(shape_files: Sequence[str], frame_ms: float) -> None:

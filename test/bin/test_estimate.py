@@ -47,6 +47,21 @@ def test_hours_by_hand(options, capsys):
     assert found["9"] == pytest.approx(learned / 3600, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "positions"),
+    [
+        ("audio_adapter: stack\naudio_adapter_conf: {stack: 4}\n", 31),  # 10 s x 12.5 / 4
+        ("audio_adapter: qformer\naudio_adapter_conf: {window: 5, queries: 1}\n", 25),
+        ("audio_adapter: ctc_compress\n", 125),
+    ],
+)
+def test_positions_are_the_adapters(options, tmp_path, capsys, adapter, positions):
+    with open(tmp_path / "align.yaml", "a") as config:
+        config.write(adapter)
+    estimate.main(options)
+    assert f" {positions + 15 + 100} positions of the LLM" in capsys.readouterr().out
+
+
 def test_disk_by_hand(options, capsys):
     estimate.main(options)
     found = tables(capsys.readouterr().out)

@@ -70,6 +70,6 @@ def make(root: Path) -> Path:
     still = {"lr": 1e-9}  # random weights say more than trained ones, which say only blanks
     CTCTask.main(cmd=ctc_options(data, root / "ctc", max_epoch=1, optim_conf=still))
     cmd = task_options(data, root / "align", "response_ids,response,text_int", max_epoch=1)
-    init = f"{root}/ctc/valid.loss.ave.pth:speech_encoder:speech_encoder"
-    AudioLLMTask.main(cmd=[*cmd, "--llm", f"{root}/llm", "--init_param", init])
+    init = f"{root}/ctc/valid.loss.ave.pth"
+    AudioLLMTask.main(cmd=[*cmd, "--llm", f"{root}/llm", "--init_ctc", init])
     return root

@@ -34,6 +34,27 @@ def test_padding_does_not_matter(adapter_class, options):
     assert x_BTC.grad[1, :7].any()
 
 
+@pytest.mark.parametrize(("adapter_class", "options"), ALL)
+def test_output_starts_on_the_scale_of_its_input(adapter_class, options):
+    """Frames of variance 1, as encoders end with a layer norm: outputs neither vanish nor burst."""
+    torch.manual_seed(0)
+    adapter = adapter_class(encoder_width=64, llm_width=128, **options)
+    x_BTC, lengths_B = torch.randn(4, 48, 64), torch.full((4,), 48)
+    out_BPD, positions_B = adapter(x_BTC, lengths_B)
+    scale = torch.cat([out[:n] for out, n in zip(out_BPD, positions_B, strict=True)]).std()
+    assert 0.1 < scale < 2
+
+
+@pytest.mark.parametrize(("adapter_class", "options"), ALL)
+def test_positions_of_a_frame(adapter_class, options):
+    """48 frames are a multiple of every window here; ctc_compress drops some."""
+    adapter = adapter_class(encoder_width=8, llm_width=4, **options)
+    _, positions = adapter(torch.randn(1, 48, 8), torch.tensor([48]))
+    expected = 48 * adapter.positions_per_frame
+    exact = adapter_class is not CTCCompressAdapter
+    assert positions.item() == expected if exact else 0 < positions.item() <= expected
+
+
 def test_stacking_rounds_up():
     adapter = StackAdapter(encoder_width=6, llm_width=10, stack=4)
     out, lengths = adapter(torch.zeros(2, 9, 6), torch.tensor([9, 4]))
@@ -88,7 +109,8 @@ def test_the_ctc_layer_is_not_trained():
     ("make", "message"),
     [
         (lambda: StackAdapter(4, 4, stack=0), "stack is 0"),
-        (lambda: CTCCompressAdapter(4, 4), "num_pieces is 0"),
+        (lambda: ConvAdapter(4, 4, stride=0), "stride is 0"),
+        (lambda: QFormerAdapter(4, 4, window=0), "window is 0"),
     ],
 )
 def test_impossible_options_are_named(make, message):

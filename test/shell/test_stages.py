@@ -212,6 +212,43 @@ def test_cascades_and_alignments_become_systems(recipe):
     assert "--keep_epochs 2" in training
 
 
+def test_without_a_recogniser(recipe):
+    """No CTC to start from and no cascades: stages 3 to 6 are not needed, and not run."""
+    (recipe / "data/talks.jsonl").write_text("{}\n")
+    words = ["--ctc_checkpoints", "", "--init_checkpoint", "", "--noises", "room"]
+    done = run(recipe, *words, "--conversations", "data/talks.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert not {"tokenize_text", "ctc_train", "ctc_decode"} & set(done.mains)
+    training = next(call for call in done.calls if call.startswith("audiollm_train"))
+    assert "--init_ctc" not in training
+    assert "cascade" not in " ".join(done.calls) and "exp/ctc_" not in " ".join(done.calls)
+    answered = [call for call in done.calls if call.startswith("respond ")]
+    assert sum("--data data/talks.jsonl" in call for call in answered) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ([], "exp/ctc_unigram1500/valid.loss.ave.pth"),
+        (["--init_checkpoint", "CTC/2epoch.pth"], "exp/ctc_unigram1500/2epoch.pth"),
+        (["--init_checkpoint", "my ctc/best.pth"], "my ctc/best.pth"),
+    ],
+)
+def test_the_encoder_starts_from_a_path(recipe, words, path):
+    (recipe / "my ctc").mkdir()
+    (recipe / "my ctc/best.pth").write_text("x")
+    done = run(recipe, *words)
+    assert done.returncode == 0, done.stderr
+    training = next(call for call in done.calls if call.startswith("audiollm_train"))
+    assert f"--init_ctc {path} --resume" in training
+
+
+def test_a_missing_start_is_noticed(recipe):
+    done = run(recipe, "--init_checkpoint", "nowhere/best.pth")
+    assert done.returncode == 1
+    assert "nowhere/best.pth is missing or empty" in done.stderr
+
+
 def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):
     (recipe / "data/talks.jsonl").write_text("{}\n")
     words = [*TWO, "--conversations", "data/talks.jsonl"]

@@ -33,7 +33,7 @@ def llm_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def align_exp(data, ctc_exp, llm_dir, tmp_path_factory) -> Path:
     exp = tmp_path_factory.mktemp("align")
-    init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
+    init = f"{ctc_exp}/valid.loss.ave.pth"
     cmd = task_options(data, exp, "response_ids,response,text_int", max_epoch=2)
-    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
+    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
     return exp

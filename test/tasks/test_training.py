@@ -54,10 +54,10 @@ def test_alignment_checkpoint_names_the_llm_and_does_not_hold_it(align_exp, llm_
 
 
 def test_alignment_starts_from_the_ctc_encoder(data, ctc_exp, llm_dir, tmp_path):
-    init = f"{ctc_exp}/valid.loss.ave.pth:speech_encoder:speech_encoder"
+    init = f"{ctc_exp}/valid.loss.ave.pth"
     frozen = dict(max_epoch=1, freeze_param=["speech_encoder"])
     cmd = task_options(data, tmp_path, "response_ids,response,text_int", **frozen)
-    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_param", init])
+    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
     before, after = (
         checkpoints.load(path) for path in (ctc_exp / "valid.loss.ave.pth", tmp_path / "1epoch.pth")
     )

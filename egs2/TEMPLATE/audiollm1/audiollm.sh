@@ -37,7 +37,7 @@ min_count=1      # char, word: what comes less often is <unk>.
 ctc_config=conf/train_ctc.yaml        # Training configuration.
 ctc_tag=""                            # Name of exp/ctc_TAG (empty: from the configuration).
 ctc_args=""                           # More options for the training.
-ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers, of different word error rate.
+ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers (empty: no cascades).
 normalizer=basic                      # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
@@ -49,7 +49,8 @@ casing_text=""                        # truecase: a text that shows how words ar
 align_configs=conf/train_align.yaml   # Training configurations, one system each.
 align_tag=""                          # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                         # More options for the training.
-init_checkpoint=valid.loss.ave.pth    # CTC checkpoint that the encoder starts from.
+init_checkpoint=CTC/valid.loss.ave.pth # CTC checkpoint that the encoder starts from: a path, CTC/ is
+                                      # stage 5's directory (empty: it starts without one).
 
 ## Inference and scoring (stages 10 to 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
@@ -98,6 +99,8 @@ ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
 [ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
 ctc_exp="${expdir}/${ctc_name}"
 ctc_stats="${expdir}/ctc_stats_${kind}"
+init_checkpoint="${init_checkpoint/#CTC\//${ctc_exp}/}"
+[ -n "${ctc_checkpoints}${init_checkpoint}" ] || skip_stages+=" 3 4 5 6" # No recogniser is needed.
 align_stats="${expdir}/audiollm_stats"
 device=cpu
 ((ngpu == 0)) || device=cuda
@@ -276,15 +279,12 @@ if runs 8; then
 fi
 
 if runs 9; then
+    init=(${init_checkpoint:+--init_ctc "${init_checkpoint}"})
     for config in ${align_configs}; do
         exp="$(align_exp "${config}")"
         log "Stage 9: align the encoder with the frozen LLM: ${exp}"
-        init=("${ctc_exp}/${init_checkpoint}:speech_encoder:speech_encoder")
-        if grep -q '^audio_adapter: *ctc_compress' "${config}"; then
-            init+=("${ctc_exp}/${init_checkpoint}:ctc_out:adapter.ctc_out")
-        fi
         # shellcheck disable=SC2086
-        once "${exp}/.done" "${config}" "${ctc_exp}/${init_checkpoint}" \
+        once "${exp}/.done" "${config}" "${init[@]:1}" \
             "${train}/responses/response_ids" "${valid}/responses/response_ids" \
             "${align_stats}"/{train,valid}/{speech,response}_shape -- \
             ${training} "${exp}/train.log" \
@@ -293,8 +293,7 @@ if runs 9; then
             --train_shape_file "${align_stats}/train/response_shape" \
             --valid_shape_file "${align_stats}/valid/speech_shape" \
             --valid_shape_file "${align_stats}/valid/response_shape" \
-            --init_param "${init[@]}" \
-            --resume true --ngpu "${ngpu}" \
+            "${init[@]}" --resume true --ngpu "${ngpu}" \
             --output_dir "${exp}" ${align_args}
     done
 fi
@@ -343,7 +342,7 @@ fi
 
 if runs 11; then
     log "Stage 11: ${expdir}/RESULTS.md"
-    references=() train_dirs=("${ctc_exp}")
+    references=() train_dirs=(${ctc_checkpoints:+"${ctc_exp}"})
     for set in "${sets[@]}"; do references+=("$(references_of "${set}")"); done
     for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
     scored=(--sets "${sets[@]}" --references "${references[@]}" --runs "${expdir}")

@@ -1,0 +1,92 @@
+"""What an alignment takes over from a CTC checkpoint (AudioChatLlama, section 3.2)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..model.adapters import ADAPTERS, CTCCompressAdapter
+from ..model.audiollm import AudioLLMESPnetModel
+from ..train import checkpoints
+from ..train.loading import load_state, read_config
+from .choices import PARTS
+
+
+@dataclass(frozen=True)
+class InitCTC:
+    """A checkpoint of stage 5, read and known to be one."""
+
+    path: Path
+    state: checkpoints.State
+
+    @classmethod
+    def read(cls, path: str | Path) -> InitCTC:
+        """ValueError: missing, damaged, or of another kind of training."""
+        state = checkpoints.load(Path(path))
+        if "ctc_out.weight" not in state:
+            raise ValueError(
+                f"--init_ctc {path} has no CTC layer: give a checkpoint of stage 5, "
+                "like exp/ctc/valid.loss.ave.pth"
+            )
+        return cls(Path(path), state)
+
+    def part(self, name: str) -> checkpoints.State:
+        """The weights of the submodule `name`, without this prefix."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.state.items()
+            if key.startswith(prefix)
+        }
+
+    def set_sizes(self, args: argparse.Namespace) -> None:
+        """Put into `args` (and so into config.yaml) the number of pieces that the adapter needs."""
+        if _compresses(args):
+            number = len(self.state["ctc_out.weight"])
+            args.audio_adapter_conf = {**args.audio_adapter_conf, "num_pieces": number}
+
+    def load_into(self, model: AudioLLMESPnetModel, args: argparse.Namespace) -> None:
+        """The speech encoder's weights, and the CTC layer's where the adapter has one.
+
+        ValueError: the encoders differ, with the options that do."""
+        try:
+            load_state(model.speech_encoder, self.part("speech_encoder"), self.path)
+        except ValueError as error:
+            differ = "; ".join(self._differences(args)) or str(error)
+            raise ValueError(
+                f"--init_ctc {self.path} has another speech encoder than this configuration "
+                f"({differ}): give both trainings the same one"
+            ) from error
+        if isinstance(model.adapter, CTCCompressAdapter):
+            load_state(model.adapter.ctc_out, self.part("ctc_out"), self.path)
+
+    def _differences(self, args: argparse.Namespace) -> Iterator[str]:
+        """Options of the speech encoder that are others in the checkpoint's config.yaml."""
+        if not (self.path.parent / "config.yaml").exists():
+            return
+        theirs = read_config(self.path.parent)
+        for name in PARTS:
+            yield from _different(f"{name}", getattr(theirs, name), getattr(args, name))
+            there, here = (getattr(each, f"{name}_conf") for each in (theirs, args))
+            for key in sorted(there.keys() | here.keys()):
+                yield from _different(f"{name}_conf {key}", there.get(key), here.get(key))
+
+
+def check_adapter(args: argparse.Namespace) -> None:
+    """ValueError: the adapter reads a CTC layer, and nothing says which."""
+    if _compresses(args) and "num_pieces" not in args.audio_adapter_conf:
+        raise ValueError(
+            f"--audio_adapter {args.audio_adapter} needs the CTC layer of stage 5: "
+            "give --init_ctc CHECKPOINT (in a recipe: --init_checkpoint)"
+        )
+
+
+def _compresses(args: argparse.Namespace) -> bool:
+    return ADAPTERS[args.audio_adapter] is CTCCompressAdapter
+
+
+def _different(option: str, there: object, here: object) -> Iterator[str]:
+    if there != here:
+        yield f"{option}: {there} there, {here} here"
