@@ -49,14 +49,14 @@ esac
 @pytest.fixture
 def recipe(tmp_path):
     """A recipe directory in a checkout whose environment is the fake one."""
-    template = tmp_path / "egs2/TEMPLATE/audiollm1"
-    shutil.copytree(ROOT / "egs2/TEMPLATE/audiollm1", template)
+    template = tmp_path / "egs2/TEMPLATE"
+    shutil.copytree(ROOT / "egs2/TEMPLATE", template)
     shutil.copytree(ROOT / "utils", tmp_path / "utils")
     (tmp_path / "tools/bin").mkdir(parents=True)
     (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
     executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
     path = tmp_path / "egs2/fake/audiollm1"
-    subprocess.run([template / "setup.sh", path], check=True, capture_output=True)
+    subprocess.run([template / "common/setup.sh", path], check=True, capture_output=True)
     executable(path / "local/data.sh", '#!/bin/sh\necho data.sh "$@" >> calls\n')
     for split in ("train", "valid", "test"):
         (path / "data" / split).mkdir(parents=True)

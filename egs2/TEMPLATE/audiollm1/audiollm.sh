@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a corpus to the perplexity table: a frozen LLM learns to hear, in twelve stages.
-# shellcheck disable=SC2034,SC2154  # Options are used and runners set in the files sourced below.
+# From a corpus to the perplexity table: a frozen LLM gets an audio encoder, in twelve stages.
+# shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
 
 ## Stages
@@ -67,8 +67,8 @@ dumpdir=dump                  # Formatted data.
 expdir=exp                    # Models, logs and results.
 token_listdir=data/token_list # SentencePiece models.
 
-# shellcheck source=utils/stages.sh
-. utils/stages.sh
+# shellcheck source=egs2/TEMPLATE/common/stages.sh
+. ./stages.sh
 
 # name_of PREFIX CONFIG: PREFIX_small for conf/train_ctc_small.yaml, PREFIX for conf/train_ctc.yaml.
 name_of() {
@@ -77,13 +77,14 @@ name_of() {
     echo "$1${name:+_${name}}"
 }
 
-command="./run.sh$(printf ' %q' "$@")"
+_given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
+command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-# shellcheck source=egs2/TEMPLATE/audiollm1/cmd.sh
+# shellcheck source=egs2/TEMPLATE/common/cmd.sh
 . ./cmd.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 train="${dumpdir}/${train_set}"
@@ -148,35 +149,13 @@ align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$
 
 if runs 1; then
     log "Stage 1: prepare data/{${splits// /,}}"
-    # shellcheck disable=SC2086
-    alone data/.lock local/data.sh ${local_data_opts} ||
-        die "stage 1: local/data.sh failed, see above"
-    learned=("data/${train_set}" "data/${valid_set}")
-    read -ra tested <<<"data/${test_sets// / data/}"
-    once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
-        python utils/data/validate.py "${learned[@]}" --require_text true \
-        --allow_pipes "${allow_pipes}"
-    once data/.valid_test "${tested[@]/%//wav.scp}" -- \
-        python utils/data/validate.py "${tested[@]}" --allow_pipes "${allow_pipes}"
+    prepare_data
 fi
 
 if runs 2; then
     log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
-    for split in ${splits}; do
-        out="${dumpdir}/${split}"
-        JOB_KEY="$(hash_of "${out}" "data/${split}/wav.scp")" \
-            in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
-            python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
-            --min_audio "${min_audio}" --max_audio "${max_audio}" \
-            --allow_pipes "${allow_pipes}" || failed
-    done
-    for copy in ${noisy}; do
-        out="${dumpdir}/${copy}"
-        once "${out}/.done" "${dumpdir}/${clean}"/{.done,wav.scp} -- \
-            in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
-            python -m espnet_audiollm.bin.add_noise --data "${dumpdir}/${clean}" \
-            --noise "${noise_of[${copy}]}" --output "${out}"
-    done
+    for split in ${splits}; do format_data "${split}"; done
+    for copy in ${noisy}; do add_noise "${clean}" "${noise_of[${copy}]}" "${copy}"; done
 fi
 
 if runs 3; then
@@ -382,7 +361,7 @@ if runs 11; then
             data+=("$(align_exp "${config}")/${name}/${inference_checkpoint%.pth}")
         done
     done
-    alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
+    with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${data[@]}" --recipe "${recipe}" --llm "${llm}" \
         --output "${expdir}" "${comparing[@]}" --command "${command}" --train_dirs "${train_dirs[@]}" -- \
         "${directories[@]}" || die "stage 11 failed, see above"
 fi

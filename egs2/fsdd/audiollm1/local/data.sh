@@ -15,9 +15,9 @@ llm_eval=300            # Strings never learned that it is asked about.
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+# shellcheck source=egs2/TEMPLATE/common/db.sh
 . ./db.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 python local/prepare.py --corpus "${fsdd:-${FSDD}}" --downloads "${downloads}" \

@@ -13,9 +13,9 @@ subset=false                # Whether these are cut down: counts are not compare
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+# shellcheck source=egs2/TEMPLATE/common/db.sh
 . ./db.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 case "${hours}" in

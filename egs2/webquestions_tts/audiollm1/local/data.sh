@@ -14,9 +14,9 @@ subset=false        # Whether the files here are cut down: counts are not compar
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+# shellcheck source=egs2/TEMPLATE/common/db.sh
 . ./db.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 python local/prepare.py --corpus "${webquestions:-${WEBQUESTIONS}}" --downloads "${downloads}" \
