@@ -5,13 +5,12 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 python=""       # Python to build on (empty: the first of python3, python3.13, ... that will do).
-on_demand=false # For tools/activate: say nothing when all is installed, and do not install over
-                # an environment that was made in another place.
+on_demand=false # For tools/activate: silent when installed; refuses an environment made elsewhere.
 force=false     # Build the environment anew.
 # shellcheck source=utils/parse_options.sh
 . ../utils/parse_options.sh
 
-disk_needed=7   # GB, with pip's temporary files.
+disk_needed=7      # GB, with pip's temporary files.
 pip_version=23.2.1 # pip 26 refuses espnet: its ci_sdr declares a direct URL.
 
 die() {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "egs2/TEMPLATE/audiollm1"
-OPTION = re.compile(r"([a-z][a-zA-Z0-9_]*)=(?!\()(.*?)(?:\s+# (.*))?")  # as utils/parse_options.sh knows them
-MORE = re.compile(r"\s+# (.*)")
+# As utils/parse_options.sh knows them.
+OPTION = re.compile(r"([a-z][a-zA-Z0-9_]*)=(?!\()(.*?)(?:\s+# (.*))?")
 
 
 def options(script: str) -> str:
@@ -26,8 +26,6 @@ def options(script: str) -> str:
         elif found := OPTION.fullmatch(line):
             name, default, meaning = found.groups()
             lines.append(f"| `--{name}` | {_code(default)} | {_cell(meaning or '')} |")
-        elif (found := MORE.fullmatch(line)) and lines:
-            lines[-1] = f"{lines[-1][:-2]} {_cell(found[1])} |"
     return "\n".join(lines[1:])
 
 

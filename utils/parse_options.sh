@@ -48,8 +48,6 @@ _po_help() { # The block, with the present values as defaults. What stands on li
             name="${line%%=*}" about=""
             [[ ${line} != *[[:space:]]\#\ * ]] || about="${line##*[[:space:]]# } "
             printf '  %-24s %s[%s]\n' "--${name}" "${about}" "${!name}"
-        elif [[ ${line} =~ ^[[:space:]]+\#\ (.*) ]]; then # The comment goes on.
-            printf '  %-24s %s\n' "" "${BASH_REMATCH[1]}"
         fi
     done < <(_po_block)
 }

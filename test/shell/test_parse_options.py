@@ -12,8 +12,7 @@ SCRIPT = f"""#!/usr/bin/env bash
 set -euo pipefail
 ## Kitchen
 max_audio=20 # Longest utterance kept (seconds).
-name=plain   # A name
-             # that goes on.
+name=plain   # A name.
 resume=false # Whether.
 bare=1
 _hidden=1 # Not an option, nor are HIDDEN and hidden_words.
@@ -88,7 +87,6 @@ def test_help_is_the_option_block(script):
     assert done.stdout.startswith("Cook something.\n")
     assert "\nKitchen\n" in done.stdout
     assert "--max_audio              Longest utterance kept (seconds). [20]" in done.stdout
-    assert "that goes on." in done.stdout
     assert "--bare                   [1]" in done.stdout
     assert "hidden" not in done.stdout and "late" not in done.stdout
 
@@ -115,7 +113,7 @@ def test_no_comment_and_no_option_are_needed(tmp_path, options):
     ],
 )
 def test_a_command_that_fails_without_a_word_is_named(tmp_path, failing, line):
-    body = f'coffee=""\n. "{PARSER}"\nbrew() { "{ false; }" }\n{failing}\necho done'
+    body = f'coffee=""\n. "{PARSER}"\nbrew() {"{ false; }"}\n{failing}\necho done'
     done, script = run(tmp_path, body)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"{script}: line {line} failed (exit status 1): ")

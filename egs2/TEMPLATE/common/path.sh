@@ -6,5 +6,5 @@ _root="$(dirname "$(dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[
 . "${_root}/tools/activate" || return 1
 unset _root
 
-export LC_ALL=C.UTF-8          # Files are sorted by bytes, text is UTF-8.
+export LC_ALL=C.UTF-8 # Files are sorted by bytes, text is UTF-8.
 export PYTHONIOENCODING=UTF-8

@@ -3,13 +3,13 @@
 # Runs in the recipe directory; skips what is up to date.
 set -euo pipefail
 
-num_train=6000   # Utterances to train on (about 3 hours).
-num_valid=150    # Voices and combinations as in training.
-num_test=450     # Voices and combinations that training never has.
-num_conversations=60 # Of each of four kinds, in several turns, in the test's voices.
-seed=1           # What is said and by whom follows from it.
-nj=2             # Processes that speak.
-llm=exp/llm      # Where the LLM goes.
+num_train=6000          # Utterances to train on (about 3 hours).
+num_valid=150           # Voices and combinations as in training.
+num_test=450            # Voices and combinations that training never has.
+num_conversations=60    # Of each of four kinds, in several turns, in the test's voices.
+seed=1                  # What is said and by whom follows from it.
+nj=2                    # Processes that speak.
+llm=exp/llm             # Where the LLM goes.
 llm_conversations=60000 # Texts that the LLM learns from.
 llm_eval=500            # Held-out questions that it is asked.
 
