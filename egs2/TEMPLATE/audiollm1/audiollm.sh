@@ -43,7 +43,7 @@ normalizer=basic                      # Form in which texts are compared: basic,
 ## LLM and alignment (stages 7 to 9)
 llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
-system_prompt=""                      # What the LLM is told before every request (empty: nothing).
+system_prompt=""                      # System message before every request (empty: none).
 prompt_casing=asis                    # Form of transcripts as prompts: asis, lower, sentence, truecase.
 casing_text=""                        # truecase: a text that shows how words are written.
 align_configs=conf/train_align.yaml   # Training configurations, one system each.
@@ -59,8 +59,8 @@ success_rule=contains                   # How accepted answers are found: contai
 judge_llm=""                            # LLM that judges the answers as well (empty: none).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
-noise_checkpoints=""                    # Those of ctc_checkpoints that hear them (empty: all).
-conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints hears them).
+noise_checkpoints=""                    # Those of ctc_checkpoints that decode them (empty: all).
+conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints decodes them).
 
 ## Places
 dumpdir=dump                  # Formatted data.
@@ -168,13 +168,20 @@ if runs 3; then
     log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
 fi
 
+mvn_stats=() # global_mvn: where the features' mean and variance are.
+if runs 4 || runs 5; then
+    # shellcheck disable=SC2086
+    normalize="$(python utils/config_value.py "${ctc_config}" normalize ${ctc_args})"
+    [ "${normalize}" != global_mvn ] || mvn_stats=("${ctc_stats}/train/feats_stats.npz")
+fi
 if runs 4; then
     log "Stage 4: statistics for CTC pretraining"
-    if grep -qE '^normalize: *global_mvn' "${ctc_config}"; then
+    if ((${#mvn_stats[@]})); then
+        # shellcheck disable=SC2086
         once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
             "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
             collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
-            --config "${ctc_config}" "${ctc_data[@]}"
+            --config "${ctc_config}" "${ctc_data[@]}" ${ctc_args}
     fi
     for split in train valid; do
         once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/tokens.txt" -- \
@@ -189,7 +196,7 @@ if runs 5; then
     log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
     # shellcheck disable=SC2086
     once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
-        "${ctc_stats}"/{train,valid}/{speech,text}_shape -- \
+        "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
         ${training} "${ctc_exp}/train.log" \
         python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
         --train_shape_file "${ctc_stats}/train/speech_shape" \
@@ -197,6 +204,7 @@ if runs 5; then
         --valid_shape_file "${ctc_stats}/valid/speech_shape" \
         --valid_shape_file "${ctc_stats}/valid/text_shape" \
         --resume true --ngpu "${ngpu}" \
+        "${mvn_stats[@]/#/--normalize_conf=stats_file=}" \
         --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
 fi
 
