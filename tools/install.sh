@@ -2,16 +2,15 @@
 # Install everything into tools/venv: no root, nothing outside this directory; safe to repeat.
 # shellcheck disable=SC2034,SC2154
 set -euo pipefail
-tools="$(dirname "$(readlink -f "$0")")"
+cd "$(dirname "$(readlink -f "$0")")"
 
 python=""       # Python to build on (empty: the first of python3, python3.13, ... that will do).
-quiet=false     # Say nothing when all is installed already.
+on_demand=false # For tools/activate: silent when installed; refuses an environment made elsewhere.
 force=false     # Build the environment anew.
 # shellcheck source=utils/parse_options.sh
-. "${tools}/../utils/parse_options.sh"
-cd "${tools}"
+. ../utils/parse_options.sh
 
-disk_needed=7   # GB, with pip's temporary files.
+disk_needed=7      # GB, with pip's temporary files.
 pip_version=23.2.1 # pip 26 refuses espnet: its ci_sdr declares a direct URL.
 
 die() {
@@ -20,9 +19,10 @@ die() {
 }
 say() { echo "[$((SECONDS / 60))m$((SECONDS % 60))s] $*"; }
 
-# What is installed belongs to these requirements, at this place. Moved or changed: done anew.
-wanted="$(cat requirements.txt constraints.txt install.sh <(pwd -P) | sha256sum)"
+# What is installed belongs to these requirements and to this place: its programs name their Python.
+wanted="$(cat requirements.txt constraints.txt | sha256sum | cut -d ' ' -f 1) $(pwd -P)"
 installed() { [ -f venv/.installed ] && [ "$(<venv/.installed)" == "${wanted}" ]; }
+made_elsewhere() { [ -f venv/.installed ] && [ "$(cut -d ' ' -f 2- venv/.installed)" != "$(pwd -P)" ]; }
 
 suits() { # Can this Python make a virtual environment with pip in it?
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -87,8 +87,12 @@ END
 }
 
 if [ "${force}" == false ] && installed; then
-    [ "${quiet}" == true ] || echo "install.sh: all is installed in ${PWD}/venv"
+    [ "${on_demand}" == true ] || echo "install.sh: all is installed in ${PWD}/venv"
     exit 0
+fi
+if [ "${on_demand}" == true ] && made_elsewhere; then
+    die "${PWD}/venv was made in another place ($(cut -d ' ' -f 2- venv/.installed)) and does not work" \
+        "here; ${PWD}/install.sh builds it anew"
 fi
 
 exec 9>.install.lock
@@ -99,7 +103,7 @@ fi
 if [ "${force}" == false ] && installed; then exit 0; fi # The other one did it.
 
 : >venv.log
-if [ "${force}" == true ] || ! venv/bin/python -m pip --version >/dev/null 2>&1; then
+if [ "${force}" == true ] || made_elsewhere || ! venv/bin/python -m pip --version >/dev/null 2>&1; then
     base="$(find_python)"
     check_disk
     say "installing into ${PWD}/venv: about 3 minutes and 5.5 GB; the log is tools/venv.log"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "egs2/TEMPLATE/audiollm1"
-OPTION = re.compile(r"([a-z][a-zA-Z0-9_]*)=(.*?)\s+# (.*)")  # as utils/parse_options.sh knows them
-MORE = re.compile(r"\s+# (.*)")
+# As utils/parse_options.sh knows them.
+OPTION = re.compile(r"([a-z][a-zA-Z0-9_]*)=(?!\()(.*?)(?:\s+# (.*))?")
 
 
 def options(script: str) -> str:
@@ -25,9 +25,7 @@ def options(script: str) -> str:
             lines += ["", f"**{line[3:]}**", "", "| option | default | meaning |", "|---|---|---|"]
         elif found := OPTION.fullmatch(line):
             name, default, meaning = found.groups()
-            lines.append(f"| `--{name}` | {_code(default)} | {_cell(meaning)} |")
-        elif (found := MORE.fullmatch(line)) and lines:
-            lines[-1] = f"{lines[-1][:-2]} {_cell(found[1])} |"
+            lines.append(f"| `--{name}` | {_code(default)} | {_cell(meaning or '')} |")
     return "\n".join(lines[1:])
 
 

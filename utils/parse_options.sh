@@ -5,14 +5,18 @@
 #   max_audio=20             # Longest utterance kept (seconds).
 #   . utils/parse_options.sh
 #
-# Every assignment above that line which ends in a comment is an option: --max_audio 20,
-# --max-audio 20 or --max_audio=20. Values may hold spaces. An option whose default is true or
-# false, or a number, takes nothing else. Anything unknown is refused, with the nearest option
-# there is. Parsing stops at the first argument without dashes; what is left is in "$@".
+# Every assignment at the start of a line above that one is an option: --max_audio 20,
+# --max-audio 20 or --max_audio=20; a comment behind it is its help. Names that begin with a capital
+# or an underscore, and arrays, are no options. Values may hold spaces. An option whose default is
+# true or false, or a number, takes nothing else. Anything unknown is refused, with the nearest
+# option there is. Parsing stops at the first argument without dashes; what is left is in "$@".
+#
+# Afterwards a script with "set -e" does not end silently: a command that fails is named, with its
+# file and line.
 
 _po_script="${BASH_SOURCE[1]}"
 _po_line="${BASH_LINENO[0]}" # The line that sources this file: the block ends there.
-_po_pattern='^[a-z][a-zA-Z0-9_]*=.*[[:space:]]#[[:space:]]'
+_po_pattern='^[a-z][a-zA-Z0-9_]*=([^(]|$)'
 
 _po_die() {
     echo "${0##*/}: $*" >&2
@@ -24,7 +28,7 @@ _po_block() {
 }
 
 _po_options() { # The names of the options, one a line.
-    _po_block | grep -E "${_po_pattern}" | sed 's/=.*//'
+    _po_block | sed -nE "/${_po_pattern}/s/=.*//p"
 }
 
 _po_known=$'\n'"$(_po_options)"$'\n'
@@ -34,17 +38,16 @@ _po_is_option() {
 }
 
 _po_help() { # The block, with the present values as defaults. What stands on line 2 is the title.
-    local line name
+    local line name about
     sed -n '2s/^# *//p' "${_po_script}"
     echo "Usage: ${0} [--option value]..."
     while IFS= read -r line; do
         if [[ ${line} =~ ^##\ (.*) ]]; then
             printf '\n%s\n' "${BASH_REMATCH[1]}"
         elif [[ ${line} =~ ${_po_pattern} ]]; then
-            name="${line%%=*}"
-            printf '  %-24s %s [%s]\n' "--${name}" "${line##* # }" "${!name}"
-        elif [[ ${line} =~ ^[[:space:]]+\#\ (.*) ]]; then # The comment goes on.
-            printf '  %-24s %s\n' "" "${BASH_REMATCH[1]}"
+            name="${line%%=*}" about=""
+            [[ ${line} != *[[:space:]]\#\ * ]] || about="${line##*[[:space:]]# } "
+            printf '  %-24s %s[%s]\n' "--${name}" "${about}" "${!name}"
         fi
     done < <(_po_block)
 }
@@ -76,6 +79,10 @@ _po_check() { # NAME VALUE: the value must be of the kind of the default.
     fi
 }
 
+_po_failed() { # STATUS FILE LINE COMMAND; what runs in a subshell is named by what waits for it.
+    ((BASH_SUBSHELL > 0)) || echo "$2: line $3 failed (exit status $1): $4" >&2
+}
+
 while [[ $# -gt 0 && $1 == -* ]]; do
     case "$1" in
         -h | --help)
@@ -92,6 +99,7 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     _po_name="${1#--}"
     _po_name="${_po_name%%=*}"
     _po_name="${_po_name//-/_}"
+    [[ ${_po_known} != $'\n\n' ]] || _po_die "unknown option --${_po_name}; there are none"
     _po_is_option "${_po_name}" || _po_die \
         "unknown option --${_po_name}; the nearest is --$(_po_nearest "${_po_name}") (--help lists all)"
     if [[ $1 == *=* ]]; then
@@ -109,3 +117,8 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     printf -v "${_po_name}" '%s' "${_po_value}"
 done
 unset _po_name _po_value _po_script _po_line _po_pattern _po_known
+
+if [[ $- == *e* && -z $(trap -p ERR) ]]; then
+    set -o errtrace
+    trap '_po_failed "$?" "${BASH_SOURCE[0]}" "${LINENO}" "${BASH_COMMAND}"' ERR
+fi

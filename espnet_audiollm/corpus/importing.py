@@ -106,6 +106,15 @@ class Columns:
             )
         return Columns(**found, extra=self.extra)
 
+    def not_taken(self, listed: Listed) -> list[str]:
+        """A line about columns that are named like tables of a data directory, and left out."""
+        taken = {self.id, self.audio, self.text, self.speaker, *self.extra.values(), *self.extra}
+        names = [name for name in kaldi_dir.CARRIED if name in {*listed.columns} - taken]
+        extra = " ".join(f"{name}={name}" for name in names)
+        return (
+            [f"left out columns named like tables; to have them: --extra {extra}"] if names else []
+        )
+
 
 @dataclass
 class Made:
@@ -144,7 +153,7 @@ def make(
             raise ValueError("\n  ".join(map(str, problems)))
         if not made.utterances:
             raise ValueError(f"{path}: not a single utterance is left of it")
-    made.left_out += faults.left_out()
+    made.left_out += faults.left_out() + columns.not_taken(listed)
     return made
 
 

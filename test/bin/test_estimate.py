@@ -108,6 +108,6 @@ def test_the_guide_shows_what_the_command_says(root: Path, capsys, monkeypatch):
 
 def test_a_known_llm_needs_no_files(options, capsys, root):
     """Of conf/llm: its published shape is enough."""
-    llm = root / "egs2/TEMPLATE/audiollm1/conf/llm/smollm2_135m_instruct.yaml"
+    llm = root / "egs2/TEMPLATE/common/conf/llm/smollm2_135m_instruct.yaml"
     assert estimate.main([*options, "--llm", str(llm)]) == 0
     assert "2 bytes x 0.13 billion" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Common Voice's preparation on a small release in the true layout, with real MP3."""
 
 import json
+import os
 import subprocess
 
 import corpora
@@ -102,7 +103,8 @@ def test_missing_corpus(prepare, release, root):
     (release / "fr/dev.tsv").write_text("path\tsentence\n")
     fails(prepare("--corpus", release, "--lang", "fr", *SPLITS), "no column client_id")
     done = subprocess.run(
-        ["local/data.sh", "--commonvoice", release, "--lang", "xx"],
+        ["local/data.sh", "--commonvoice", release],
+        env={**os.environ, "COMMONVOICE_LANG": "xx"},
         cwd=root / "egs2/commonvoice/audiollm1",
         capture_output=True,
         text=True,

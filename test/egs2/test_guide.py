@@ -25,8 +25,8 @@ def test_its_tables_are_those_of_the_scripts(root, tmp_path):
 def test_a_table_follows_its_script(root, tmp_path):
     script, guide = tmp_path / "audiollm.sh", tmp_path / "README.md"
     script.write_text(
-        "## Sound\nmax_audio=20  # Longest kept\n              # (seconds).\n"
-        'name=""  # A|B.\nhidden=1\n. utils/parse_options.sh\nlate=1 # No option.\n'
+        "## Sound\nmax_audio=20  # Longest kept (seconds).\n"
+        'name=""  # A|B.\n_hidden=1\nbare=1\n. utils/parse_options.sh\nlate=1 # No option.\n'
     )
     guide.write_text(
         "A\n<!-- options -->\nold\n<!-- /options -->\n<!-- tools -->\n<!-- /tools -->\nB\n"
@@ -43,6 +43,7 @@ def test_a_table_follows_its_script(root, tmp_path):
         "|---|---|---|",
         "| `--max_audio` | `20` | Longest kept (seconds). |",
         "| `--name` |  | A\\|B. |",
+        "| `--bare` | `1` |  |",
         "<!-- /options -->",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "audiollm.sh"]

@@ -112,7 +112,7 @@ CORPORA = {  # recipe: (the option that names the corpus, how a small one is mad
     "voxpopuli": ("voxpopuli", corpora.voxpopuli, 2),
     "webquestions_tts": ("webquestions", corpora.webquestions, 3),
 }
-LANG = {"commonvoice": "--lang fr", "voxpopuli": "--lang de"}
+LANG = {"commonvoice": ["--lang", "fr"], "voxpopuli": ["--lang", "de"]}
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -122,9 +122,9 @@ def test_the_first_two_stages(recipe, tmp_path, name):
     corpus = tmp_path / "corpora" / "small"
     corpus.parent.mkdir()
     more = make(corpus)
-    words = f"--subset true {more or ''} {LANG.get(name, '')}"
+    words = f"--subset true {more or ''}"
     place = recipe(name)
-    few = ("--min_audio", 0.05, "--stop_stage", 2)
+    few = ("--min_audio", 0.05, "--stop_stage", 2, *LANG.get(name, ()))
     run(place, f"--{option}", corpus, "--local_data_opts", words, *few)
     for split in ("train", "valid", "test"):
         assert (place / "dump" / split / ".done").is_file()

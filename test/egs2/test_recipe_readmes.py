@@ -11,7 +11,7 @@ from espnet_audiollm.bin import estimate
 EGS2 = Path(__file__).parents[2] / "egs2"
 READMES = sorted(EGS2.glob("*/audiollm1/README.md"))
 READMES = [path for path in READMES if "TEMPLATE" not in path.parts]
-OPTION = re.compile(r"^([a-z_0-9]+)=.*\s# ", re.MULTILINE)
+OPTION = re.compile(r"^([a-z][a-z_0-9]*)=", re.MULTILINE)
 by_readme = pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parents[1].name)
 
 

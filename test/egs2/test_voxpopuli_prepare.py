@@ -8,11 +8,13 @@ from corpora import fails, utterances
 
 from espnet_audiollm.data import audio
 
+SPLITS = ("data/train=train", "data/valid=dev", "data/test=test")
+
 
 @pytest.fixture
 def prepare(root, tmp_path):
     call = corpora.preparer(root, "voxpopuli", tmp_path)
-    return lambda *more: call("--corpus", tmp_path / "vox", "--lang", "de", *more, "data")
+    return lambda *more: call("--corpus", tmp_path / "vox", "--lang", "de", *more, *SPLITS)
 
 
 FIRST = "20090112-0900-PLENARY-3-de-20090112-18:07:11_3"
@@ -92,4 +94,4 @@ def test_missing_corpus(prepare, tmp_path, root):
     fails(prepare(), "asr_de.tsv.gz: damaged")
     annotations.unlink()
     fails(prepare(), "holds no asr_train.tsv or asr_train.tsv.gz or asr_de.tsv.gz")
-    fails(corpora.preparer(root, "voxpopuli", tmp_path)("data"), "--voxpopuli DIR")
+    fails(corpora.preparer(root, "voxpopuli", tmp_path)(*SPLITS), "--voxpopuli DIR")

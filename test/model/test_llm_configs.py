@@ -12,7 +12,7 @@ from espnet_audiollm.model import llm as llms
 from espnet_audiollm.model import llm_config
 from espnet_audiollm.model.adapters import StackAdapter
 
-CONFIGS = sorted((Path(__file__).parents[2] / "egs2/TEMPLATE/audiollm1/conf/llm").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "egs2/TEMPLATE/common/conf/llm").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -12,13 +12,15 @@ SCRIPT = f"""#!/usr/bin/env bash
 set -euo pipefail
 ## Kitchen
 max_audio=20 # Longest utterance kept (seconds).
-name=plain   # A name
-             # that goes on.
+name=plain   # A name.
 resume=false # Whether.
-hidden=1
+bare=1
+_hidden=1 # Not an option, nor are HIDDEN and hidden_words.
+HIDDEN=1
+hidden_words=(1)
 . "{PARSER}"
 late=1 # Not an option: it stands below.
-printf '[%s]' "${{max_audio}}" "${{name}}" "${{resume}}" "${{hidden}}" "$@"
+printf '[%s]' "${{max_audio}}" "${{name}}" "${{resume}}" "${{bare}}" "$@"
 """
 
 
@@ -43,6 +45,7 @@ def script(tmp_path):
         (["--name=a=b --c"], "[20][a=b --c][false][1]"),
         (["--name", "--train_opts 3"], "[20][--train_opts 3][false][1]"),
         (["--name", ""], "[20][][false][1]"),
+        (["--bare", "2"], "[20][plain][false][2]"),
         (["--name", "x", "rest", "--name", "y"], "[20][x][false][1][rest][--name][y]"),
         (["--", "--name"], "[20][plain][false][1][--name]"),
     ],
@@ -57,7 +60,10 @@ def test_values_arrive_as_given(script, words, printed):
     [
         (["--max_audi", "3"], "unknown option --max_audi; the nearest is --max_audio"),
         (["--nome=x"], "unknown option --nome; the nearest is --name"),
-        (["--hidden", "2"], "unknown option --hidden"),
+        (["--bare", "x"], "--bare takes a number, not 'x'"),
+        (["--_hidden", "2"], "unknown option --_hidden"),
+        (["--HIDDEN", "2"], "unknown option --HIDDEN"),
+        (["--hidden_words", "2"], "unknown option --hidden_words"),
         (["--late", "2"], "unknown option --late"),
         (["--PATH", "/"], "unknown option --PATH"),
         (["--name"], "--name needs a value"),
@@ -81,5 +87,40 @@ def test_help_is_the_option_block(script):
     assert done.stdout.startswith("Cook something.\n")
     assert "\nKitchen\n" in done.stdout
     assert "--max_audio              Longest utterance kept (seconds). [20]" in done.stdout
-    assert "that goes on." in done.stdout
+    assert "--bare                   [1]" in done.stdout
     assert "hidden" not in done.stdout and "late" not in done.stdout
+
+
+def run(tmp_path, body):
+    script = tmp_path / "data.sh"
+    script.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{body}\n")
+    return subprocess.run(["bash", script], capture_output=True, text=True, check=False), script
+
+
+@pytest.mark.parametrize("options", ['coffee=""', ""])
+def test_no_comment_and_no_option_are_needed(tmp_path, options):
+    done, _ = run(tmp_path, f'{options}\n. "{PARSER}"\necho "made ${{coffee:-nothing}}"')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made nothing\n", "")
+
+
+@pytest.mark.parametrize(
+    ("failing", "line"),
+    [
+        ("grep -q a /dev/null", 6),
+        ("x=$(grep a /dev/null)", 6),
+        ("grep a /dev/null | sort", 6),
+        ("brew", 5),
+    ],
+)
+def test_a_command_that_fails_without_a_word_is_named(tmp_path, failing, line):
+    body = f'coffee=""\n. "{PARSER}"\nbrew() {"{ false; }"}\n{failing}\necho done'
+    done, script = run(tmp_path, body)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{script}: line {line} failed (exit status 1): ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_command_that_may_fail_is_not_named(tmp_path):
+    body = f'. "{PARSER}"\nif false; then :; fi\nfalse || true\nx=$(false) || true\necho done'
+    done, _ = run(tmp_path, body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

@@ -11,26 +11,26 @@ import yaml
 
 LINKS = {
     "audiollm.sh": "../../TEMPLATE/audiollm1/audiollm.sh",
-    "cmd.sh": "../../TEMPLATE/audiollm1/cmd.sh",
-    "db.sh": "../../TEMPLATE/audiollm1/db.sh",
-    "path.sh": "../../TEMPLATE/audiollm1/path.sh",
+    "cmd.sh": "../../TEMPLATE/common/cmd.sh",
+    "db.sh": "../../TEMPLATE/common/db.sh",
+    "path.sh": "../../TEMPLATE/common/path.sh",
+    "stages.sh": "../../TEMPLATE/common/stages.sh",
     "utils": "../../../utils",
 }
-SHARED = "../../../TEMPLATE/audiollm1/conf"
+TEMPLATES = ("common", "audiollm1")
 
 
 @pytest.fixture
 def checkout(root, tmp_path):
     """A tree with a template of its own; the rest is linked."""
-    template = "egs2/TEMPLATE/audiollm1"
-    shutil.copytree(root / template, tmp_path / template)
+    shutil.copytree(root / "egs2/TEMPLATE", tmp_path / "egs2/TEMPLATE", symlinks=True)
     for name in ("utils", "tools", "espnet_audiollm"):
         (tmp_path / name).symlink_to(root / name)
     return tmp_path
 
 
 def setup(checkout, *words):
-    script = checkout / "egs2/TEMPLATE/audiollm1/setup.sh"
+    script = checkout / "egs2/TEMPLATE/common/setup.sh"
     return subprocess.run([script, *words], cwd=checkout, capture_output=True, text=True)
 
 
@@ -61,8 +61,12 @@ def state(directory: Path) -> dict[Path, tuple]:
 
 def test_a_new_recipe_has_everything(recipe):
     assert links(recipe) == LINKS
-    shared = {path.name for path in (recipe.parents[1] / "TEMPLATE/audiollm1/conf").iterdir()}
-    assert links(recipe / "conf") == {name: f"{SHARED}/{name}" for name in shared}
+    shared = {
+        path.name: f"../../../TEMPLATE/{part}/conf/{path.name}"
+        for part in TEMPLATES
+        for path in (recipe.parents[1] / "TEMPLATE" / part / "conf").iterdir()
+    }
+    assert links(recipe / "conf") == shared
     for kind in ("ctc", "align"):
         own = recipe / f"conf/train_{kind}.yaml"
         assert yaml.safe_load(own.read_text())["num_iters_per_epoch"] and not own.is_symlink()
@@ -107,7 +111,7 @@ def test_a_second_run_changes_nothing(checkout, recipe):
     assert done.returncode == 0 and state(recipe) == before
 
 
-def test_links_that_lead_nowhere_are_mended(checkout, recipe):
+def test_links_that_lead_nowhere_are_fixed(checkout, recipe):
     for name, target in {"path.sh": "../../OLD/path.sh", "utils": "/nowhere"}.items():
         (recipe / name).unlink()
         (recipe / name).symlink_to(target)
@@ -117,12 +121,39 @@ def test_links_that_lead_nowhere_are_mended(checkout, recipe):
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("a", "b"), ("elsewhere",), ("egs2/Sea-Shanties/audiollm1",)]
+    "words",
+    [
+        (),
+        ("a", "b"),
+        ("elsewhere",),
+        ("egs2/Sea-Shanties/audiollm1",),
+        ("egs2/sea_shanties/asr1",),
+        ("egs2/sea_shanties/common",),
+    ],
 )
 def test_refused(checkout, words):
     done = setup(checkout, *words)
     assert done.returncode == 1 and done.stderr.startswith("setup.sh: ")
     assert sorted(path.name for path in (checkout / "egs2").iterdir()) == ["TEMPLATE"]
+
+
+def test_another_kind_has_a_template_of_its_own(checkout):
+    other = checkout / "egs2/TEMPLATE/speechlm1"
+    for name, text in {"speechlm.sh": "", "conf/tiny.yaml": "a: 1\n"}.items():
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text(text)
+    (other / "skeleton").mkdir()
+    (other / "skeleton/run.sh").write_text("./speechlm.sh --CORPUS\n")
+    done = setup(checkout, "egs2/sea_shanties/speechlm1")
+    assert done.returncode == 0, done.stderr
+    made = checkout / "egs2/sea_shanties/speechlm1"
+    assert links(made) == {
+        **{name: target for name, target in LINKS.items() if name != "audiollm.sh"},
+        "speechlm.sh": "../../TEMPLATE/speechlm1/speechlm.sh",
+    }
+    assert set(links(made / "conf")) == {"tiny.yaml", "llm", "slurm.yaml"}
+    assert (made / "run.sh").read_text() == "./speechlm.sh --sea_shanties\n"
+    assert (made / "local/data.sh").is_file()
 
 
 def recipes() -> list[Path]:

@@ -4,6 +4,7 @@ words in `calls` and leaves the files that the next stages look for."""
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 FAKE_PYTHON = """#!/usr/bin/env bash
 set -euo pipefail
-if [ "$1" != -m ]; then
+if [ "$1" == utils/config_value.py ]; then
+    exec "${PYTHON}" "$@"
+elif [ "$1" != -m ]; then
     echo "$(basename "$1" .py) ${*:2}" >> calls # A tool of utils/data.
     exit
 fi
@@ -35,6 +38,7 @@ case "${module}" in
     tokenize_text) mkdir -p "${out}" && echo x | tee "${out}/tokens.txt" > "${out}/bpe.model" ;;
     ctc_train | aggregate_stats_dirs)
         mkdir -p "${out}"/{train,valid}
+        echo x > "${out}/train/feats_stats.npz"
         for file in {train,valid}/{speech,text}_shape 2epoch.pth valid.loss.ave.pth; do
             echo x > "${out}/${file}"
         done ;;
@@ -48,14 +52,14 @@ esac
 @pytest.fixture
 def recipe(tmp_path):
     """A recipe directory in a checkout whose environment is the fake one."""
-    template = tmp_path / "egs2/TEMPLATE/audiollm1"
-    shutil.copytree(ROOT / "egs2/TEMPLATE/audiollm1", template)
+    template = tmp_path / "egs2/TEMPLATE"
+    shutil.copytree(ROOT / "egs2/TEMPLATE", template)
     shutil.copytree(ROOT / "utils", tmp_path / "utils")
     (tmp_path / "tools/bin").mkdir(parents=True)
     (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
     executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
     path = tmp_path / "egs2/fake/audiollm1"
-    subprocess.run([template / "setup.sh", path], check=True, capture_output=True)
+    subprocess.run([template / "common/setup.sh", path], check=True, capture_output=True)
     executable(path / "local/data.sh", '#!/bin/sh\necho data.sh "$@" >> calls\n')
     for split in ("train", "valid", "test"):
         (path / "data" / split).mkdir(parents=True)
@@ -80,7 +84,7 @@ def run(recipe, *words, **environment):
         cwd=recipe,
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **environment},
         check=False,
     )
     calls = recipe / "calls"
@@ -118,11 +122,25 @@ def test_changed_configuration_is_noticed(recipe):
     assert done.mains == ["generate_responses"] * 3 + ["audiollm_train"]
 
 
-def test_global_statistics_are_collected_where_they_are_wanted(recipe):
-    (recipe / "conf/train_ctc.yaml").write_text("normalize: global_mvn\n")
-    done = run(recipe, "--stop_stage", "4", "--nj", "2")
+@pytest.mark.parametrize(
+    ("config", "words", "wanted"),
+    [
+        ("normalize: global_mvn # of all speakers\n", [], True),
+        ("{'normalize': 'global_mvn'}\n", ["--ctc_args", "--normalize utterance_mvn"], False),
+        ("max_epoch: 1\n", ["--ctc_args", "--max_epoch 2 --normalize=global_mvn"], True),
+        ("encoder: conformer\n# normalize: global_mvn\n", [], False),
+    ],
+)
+def test_global_statistics_are_collected_where_they_are_wanted(recipe, config, words, wanted):
+    (recipe / "conf/train_ctc.yaml").write_text(config)
+    done = run(recipe, "--stop_stage", "5", "--nj", "2", *words)
     assert done.returncode == 0, done.stderr
-    assert done.mains[-4:] == ["ctc_train", "aggregate_stats_dirs", "data_lengths", "data_lengths"]
+    stats = "--normalize_conf=stats_file=exp/ctc_stats_unigram1500/train/feats_stats.npz"
+    assert ("aggregate_stats_dirs" in done.mains) == (stats in done.calls[-1]) == wanted
+    assert done.mains[-1] == "ctc_train"
+    assert [call for call in done.calls if "--collect_stats true" in call] == [
+        call for call in done.calls[:-1] if call.startswith("ctc_train")
+    ]
 
 
 def test_inference_in_jobs_is_merged(recipe):
@@ -177,6 +195,7 @@ def test_failure_shows_cause_and_next_step(recipe):
         (["--ngpus", "1"], "unknown option --ngpus; the nearest is --ngpu"),
         (["--cmd_backend", "cloud"], "unknown cmd_backend 'cloud'"),
         (["9"], "'9' is no option"),
+        (["--stage", "5", "--ctc_config", "conf/no.yaml"], "conf/no.yaml cannot be read"),
     ],
 )
 def test_mistakes_are_refused_before_anything_runs(recipe, words, message):

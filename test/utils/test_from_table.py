@@ -48,6 +48,18 @@ def test_tsv(tool, clips, tmp_path, tables_of):
     assert tool("validate", "data").status == 0
 
 
+def test_a_column_named_like_a_table_is_taken_or_named(tool, clips, tmp_path, tables_of):
+    text = "audio\ttext\tcategory\tanswers\tmood\n1.wav\tone\tnumber\tuno | un\tgood\n"
+    (clips / "clips.tsv").write_text(text)
+    done = tool("from_table", "clips/clips.tsv", "data")
+    done.says("left out columns named like tables", "--extra answers=answers category=category\n")
+    assert "answers" not in tables_of(tmp_path / "data")
+    extra = ["--extra", "answers=answers", "category=category"]
+    done = tool("from_table", "clips/clips.tsv", "other", *extra)
+    assert "left out" not in done.out
+    assert tables_of(tmp_path / "other")["answers"] == {"1": "uno | un"}
+
+
 def test_csv(tool, clips, tmp_path, tables_of):
     """Fields in quotation marks hold commas and line breaks; --audio_root."""
     text = 'id,audio,text\nb,2.wav,"two, ""then""\nthree"\na,../clips/1.wav,one\n'

@@ -15,7 +15,7 @@ from .contract import KINDS, Options, UserError
 Seconds = float
 
 USUAL = "conf/slurm.yaml"  # in a recipe; without it, the TEMPLATE's
-TEMPLATE = Path(__file__).resolve().parents[2] / "egs2/TEMPLATE/audiollm1" / USUAL
+TEMPLATE = Path(__file__).resolve().parents[2] / "egs2/TEMPLATE/common" / USUAL
 
 
 @dataclass

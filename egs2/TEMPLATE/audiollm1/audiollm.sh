@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a corpus to the perplexity table: a frozen LLM learns to hear, in twelve stages.
-# shellcheck disable=SC2034,SC2154  # Options are used and runners set in the files sourced below.
+# From a corpus to the perplexity table: a frozen LLM gets an audio encoder, in twelve stages.
+# shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
 
 ## Stages
@@ -43,7 +43,7 @@ normalizer=basic                      # Form in which texts are compared: basic,
 ## LLM and alignment (stages 7 to 9)
 llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
-system_prompt=""                      # What the LLM is told before every request (empty: nothing).
+system_prompt=""                      # System message before every request (empty: none).
 prompt_casing=asis                    # Form of transcripts as prompts: asis, lower, sentence, truecase.
 casing_text=""                        # truecase: a text that shows how words are written.
 align_configs=conf/train_align.yaml   # Training configurations, one system each.
@@ -60,16 +60,16 @@ success_rule=contains                   # How accepted answers are found: contai
 judge_llm=""                            # LLM that judges the answers as well (empty: none).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
-noise_checkpoints=""                    # Those of ctc_checkpoints that hear them (empty: all).
-conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints hears them).
+noise_checkpoints=""                    # Those of ctc_checkpoints that decode them (empty: all).
+conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints decodes them).
 
 ## Places
 dumpdir=dump                  # Formatted data.
 expdir=exp                    # Models, logs and results.
 token_listdir=data/token_list # SentencePiece models.
 
-# shellcheck source=utils/stages.sh
-. utils/stages.sh
+# shellcheck source=egs2/TEMPLATE/common/stages.sh
+. ./stages.sh
 
 # name_of PREFIX CONFIG: PREFIX_small for conf/train_ctc_small.yaml, PREFIX for conf/train_ctc.yaml.
 name_of() {
@@ -78,13 +78,14 @@ name_of() {
     echo "$1${name:+_${name}}"
 }
 
-command="./run.sh$(printf ' %q' "$@")"
+_given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
+command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-# shellcheck source=egs2/TEMPLATE/audiollm1/cmd.sh
+# shellcheck source=egs2/TEMPLATE/common/cmd.sh
 . ./cmd.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 train="${dumpdir}/${train_set}"
@@ -164,35 +165,13 @@ align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$
 
 if runs 1; then
     log "Stage 1: prepare data/{${splits// /,}}"
-    # shellcheck disable=SC2086
-    alone data/.lock local/data.sh ${local_data_opts} ||
-        die "stage 1: local/data.sh failed, see above"
-    learned=("data/${train_set}" "data/${valid_set}")
-    read -ra tested <<<"data/${test_sets// / data/}"
-    once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
-        python utils/data/validate.py "${learned[@]}" --require_text true \
-        --allow_pipes "${allow_pipes}"
-    once data/.valid_test "${tested[@]/%//wav.scp}" -- \
-        python utils/data/validate.py "${tested[@]}" --allow_pipes "${allow_pipes}"
+    prepare_data
 fi
 
 if runs 2; then
     log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
-    for split in ${splits}; do
-        out="${dumpdir}/${split}"
-        JOB_KEY="$(hash_of "${out}" "data/${split}/wav.scp")" \
-            in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
-            python -m espnet_audiollm.bin.format_data "data/${split}" "${out}" \
-            --min_audio "${min_audio}" --max_audio "${max_audio}" \
-            --allow_pipes "${allow_pipes}" || failed
-    done
-    for copy in ${noisy}; do
-        out="${dumpdir}/${copy}"
-        once "${out}/.done" "${dumpdir}/${clean}"/{.done,wav.scp} -- \
-            in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
-            python -m espnet_audiollm.bin.add_noise --data "${dumpdir}/${clean}" \
-            --noise "${noise_of[${copy}]}" --output "${out}"
-    done
+    for split in ${splits}; do format_data "${split}"; done
+    for copy in ${noisy}; do add_noise "${clean}" "${noise_of[${copy}]}" "${copy}"; done
 fi
 
 if runs 3; then
@@ -205,13 +184,20 @@ if runs 3; then
     log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
 fi
 
+mvn_stats=() # global_mvn: where the features' mean and variance are.
+if runs 4 || runs 5; then
+    # shellcheck disable=SC2086
+    normalize="$(python utils/config_value.py "${ctc_config}" normalize ${ctc_args})"
+    [ "${normalize}" != global_mvn ] || mvn_stats=("${ctc_stats}/train/feats_stats.npz")
+fi
 if runs 4; then
     log "Stage 4: statistics for CTC pretraining"
-    if grep -qE '^normalize: *global_mvn' "${ctc_config}"; then
+    if ((${#mvn_stats[@]})); then
+        # shellcheck disable=SC2086
         once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
             "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
             collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
-            --config "${ctc_config}" "${ctc_data[@]}"
+            --config "${ctc_config}" "${ctc_data[@]}" ${ctc_args}
     fi
     for split in train valid; do
         once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/tokens.txt" -- \
@@ -226,7 +212,7 @@ if runs 5; then
     log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
     # shellcheck disable=SC2086
     once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
-        "${ctc_stats}"/{train,valid}/{speech,text}_shape -- \
+        "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
         ${training} "${ctc_exp}/train.log" \
         python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
         --train_shape_file "${ctc_stats}/train/speech_shape" \
@@ -234,6 +220,7 @@ if runs 5; then
         --valid_shape_file "${ctc_stats}/valid/speech_shape" \
         --valid_shape_file "${ctc_stats}/valid/text_shape" \
         --resume true --ngpu "${ngpu}" \
+        "${mvn_stats[@]/#/--normalize_conf=stats_file=}" \
         --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
 fi
 
@@ -350,7 +337,7 @@ if runs 11; then
     [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
         --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
     [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
-    alone "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
+    with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
         --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
         --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
 fi

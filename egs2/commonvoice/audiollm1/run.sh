@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Any language: ./run.sh --llm ID_OR_DIRECTORY --commonvoice DIR [--local_data_opts "--lang de"] ...
+# Any language: ./run.sh --llm ID_OR_DIRECTORY --commonvoice DIR [--lang de] [OPTION]...
 set -euo pipefail
 # shellcheck source=utils/corpus_option.sh
 . "$(dirname "$(readlink -f "$0")")/utils/corpus_option.sh" commonvoice COMMONVOICE "$@"
-language="$(sed -nE 's/.*--lang[ =]([^ ]+).*/\1/p' <<<"${arguments[*]}")" # As local/data.sh has it.
+take_option lang COMMONVOICE_LANG
 
 exec ./audiollm.sh \
     --vocab_size 1500 \
-    --normalizer "${language:-en}" \
+    --normalizer "${COMMONVOICE_LANG:-en}" \
     --ctc_config conf/train_ctc_conformer12.yaml \
     --align_configs conf/train_align_conformer12.yaml \
     "${arguments[@]}"

@@ -1,1 +1,1 @@
-../../TEMPLATE/audiollm1/path.sh
+../../TEMPLATE/common/path.sh

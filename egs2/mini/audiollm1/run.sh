@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Llama of two cores' size learns to hear: see ../../../README.md.
+# A Llama of two cores' size gets an audio encoder: see ../../../README.md.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 

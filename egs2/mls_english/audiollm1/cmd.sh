@@ -1,1 +1,1 @@
-../../TEMPLATE/audiollm1/cmd.sh
+../../TEMPLATE/common/cmd.sh

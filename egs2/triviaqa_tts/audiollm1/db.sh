@@ -1,1 +1,1 @@
-../../TEMPLATE/audiollm1/db.sh
+../../TEMPLATE/common/db.sh

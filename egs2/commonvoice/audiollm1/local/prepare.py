@@ -11,21 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.corpus import common_voice
+from espnet_audiollm.corpus import by_language, common_voice
 from espnet_audiollm.corpus import prepare as corpus
 
 WHERE = "Common Voice is had from its site, https://commonvoice.mozilla.org/datasets"
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = corpus.get_parser(__doc__, "the languages of a release")
-    parser.add_argument("--lang", default="en", help="its code, as in the release")
+    parser = by_language.get_parser(__doc__, "the languages of a release", common_voice.TEXTS)
     parser.add_argument("--stats", default="", help="the release's JSON of counts")
-    parser.add_argument("--text", choices=common_voice.TEXTS, default="written")
-    parser.add_argument("splits", nargs="+", metavar="DIR=TABLE", help="data/valid=dev ...")
     return parser
 
 
@@ -44,15 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     root = corpus.directory_of("commonvoice", args.corpus, WHERE)
     place = common_voice.language_directory(root, args.lang)
+
+    def entries(table: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
+        for _, utt in common_voice.utterances(place, table, args.text, faults):
+            yield corpus.Entry(utt)
+
     counts = published(args.stats, args.lang)
-    faults = corpus.Faults("unpack the release again", args.subset)
-    splits, expected = {}, {}
-    for directory, table in corpus.wanted_splits(args.splits).items():
-        found = common_voice.utterances(place, table, args.text, faults)
-        splits[directory] = (corpus.Entry(utt) for _, utt in found)
-        if counts:
-            expected[(directory,)] = counts[table]
-    corpus.write_splits(splits, faults, expected)
+    by_language.prepare(args, entries, "unpack the release again", counts)
     return 0
 
 

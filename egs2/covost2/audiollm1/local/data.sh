@@ -11,9 +11,9 @@ subset=false        # Whether the clips here are a part: counts are not compared
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+# shellcheck source=egs2/TEMPLATE/common/db.sh
 . ./db.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 python local/prepare.py --corpus "${covost2:-${COVOST2}}" --downloads "${downloads}" \

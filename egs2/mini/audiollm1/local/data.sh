@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # The mini recipe's data: a small world, spoken by espeak-ng, and a small Llama that talks about it.
-# Runs in the recipe directory; skips what is whole already.
+# Runs in the recipe directory; skips what is up to date.
 set -euo pipefail
 
-num_train=6000   # Utterances to train on (about 3 hours).
-num_valid=150    # Voices and combinations as in training.
-num_test=450     # Voices and combinations that training never has.
-num_conversations=60 # Of each of four kinds, in several turns, in the test's voices.
-seed=1           # What is said and by whom follows from it.
-nj=2             # Processes that speak.
-llm=exp/llm      # Where the LLM goes.
+num_train=6000          # Utterances to train on (about 3 hours).
+num_valid=150           # Voices and combinations as in training.
+num_test=450            # Voices and combinations that training never has.
+num_conversations=60    # Of each of four kinds, in several turns, in the test's voices.
+seed=1                  # What is said and by whom follows from it.
+nj=2                    # Processes that speak.
+llm=exp/llm             # Where the LLM goes.
 llm_conversations=60000 # Texts that the LLM learns from.
 llm_eval=500            # Held-out questions that it is asked.
 
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
 here=$(dirname "$0")
-# shellcheck source=/dev/null
-. ../../../utils/parse_options.sh
 export PYTHONPATH="${PWD}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
 
 python3 "${here}/synthesize.py" --split train --num "${num_train}" --seed "${seed}" --nj "${nj}" data/train

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.corpus import prepare as corpus
 from espnet_audiollm.corpus import questions
 from espnet_audiollm.corpus.download import fetch
+from espnet_audiollm.corpus.question_sets import Questions, QuestionSet, prepare
 
 ARCHIVE = "triviaqa-unfiltered"
 URL = f"https://nlp.cs.washington.edu/triviaqa/data/{ARCHIVE}.tar.gz"
@@ -45,6 +47,13 @@ def take(row: dict) -> tuple[str, str, list[str]]:
     return row["QuestionId"], row["Question"], [answer["Value"], *answer["Aliases"]]
 
 
+def deal(args: argparse.Namespace, found: dict[str, Questions]) -> dict[str, Questions]:
+    """Validation is drawn from train, and taken out of it; dev is the test set."""
+    valid = {each.id: each for each in questions.draw(found["train"], args.num_valid, args.seed)}
+    train = {id_: each for id_, each in found["train"].items() if id_ not in valid}
+    return {"train": train, "valid": valid, "test": found["dev"]}
+
+
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
@@ -53,26 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     else:
         root = fetch(URL, args.downloads, args.downloads / ARCHIVE, ARCHIVE)
     paths = {split: locate(root, args.part, split) for split in ("train", "dev")}
-    marker = args.output / ".triviaqa"
-    settings = corpus.settings_of(args, *paths.values())
-    if corpus.made_before(marker, settings):
-        return 0
-    faults = corpus.Faults("unpack the archive again", args.subset)
-    found = {
-        split: questions.read(path, take, "QuestionId, Question or Answer", faults, key="Data")
-        for split, path in paths.items()
-    }
-    faults.refuse()
-    published = dict(zip(("train", "dev"), PUBLISHED[args.part], strict=True))
-    corpus.compare_counts(
-        ((f"questions in {paths[split]}", len(found[split]), published[split]) for split in found),
-        faults,
-    )
-    valid = {each.id: each for each in questions.draw(found["train"], args.num_valid, args.seed)}
-    train = {id_: each for id_, each in found["train"].items() if id_ not in valid}
-    splits = {"train": train, "valid": valid, "test": found["dev"]}
-    questions.speak_splits(splits, args, faults)
-    corpus.mark_made(marker, settings)
+    published = dict(zip(paths, PUBLISHED[args.part], strict=True))
+    form, step = "QuestionId, Question or Answer", "unpack the archive again"
+    source = QuestionSet("triviaqa", paths, published, take, form, step, key="Data")
+    prepare(args, source, partial(deal, args))
     return 0
 
 

@@ -13,24 +13,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.corpus import by_language
 from espnet_audiollm.corpus import prepare as corpus
 from espnet_audiollm.types import Utterance
 
 WHERE = "VoxPopuli is had by its own scripts, https://github.com/facebookresearch/voxpopuli"
 LANGUAGES = "en de fr es pl it ro hu cs nl fi hr sk sl et lt".split()
-SPLITS = {"train": "train", "dev": "valid", "test": "test"}  # the corpus's name: ours
 TEXTS = {"normalized": "normalized_text", "raw": "raw_text"}
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = corpus.get_parser(__doc__, "transcribed_data")
-    parser.add_argument("--lang", choices=LANGUAGES, default="en")
-    parser.add_argument("--text", choices=TEXTS, default="normalized")
-    parser.add_argument("output", type=Path, help="where train, valid and test go")
-    return parser
+    return by_language.get_parser(__doc__, "transcribed_data", TEXTS, LANGUAGES)
 
 
 def rows(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[dict[str, str]]:
@@ -47,7 +44,7 @@ def rows(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[
             yield row | {"id": f"{row['session_id']}-{row['id_']}", text: row[spoken]}
 
 
-def entries(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
+def entries(place: Path, text: str, split: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
     """The utterances of a split; `text`: the column of the transcripts."""
     for row in rows(place, split, text, faults):
         id_, words = row["id"], corpus.one_line(row[text])
@@ -69,14 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if not place.is_dir():
         raise ValueError(f"{place} is missing: get the language first; {WHERE}")
     step = f"run python -m voxpopuli.get_asr_data --root {root} --lang {args.lang} again"
-    faults = corpus.Faults(step, args.subset)
-    corpus.write_splits(
-        {
-            str(args.output / name): entries(place, split, TEXTS[args.text], faults)
-            for split, name in SPLITS.items()
-        },
-        faults,
-    )
+    by_language.prepare(args, partial(entries, place, TEXTS[args.text]), step)
     return 0
 
 

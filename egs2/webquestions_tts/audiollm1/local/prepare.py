@@ -16,6 +16,7 @@ from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.corpus import prepare as corpus
 from espnet_audiollm.corpus import questions
 from espnet_audiollm.corpus.download import download
+from espnet_audiollm.corpus.question_sets import QuestionSet, prepare
 
 URL = "https://raw.githubusercontent.com/brmson/dataset-factoid-webquestions/master/main/{}.json"
 FILES = {"train": "trainmodel", "valid": "val", "test": "test"}
@@ -53,23 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     else:
         root = fetch(args.downloads)
     paths = {split: corpus.existing(root, f"{name}.json") for split, name in FILES.items()}
-    marker = args.output / ".webquestions"
-    settings = corpus.settings_of(args, *paths.values())
-    if corpus.made_before(marker, settings):
-        return 0
-    faults = corpus.Faults("download the file again", args.subset)
-    splits = {
-        split: questions.read(path, take, "qId, qText or answers", faults)
-        for split, path in paths.items()
-    }
-    counts = [
-        (f"questions in {paths[split]}", len(found), PUBLISHED[FILES[split]])
-        for split, found in splits.items()
-    ]
-    faults.refuse()
-    corpus.compare_counts(counts, faults)
-    questions.speak_splits(splits, args, faults)
-    corpus.mark_made(marker, settings)
+    published = {split: PUBLISHED[name] for split, name in FILES.items()}
+    form, step = "qId, qText or answers", "download the file again"
+    prepare(args, QuestionSet("webquestions", paths, published, take, form, step))
     return 0
 
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154
-# What the stages of audiollm.sh are made of: run one thing once, alone, or in jobs. To be sourced;
-# the variables that it reads (stage, stop_stage, nj, train_cmd, …) are those of audiollm.sh.
+# What the stages of all kinds of recipes are made of: run one thing once, with a lock, or in jobs;
+# and stages 1 and 2, which all have. To be sourced by audiollm.sh, whose options and variables
+# (stage, stop_stage, nj, train_cmd, train_set, dumpdir, ...) are read here.
 
 log() { echo "$(date '+%H:%M:%S') $*"; }
 die() {
@@ -29,7 +30,7 @@ once() {
     words=" $*"
     now="$(hash_of "python${words#* python}" "${inputs[@]}")"
     if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
-        log "  whole already: ${marker%/*}"
+        log "  up to date: ${marker%/*}"
         return
     fi
     rm -f "${marker}"
@@ -38,10 +39,10 @@ once() {
     echo "${now}" >"${marker}.tmp" && mv "${marker}.tmp" "${marker}"
 }
 
-failed() { die "stage ${current} failed, see above; once mended, go on with --stage ${current}"; }
+failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
 
-# alone LOCK COMMAND...: one at a time; what is left of a killed run ends first.
-alone() {
+# with_lock LOCK COMMAND...: one at a time; what is left of a killed run ends first.
+with_lock() {
     mkdir -p "${1%/*}"
     setpriv --pdeathsig TERM flock --no-fork "$@"
 }
@@ -76,4 +77,38 @@ collect_stats() {
     for ((i = 1; i <= jobs; i++)); do parts+=(--input_dir "${dir}/parts/${i}"); done
     ${train_cmd} "${dir}/aggregate.log" python -m espnet2.bin.aggregate_stats_dirs \
         "${parts[@]}" --output_dir "${dir}"
+}
+
+# prepare_data: stage 1, the data directories of ${splits}, by the recipe; then all of them validated.
+prepare_data() {
+    local learned tested
+    # shellcheck disable=SC2086
+    with_lock data/.lock local/data.sh ${local_data_opts} ||
+        die "stage 1: local/data.sh failed, see above"
+    learned=("data/${train_set}" "data/${valid_set}")
+    read -ra tested <<<"data/${test_sets// / data/}"
+    once data/.valid "${learned[@]/%//wav.scp}" "${learned[@]/%//text}" -- \
+        python utils/data/validate.py "${learned[@]}" --require_text true \
+        --allow_pipes "${allow_pipes}"
+    once data/.valid_test "${tested[@]/%//wav.scp}" -- \
+        python utils/data/validate.py "${tested[@]}" --allow_pipes "${allow_pipes}"
+}
+
+# format_data SPLIT: stage 2, data/SPLIT as 16 kHz mono in ${dumpdir}/SPLIT.
+format_data() {
+    local out="${dumpdir}/$1"
+    JOB_KEY="$(hash_of "${out}" "data/$1/wav.scp")" \
+        in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
+        python -m espnet_audiollm.bin.format_data "data/$1" "${out}" \
+        --min_audio "${min_audio}" --max_audio "${max_audio}" \
+        --allow_pipes "${allow_pipes}" || failed
+}
+
+# add_noise SPLIT NOISE COPY: stage 2, a formatted split with noise ("babble:10").
+add_noise() {
+    local out="${dumpdir}/$3"
+    once "${out}/.done" "${dumpdir}/$1"/{.done,wav.scp} -- \
+        in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
+        python -m espnet_audiollm.bin.add_noise --data "${dumpdir}/$1" \
+        --noise "$2" --output "${out}"
 }

@@ -7,9 +7,9 @@ subset=false # Whether the corpus here is a part: counts are not compared with t
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/db.sh
+# shellcheck source=egs2/TEMPLATE/common/db.sh
 . ./db.sh
-# shellcheck source=egs2/TEMPLATE/audiollm1/path.sh
+# shellcheck source=egs2/TEMPLATE/common/path.sh
 . ./path.sh
 
 root="${CORPUS:-${VARIABLE:-}}"

@@ -4,8 +4,8 @@
 #       [--num_nodes M] [--num_procs P] [--kind cpu|gpu|train] [JOB=1:N] LOG COMMAND...
 
 case "${cmd_backend:-local}" in
-    local) # This machine.
-        train_cmd="utils/local.py" # Work without a GPU.
+    local)
+        train_cmd="utils/local.py" # On this machine: work without a GPU.
         cuda_cmd="utils/local.py"  # Training, and all that runs the LLM.
         ;;
     slurm) # A cluster, asked as slurm_config says.

@@ -1,0 +1,10 @@
+# shellcheck shell=bash
+# To be sourced: the environment of a recipe, tools/venv, which is installed on the first run.
+
+_root="$(dirname "$(dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")")")"
+# shellcheck source=tools/activate
+. "${_root}/tools/activate" || return 1
+unset _root
+
+export LC_ALL=C.UTF-8 # Files are sorted by bytes, text is UTF-8.
+export PYTHONIOENCODING=UTF-8

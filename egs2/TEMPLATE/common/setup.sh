@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Make a recipe directory: setup.sh egs2/CORPUS/KIND, of a KIND that TEMPLATE has (audiollm1). Of a
+# recipe that is there it fixes the links that lead nowhere, and changes nothing that anybody wrote.
+set -euo pipefail
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+[ $# -eq 1 ] || die "usage: ${0} egs2/CORPUS/KIND, e.g. egs2/my_corpus/audiollm1"
+template="$(dirname "$(dirname "$(readlink -f "$0")")")"
+egs2="$(dirname "${template}")"
+recipe="$(realpath -m "$1")"
+kind="$(basename "${recipe}")"
+[ "$(dirname "$(dirname "${recipe}")")" == "${egs2}" ] ||
+    die "a recipe lies in ${egs2}/CORPUS/KIND, and $1 does not"
+corpus="$(basename "$(dirname "${recipe}")")"
+[[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] ||
+    die "CORPUS names an option, so it is of a-z, 0-9 and _, and begins with a letter: not '${corpus}'"
+kinds="$(cd "${template}" && dirname -- */skeleton | grep -vx common)"
+grep -qx "${kind}" <<<"${kinds}" || die "there is no kind of recipe '${kind}'; there are: ${kinds//$'\n'/, }"
+
+link() { # link TARGET PLACE, unless there is something.
+    [ -e "$2" ] || ln -sfn "$1" "$2"
+}
+fill_in() { # fill_in SKELETON PLACE, unless there is something.
+    [ ! -e "$2" ] || return 0
+    sed "s/CORPUS/${corpus}/g; s/VARIABLE/${corpus^^}/g" "$1" >"$2.tmp"
+    chmod --reference="$1" "$2.tmp"
+    mv "$2.tmp" "$2"
+}
+
+new=true
+[ ! -e "${recipe}/run.sh" ] || new=false
+mkdir -p "${recipe}/conf" "${recipe}/local"
+link ../../../utils "${recipe}/utils"
+for part in common "${kind}"; do
+    for path in "${template}/${part}"/*.sh; do
+        [ "${path##*/}" == setup.sh ] || link "../../TEMPLATE/${part}/${path##*/}" "${recipe}/${path##*/}"
+    done
+    for path in "${template}/${part}"/conf/*; do
+        link "../../../TEMPLATE/${part}/conf/${path##*/}" "${recipe}/conf/${path##*/}"
+    done
+done
+if ! "${new}"; then
+    echo "${recipe}: its links are complete"
+    exit
+fi
+for part in common "${kind}"; do # The author's own, to be changed.
+    for name in $(cd "${template}/${part}/skeleton" && find . ! -type d); do
+        fill_in "${template}/${part}/skeleton/${name}" "${recipe}/${name}"
+    done
+done
+cat <<END
+${recipe} is made. Now
+  1. write local/data.sh: what it must leave is said there;
+  2. look over run.sh and the configurations in conf that are no links (for one GPU);
+  3. ./run.sh --${corpus} DIR --stop_stage 2, then on to the table; ${template}/${kind}/README.md helps.
+END
