@@ -106,7 +106,22 @@ def test_every_stage_runs_and_a_second_run_trains_nothing(recipe):
     assert set(second.mains) == {"data.sh", "format_data", "generate_responses", "score"}
 
 
-def test_words_arrive_whole(recipe):
+def test_an_edit_during_a_run_does_no_harm(recipe):
+    """Stage 1 writes lines into the middle of audiollm.sh, and behind its end."""
+    edit = """#!/bin/sh
+    sed 's/^## Machine/echo edited >> calls\\n&/' audiollm.sh > new
+    echo 'echo edited >> calls' >> new
+    cat new > audiollm.sh
+    """
+    executable(recipe / "local/data.sh", edit)
+    before = (recipe / "audiollm.sh").read_text()
+    done = run(recipe, "--stop_stage", "3")
+    assert done.returncode == 0 and done.stderr == ""
+    assert sorted(set(done.mains)) == ["format_data", "tokenize_text", "validate"]
+    assert (recipe / "audiollm.sh").read_text().count("edited") == 2 > before.count("edited")
+
+
+def test_words_arrive_complete(recipe):
     done = run(recipe, "--stop_stage", "7", "--chat_template", "a b.jinja")
     call = next(call for call in done.calls if call.startswith("generate_responses"))
     assert call == (

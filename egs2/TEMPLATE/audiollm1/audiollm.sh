@@ -9,13 +9,13 @@ stop_stage=11  # Last stage to run (12 packs the trained model for others).
 skip_stages="" # Stages to leave out ("4 5").
 
 ## Machine
-ngpu=0                         # GPUs of a training or LLM job, on each node (0: the processor).
-num_nodes=1                    # Nodes of a training.
-num_procs=1                    # Processes of a training on a node without GPUs.
-nj="$(nproc)"                  # Parallel jobs of the stages that work on the processor.
-inference_nj=1                 # Parallel jobs of stages 6, 7 and 10; each loads its model.
-cmd_backend=local              # Where jobs run: local or slurm (see cmd.sh).
-slurm_config=conf/slurm.yaml   # The cluster's partitions, accounts, ways to ask for GPUs.
+ngpu=0                       # GPUs of a training or LLM job, on each node (0: the processor).
+num_nodes=1                  # Nodes of a training.
+num_procs=1                  # Processes of a training on a node without GPUs.
+nj="$(nproc)"                # Parallel jobs of the stages that work on the processor.
+inference_nj=1               # Parallel jobs of stages 6, 7 and 10; each loads its model.
+cmd_backend=local            # Where jobs run: local or slurm (see cmd.sh).
+slurm_config=conf/slurm.yaml # The cluster's partitions, accounts, ways to ask for GPUs.
 
 ## Data (stages 1 and 2)
 recipe="$(basename "$(dirname "${PWD}")")" # Name in the results.
@@ -34,23 +34,23 @@ vocab_size=1500  # Tokens (char, word: at most; 0: all).
 min_count=1      # char, word: what comes less often is <unk>.
 
 ## CTC pretraining and decoding (stages 4 to 6)
-ctc_config=conf/train_ctc.yaml        # Training configuration.
-ctc_tag=""                            # Name of exp/ctc_TAG (empty: from the configuration).
-ctc_args=""                           # More options for the training.
-ctc_checkpoints="valid.loss.ave.pth"  # The cascades' recognisers (empty: no cascades).
-normalizer=basic                      # Form in which texts are compared: basic, en, de+numbers, ...
+ctc_config=conf/train_ctc.yaml       # Training configuration.
+ctc_tag=""                           # Name of exp/ctc_TAG (empty: from the configuration).
+ctc_args=""                          # More options for the training.
+ctc_checkpoints="valid.loss.ave.pth" # The cascades' recognisers (empty: no cascades).
+normalizer=basic                     # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
-llm=""                                # Hugging Face id or directory of the LLM; stays as it is.
-chat_template=""                      # Jinja file, for an LLM whose tokenizer brings no chat template.
-system_prompt=""                      # System message before every request (empty: none).
-prompt_casing=asis                    # Form of transcripts as prompts: asis, lower, sentence, truecase.
-casing_text=""                        # truecase: a text that shows how words are written.
-align_configs=conf/train_align.yaml   # Training configurations, one system each.
-align_tag=""                          # Goes before the configuration's name in exp/audiollm_TAG_NAME.
-align_args=""                         # More options for the training.
+llm=""                                 # Hugging Face id or directory of the LLM; stays as it is.
+chat_template=""                       # Jinja file, for an LLM whose tokenizer brings no chat template.
+system_prompt=""                       # System message before every request (empty: none).
+prompt_casing=asis                     # Form of transcripts as prompts: asis, lower, sentence, truecase.
+casing_text=""                         # truecase: a text that shows how words are written.
+align_configs=conf/train_align.yaml    # Training configurations, one system each.
+align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
+align_args=""                          # More options for the training.
 init_checkpoint=CTC/valid.loss.ave.pth # CTC checkpoint that the encoder starts from: a path, CTC/ is
-                                      # stage 5's directory (empty: it starts without one).
+# stage 5's directory (empty: it starts without one).
 
 ## Inference and scoring (stages 10 to 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
@@ -83,271 +83,277 @@ _given=("$@")
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-# shellcheck source=egs2/TEMPLATE/common/cmd.sh
-. ./cmd.sh
-# shellcheck source=egs2/TEMPLATE/common/path.sh
-. ./path.sh
 
-train="${dumpdir}/${train_set}"
-valid="${dumpdir}/${valid_set}"
-splits="${train_set} ${valid_set} ${test_sets}"
-kind="${token_type}${vocab_size}" # Of tokens, in the names of places.
-tokens="${token_listdir}/${kind}"
-if [ "${token_type}" == bpe ]; then
-    kind="${bpe_type}${vocab_size}" tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
-fi
-ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
-[ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
-ctc_exp="${expdir}/${ctc_name}"
-ctc_stats="${expdir}/ctc_stats_${kind}"
-init_checkpoint="${init_checkpoint/#CTC\//${ctc_exp}/}"
-[ -n "${ctc_checkpoints}${init_checkpoint}" ] || skip_stages+=" 3 4 5 6" # No recogniser is needed.
-align_stats="${expdir}/audiollm_stats"
-device=cpu
-((ngpu == 0)) || device=cuda
-training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
-training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
-inference="${cuda_cmd} --gpu $((ngpu > 0))"
-keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
-llm_opts=(--llm "${llm}")
-[ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
-[ -z "${system_prompt}" ] || llm_opts+=(--system_prompt "${system_prompt}")
-casing_opts=()
-[ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
-[ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")
-comparing=()
-[ "${normalizer}" == basic ] || comparing+=(--normalizer "${normalizer}")
-for number in {7..12}; do
-    if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
-done
+main() { # Read before it runs: an edit of this file during a run does no harm.
+    # shellcheck source=egs2/TEMPLATE/common/cmd.sh
+    . ./cmd.sh
+    # shellcheck source=egs2/TEMPLATE/common/path.sh
+    . ./path.sh
 
-token_opts=(--token_type "${token_type}" --token_list "${tokens}/tokens.txt")
-[ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
-ctc_data=("${token_opts[@]}")
-align_data=("${llm_opts[@]}")
-for split in train valid; do
-    flag="--${split}_data_path_and_name_and_type"
-    ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
-    align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
-        "${flag}" "${!split}/responses/response_ids,response,text_int")
-done
-clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
-declare -A noise_of=()
-for noise in ${noises}; do
-    copy="${noise/:/}"
-    copy="${clean}_${copy//[^A-Za-z0-9.-]/_}"
-    [ -z "${noise_of[${copy}]:-}" ] || die "--noises: two of them would be called ${copy}"
-    noise_of["${copy}"]="${noise}" noisy+=" ${copy}"
-done
-# What is tested: test sets, their noisy copies, and files of dialogues, each by its path.
-sets=()
-for split in ${test_sets}${noisy}; do sets+=("${dumpdir}/${split}"); done
-# shellcheck disable=SC2206
-sets+=(${conversations})
-set_name() { basename "$1" .jsonl; }
-references_of() { # The store of the reference responses to a set.
-    local name
-    name="$(set_name "$1")"
-    [ -z "${noise_of[${name}]:-}" ] || name="${clean}"
-    if [ -f "$1" ]; then name="dialogues/${name}"; fi
-    echo "${dumpdir}/${name}/responses"
-}
-checkpoints_of() { # The recognisers of the cascades that answer a set.
-    local checkpoints="${ctc_checkpoints}"
-    [ -z "${noise_of[$(set_name "$1")]:-}" ] || checkpoints="${noise_checkpoints:-${checkpoints}}"
-    [ ! -f "$1" ] || checkpoints="${checkpoints##* }"
-    echo "${checkpoints}"
-}
-recordings_of() { # The file that says what a set's recordings are.
-    if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
-}
-align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
-
-if runs 1; then
-    log "Stage 1: prepare data/{${splits// /,}}"
-    prepare_data
-fi
-
-if runs 2; then
-    log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
-    for split in ${splits}; do format_data "${split}"; done
-    for copy in ${noisy}; do add_noise "${clean}" "${noise_of[${copy}]}" "${copy}"; done
-fi
-
-if runs 3; then
-    log "Stage 3: the token list ${tokens}"
-    # shellcheck disable=SC2086
-    once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
-        python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
-        --token_type "${token_type}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
-        --min_count "${min_count}" --output "${tokens}"
-    log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
-fi
-
-mvn_stats=() # global_mvn: where the features' mean and variance are.
-if runs 4 || runs 5; then
-    # shellcheck disable=SC2086
-    normalize="$(python utils/config_value.py "${ctc_config}" normalize ${ctc_args})"
-    [ "${normalize}" != global_mvn ] || mvn_stats=("${ctc_stats}/train/feats_stats.npz")
-fi
-if runs 4; then
-    log "Stage 4: statistics for CTC pretraining"
-    if ((${#mvn_stats[@]})); then
-        # shellcheck disable=SC2086
-        once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
-            "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
-            collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
-            --config "${ctc_config}" "${ctc_data[@]}" ${ctc_args}
+    train="${dumpdir}/${train_set}"
+    valid="${dumpdir}/${valid_set}"
+    splits="${train_set} ${valid_set} ${test_sets}"
+    kind="${token_type}${vocab_size}" # Of tokens, in the names of places.
+    tokens="${token_listdir}/${kind}"
+    if [ "${token_type}" == bpe ]; then
+        kind="${bpe_type}${vocab_size}" tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
     fi
+    ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
+    [ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
+    ctc_exp="${expdir}/${ctc_name}"
+    ctc_stats="${expdir}/ctc_stats_${kind}"
+    init_checkpoint="${init_checkpoint/#CTC\//${ctc_exp}/}"
+    [ -n "${ctc_checkpoints}${init_checkpoint}" ] || skip_stages+=" 3 4 5 6" # No recogniser is needed.
+    align_stats="${expdir}/audiollm_stats"
+    device=cpu
+    ((ngpu == 0)) || device=cuda
+    training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
+    training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
+    inference="${cuda_cmd} --gpu $((ngpu > 0))"
+    keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
+    llm_opts=(--llm "${llm}")
+    [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
+    [ -z "${system_prompt}" ] || llm_opts+=(--system_prompt "${system_prompt}")
+    casing_opts=()
+    [ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
+    [ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")
+    comparing=()
+    [ "${normalizer}" == basic ] || comparing+=(--normalizer "${normalizer}")
+    for number in {7..12}; do
+        if runs "${number}"; then [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY"; fi
+    done
+
+    token_opts=(--token_type "${token_type}" --token_list "${tokens}/tokens.txt")
+    [ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
+    ctc_data=("${token_opts[@]}")
+    align_data=("${llm_opts[@]}")
     for split in train valid; do
-        once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/tokens.txt" -- \
-            ${train_cmd} "${ctc_stats}/${split}/lengths.log" \
-            python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
-            "${token_opts[@]}" --output "${ctc_stats}/${split}"
-        log "  $(tail -n 3 "${ctc_stats}/${split}/lengths.log" | grep ' unknown ' || true)"
+        flag="--${split}_data_path_and_name_and_type"
+        ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
+        align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
+            "${flag}" "${!split}/responses/response_ids,response,text_int")
     done
-fi
-
-if runs 5; then
-    log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
-    # shellcheck disable=SC2086
-    once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
-        "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
-        ${training} "${ctc_exp}/train.log" \
-        python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
-        --train_shape_file "${ctc_stats}/train/speech_shape" \
-        --train_shape_file "${ctc_stats}/train/text_shape" \
-        --valid_shape_file "${ctc_stats}/valid/speech_shape" \
-        --valid_shape_file "${ctc_stats}/valid/text_shape" \
-        --resume true --ngpu "${ngpu}" \
-        "${mvn_stats[@]/#/--normalize_conf=stats_file=}" \
-        --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
-fi
-
-if runs 6; then
-    log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
-    for set in "${sets[@]}"; do
-        for checkpoint in $(checkpoints_of "${set}"); do
-            out="${ctc_exp}/decode_${checkpoint%.pth}_$(set_name "${set}")"
-            once "${out}/.done" "${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")" -- \
-                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
-                --checkpoint "${checkpoint}" --data "${set}" --output "${out}" \
-                --device "${device}" "${comparing[@]}"
-            log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
-        done
+    clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
+    declare -A noise_of=()
+    for noise in ${noises}; do
+        copy="${noise/:/}"
+        copy="${clean}_${copy//[^A-Za-z0-9.-]/_}"
+        [ -z "${noise_of[${copy}]:-}" ] || die "--noises: two of them would be called ${copy}"
+        noise_of["${copy}"]="${noise}" noisy+=" ${copy}"
     done
-fi
-
-if runs 7; then
-    log "Stage 7: the LLM answers every transcript"
-    answered=()
-    for split in ${splits}; do answered+=("${dumpdir}/${split}"); done
+    # What is tested: test sets, their noisy copies, and files of dialogues, each by its path.
+    sets=()
+    for split in ${test_sets}${noisy}; do sets+=("${dumpdir}/${split}"); done
     # shellcheck disable=SC2206
-    answered+=(${conversations})
-    for set in "${answered[@]}"; do
-        out="$(references_of "${set}")" transcripts="${set}/text"
-        [ ! -f "${set}" ] || transcripts="${set}"
-        JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
-            in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-            --data "${set}" --output "${out}" --device "${device}" || failed
-    done
-fi
+    sets+=(${conversations})
+    set_name() { basename "$1" .jsonl; }
+    references_of() { # The store of the reference responses to a set.
+        local name
+        name="$(set_name "$1")"
+        [ -z "${noise_of[${name}]:-}" ] || name="${clean}"
+        if [ -f "$1" ]; then name="dialogues/${name}"; fi
+        echo "${dumpdir}/${name}/responses"
+    }
+    checkpoints_of() { # The recognisers of the cascades that answer a set.
+        local checkpoints="${ctc_checkpoints}"
+        [ -z "${noise_of[$(set_name "$1")]:-}" ] || checkpoints="${noise_checkpoints:-${checkpoints}}"
+        [ ! -f "$1" ] || checkpoints="${checkpoints##* }"
+        echo "${checkpoints}"
+    }
+    recordings_of() { # The file that says what a set's recordings are.
+        if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
+    }
+    align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
 
-if runs 8; then
-    log "Stage 8: statistics for the alignment"
-    for split in train valid; do
-        once "${align_stats}/${split}/.done" "${!split}"/{utt2num_samples,responses/response_ids} -- \
-            ${train_cmd} "${align_stats}/${split}/lengths.log" \
-            python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
-            --responses "${!split}/responses/response_ids" --output "${align_stats}/${split}"
-    done
-fi
+    if runs 1; then
+        log "Stage 1: prepare data/{${splits// /,}}"
+        prepare_data
+    fi
 
-if runs 9; then
-    init=(${init_checkpoint:+--init_ctc "${init_checkpoint}"})
-    for config in ${align_configs}; do
-        exp="$(align_exp "${config}")"
-        log "Stage 9: align the encoder with the frozen LLM: ${exp}"
+    if runs 2; then
+        log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
+        for split in ${splits}; do format_data "${split}"; done
+        for copy in ${noisy}; do add_noise "${clean}" "${noise_of[${copy}]}" "${copy}"; done
+    fi
+
+    if runs 3; then
+        log "Stage 3: the token list ${tokens}"
         # shellcheck disable=SC2086
-        once "${exp}/.done" "${config}" "${init[@]:1}" \
-            "${train}/responses/response_ids" "${valid}/responses/response_ids" \
-            "${align_stats}"/{train,valid}/{speech,response}_shape -- \
-            ${training} "${exp}/train.log" \
-            python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
-            --train_shape_file "${align_stats}/train/speech_shape" \
-            --train_shape_file "${align_stats}/train/response_shape" \
-            --valid_shape_file "${align_stats}/valid/speech_shape" \
-            --valid_shape_file "${align_stats}/valid/response_shape" \
-            "${init[@]}" --resume true --ngpu "${ngpu}" \
-            --output_dir "${exp}" ${align_args}
-    done
-fi
+        once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
+            python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
+            --token_type "${token_type}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
+            --min_count "${min_count}" --output "${tokens}"
+        log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
+    fi
 
-# respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
-respond() {
-    local set="$1" out="$2" system="$3" references inputs=()
-    shift 3
-    while [ "$1" != -- ]; do
-        inputs+=("$1")
-        shift
-    done
-    shift
-    references="$(references_of "${set}")"
-    # shellcheck disable=SC2086
-    once "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
-        ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-        python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
-        --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
-        --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
-}
-
-if runs 10; then
-    for set in "${sets[@]}"; do
-        name="$(set_name "${set}")"
-        log "Stage 10: responses to ${name}: text, cascades, audio"
-        if [ -z "${noise_of[${name}]:-}" ]; then # What takes no audio takes no noise.
-            for system in reference no_prompt; do
-                [ "${system}" == reference ] || [ ! -f "${set}" ] || continue
-                respond "${set}" "${expdir}/text/respond_${name}/${system}" "${system}" --
-            done
+    mvn_stats=() # global_mvn: where the features' mean and variance are.
+    if runs 4 || runs 5; then
+        # shellcheck disable=SC2086
+        normalize="$(python utils/config_value.py "${ctc_config}" normalize ${ctc_args})"
+        [ "${normalize}" != global_mvn ] || mvn_stats=("${ctc_stats}/train/feats_stats.npz")
+    fi
+    if runs 4; then
+        log "Stage 4: statistics for CTC pretraining"
+        if ((${#mvn_stats[@]})); then
+            # shellcheck disable=SC2086
+            once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
+                "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
+                collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
+                --config "${ctc_config}" "${ctc_data[@]}" ${ctc_args}
         fi
-        for checkpoint in $(checkpoints_of "${set}"); do
-            hyp="${ctc_exp}/decode_${checkpoint%.pth}_${name}/hyp"
-            respond "${set}" "${ctc_exp}/respond_${name}/cascade_${checkpoint%.pth}" cascade \
-                "${hyp}" -- --hyp "${hyp}" --exp "${ctc_exp}" --checkpoint "${checkpoint}"
+        for split in train valid; do
+            once "${ctc_stats}/${split}/.done" "${!split}"/{utt2num_samples,text} "${tokens}/tokens.txt" -- \
+                ${train_cmd} "${ctc_stats}/${split}/lengths.log" \
+                python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
+                "${token_opts[@]}" --output "${ctc_stats}/${split}"
+            log "  $(tail -n 3 "${ctc_stats}/${split}/lengths.log" | grep ' unknown ' || true)"
         done
+    fi
+
+    if runs 5; then
+        log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
+        # shellcheck disable=SC2086
+        once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
+            "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
+            ${training} "${ctc_exp}/train.log" \
+            python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
+            --train_shape_file "${ctc_stats}/train/speech_shape" \
+            --train_shape_file "${ctc_stats}/train/text_shape" \
+            --valid_shape_file "${ctc_stats}/valid/speech_shape" \
+            --valid_shape_file "${ctc_stats}/valid/text_shape" \
+            --resume true --ngpu "${ngpu}" \
+            "${mvn_stats[@]/#/--normalize_conf=stats_file=}" \
+            --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
+    fi
+
+    if runs 6; then
+        log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
+        for set in "${sets[@]}"; do
+            for checkpoint in $(checkpoints_of "${set}"); do
+                out="${ctc_exp}/decode_${checkpoint%.pth}_$(set_name "${set}")"
+                once "${out}/.done" "${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")" -- \
+                    in_jobs "${inference}" "${inference_nj}" "${out}/log" \
+                    python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
+                    --checkpoint "${checkpoint}" --data "${set}" --output "${out}" \
+                    --device "${device}" "${comparing[@]}"
+                log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
+            done
+        done
+    fi
+
+    if runs 7; then
+        log "Stage 7: the LLM answers every transcript"
+        answered=()
+        for split in ${splits}; do answered+=("${dumpdir}/${split}"); done
+        # shellcheck disable=SC2206
+        answered+=(${conversations})
+        for set in "${answered[@]}"; do
+            out="$(references_of "${set}")" transcripts="${set}/text"
+            [ ! -f "${set}" ] || transcripts="${set}"
+            JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
+                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
+                python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
+                --data "${set}" --output "${out}" --device "${device}" || failed
+        done
+    fi
+
+    if runs 8; then
+        log "Stage 8: statistics for the alignment"
+        for split in train valid; do
+            once "${align_stats}/${split}/.done" "${!split}"/{utt2num_samples,responses/response_ids} -- \
+                ${train_cmd} "${align_stats}/${split}/lengths.log" \
+                python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
+                --responses "${!split}/responses/response_ids" --output "${align_stats}/${split}"
+        done
+    fi
+
+    if runs 9; then
+        init=(${init_checkpoint:+--init_ctc "${init_checkpoint}"})
         for config in ${align_configs}; do
             exp="$(align_exp "${config}")"
-            respond "${set}" "${exp}/respond_${name}/${inference_checkpoint%.pth}" audiollm \
-                "${exp}/${inference_checkpoint}" -- --exp "${exp}" \
-                --checkpoint "${inference_checkpoint}"
+            log "Stage 9: align the encoder with the frozen LLM: ${exp}"
+            # shellcheck disable=SC2086
+            once "${exp}/.done" "${config}" "${init[@]:1}" \
+                "${train}/responses/response_ids" "${valid}/responses/response_ids" \
+                "${align_stats}"/{train,valid}/{speech,response}_shape -- \
+                ${training} "${exp}/train.log" \
+                python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
+                --train_shape_file "${align_stats}/train/speech_shape" \
+                --train_shape_file "${align_stats}/train/response_shape" \
+                --valid_shape_file "${align_stats}/valid/speech_shape" \
+                --valid_shape_file "${align_stats}/valid/response_shape" \
+                "${init[@]}" --resume true --ngpu "${ngpu}" \
+                --output_dir "${exp}" ${align_args}
         done
-    done
-fi
+    fi
 
-if runs 11; then
-    log "Stage 11: ${expdir}/RESULTS.md"
-    references=() train_dirs=(${ctc_checkpoints:+"${ctc_exp}"})
-    for set in "${sets[@]}"; do references+=("$(references_of "${set}")"); done
-    for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
-    scored=(--sets "${sets[@]}" --references "${references[@]}" --runs "${expdir}")
-    # shellcheck disable=SC2086
-    [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
-        --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
-    [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
-    with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
-        --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
-        --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
-fi
+    # respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
+    respond() {
+        local set="$1" out="$2" system="$3" references inputs=()
+        shift 3
+        while [ "$1" != -- ]; do
+            inputs+=("$1")
+            shift
+        done
+        shift
+        references="$(references_of "${set}")"
+        # shellcheck disable=SC2086
+        once "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
+            ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
+            python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
+            --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
+            --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
+    }
 
-if runs 12; then
-    for config in ${align_configs}; do
-        exp="$(align_exp "${config}")"
-        log "Stage 12: pack ${exp}/packed.zip"
-        python -m espnet_audiollm.bin.pack --exp "${exp}" --checkpoint "${inference_checkpoint}" \
-            --output "${exp}/packed.zip" || die "stage 12 failed, see above"
-    done
-fi
-log "done: stages ${stage} to ${stop_stage}"
+    if runs 10; then
+        for set in "${sets[@]}"; do
+            name="$(set_name "${set}")"
+            log "Stage 10: responses to ${name}: text, cascades, audio"
+            if [ -z "${noise_of[${name}]:-}" ]; then # What takes no audio takes no noise.
+                for system in reference no_prompt; do
+                    [ "${system}" == reference ] || [ ! -f "${set}" ] || continue
+                    respond "${set}" "${expdir}/text/respond_${name}/${system}" "${system}" --
+                done
+            fi
+            for checkpoint in $(checkpoints_of "${set}"); do
+                hyp="${ctc_exp}/decode_${checkpoint%.pth}_${name}/hyp"
+                respond "${set}" "${ctc_exp}/respond_${name}/cascade_${checkpoint%.pth}" cascade \
+                    "${hyp}" -- --hyp "${hyp}" --exp "${ctc_exp}" --checkpoint "${checkpoint}"
+            done
+            for config in ${align_configs}; do
+                exp="$(align_exp "${config}")"
+                respond "${set}" "${exp}/respond_${name}/${inference_checkpoint%.pth}" audiollm \
+                    "${exp}/${inference_checkpoint}" -- --exp "${exp}" \
+                    --checkpoint "${inference_checkpoint}"
+            done
+        done
+    fi
+
+    if runs 11; then
+        log "Stage 11: ${expdir}/RESULTS.md"
+        references=() train_dirs=(${ctc_checkpoints:+"${ctc_exp}"})
+        for set in "${sets[@]}"; do references+=("$(references_of "${set}")"); done
+        for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
+        scored=(--sets "${sets[@]}" --references "${references[@]}" --runs "${expdir}")
+        # shellcheck disable=SC2086
+        [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
+            --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
+        [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
+        with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
+            --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
+            --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
+    fi
+
+    if runs 12; then
+        for config in ${align_configs}; do
+            exp="$(align_exp "${config}")"
+            log "Stage 12: pack ${exp}/packed.zip"
+            python -m espnet_audiollm.bin.pack --exp "${exp}" --checkpoint "${inference_checkpoint}" \
+                --output "${exp}/packed.zip" || die "stage 12 failed, see above"
+        done
+    fi
+    log "done: stages ${stage} to ${stop_stage}"
+    exit # Before bash reads on, in a file that may be another one by now.
+}
+
+main

@@ -29,7 +29,7 @@ root="${CORPUS:-${VARIABLE:-}}"
 # From a table with a column each: python utils/data/from_table.py --help
 # What is wrong with a directory:  python utils/data/validate.py data/train
 # In Python: espnet_audiollm/corpus/prepare.py, as egs2/librispeech/audiollm1/local/prepare.py does,
-# which reports all faults at once, compares counts and writes all splits or none.
+# which reports all errors at once, compares counts and writes all splits or none.
 echo "$0 is not written yet: it is to leave data/{train,valid,test} from ${root}" \
     "(--subset ${subset}); what they must hold is said in this file" >&2
 exit 1
