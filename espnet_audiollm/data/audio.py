@@ -18,11 +18,11 @@ import numpy as np
 
 from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
-from . import containers, mp3, pipes, sources
+from . import containers, pipes, sources
 from .containers import AudioError as AudioError
+from .media import PREROLL, Media
 
 OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
-PREROLL = 16 * 1152  # samples: a coder that looks back starts so much before what is wanted
 LONGEST = 1 << 40  # samples: a header with more does not know how many there are
 
 
@@ -125,7 +125,7 @@ def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]
         except AudioError as error:
             raise AudioError(f"{source}: {error}") from error
         except (soundfile.LibsndfileError, UnicodeEncodeError) as error:
-            raise AudioError(f"{source}: not audio that libsndfile can read") from error
+            raise AudioError(f"{source}: not audio that can be read") from error
         yield recording
 
 
@@ -184,17 +184,19 @@ def _decoder(source: sources.Source, file: IO[bytes]):
     file.seek(0)
     if magic == b"NIST_1A\n":
         return _sphere_decoder(file), "NIST"
-    whole_file = source.path and source.offset is None
-    sound = soundfile.SoundFile(source.path if whole_file else file)
-    if sound.format == "OGG":
-        containers.check_ogg(file)
+    complete_file = source.path and source.offset is None
+    try:
+        sound = soundfile.SoundFile(source.path if complete_file else file)
+    except soundfile.LibsndfileError:
+        sound = None
+    if sound is None:
+        sound = Media(file)
     elif sound.format == "MP3":
-        file.seek(0)
-        stream = file.read()
-        counted = mp3.count(stream)
-        if counted is not None and counted.promised is None:
-            sound.close()
-            sound = soundfile.SoundFile(containers.in_memory(mp3.with_header(stream, counted)))
+        counted = Media(file)
+        is_right = complete_file and sound.frames == counted.frames
+        sound = sound if is_right else counted  # libsndfile decodes faster
+    elif sound.format == "OGG":
+        containers.check_ogg(file)
     else:
         containers.check_wav(file)
     return sound, sound.format
