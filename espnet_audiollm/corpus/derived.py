@@ -5,14 +5,11 @@ Tables are read side by side and written in order; what is in memory is what the
 from __future__ import annotations
 
 import functools
-import hashlib
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -71,7 +68,7 @@ def perturb_speed(
     def copies(speed: str) -> Iterator[Copy]:
         for id_, source, values in utterances(found):
             new = prefix(speed) + id_
-            name = recording_name(new) if factors[speed] != 1 else ""
+            name = audio.file_name(new) if factors[speed] != 1 else ""
             values |= {"utt2uniq": id_, "utt2spk": prefix(speed) + values["utt2spk"]}
             yield Copy(new, source, values, factors[speed], name)
 
@@ -82,7 +79,7 @@ def perturb_speed(
 def cut(src: str | Path, dst: str | Path, nj: int = 1, allow_pipes: bool = False) -> Made:
     """Make `dst`: the utterances of `src`, each with a recording of its own, at its own rate."""
     found = layout.of(src)
-    copies = (Copy(id_, *rest, name=recording_name(id_)) for id_, *rest in utterances(found))
+    copies = (Copy(id_, *rest, name=audio.file_name(id_)) for id_, *rest in utterances(found))
     return _make(found, dst, [copies], [""], nj, allow_pipes)
 
 
@@ -136,7 +133,7 @@ def _make(
         results = heapq.merge(
             *(workers.in_order(work, stream, nj) for stream in streams), key=attrgetter("id")
         )
-        with _Tables(aside) as tables:
+        with kaldi_dir.TableWriter(aside) as tables:
             for copy in progress(results, total, f"make {dst}"):
                 made.utterances += 1
                 if copy.trouble:
@@ -183,33 +180,6 @@ def _values(copy: Copy, dst: str | Path) -> dict[str, str]:
         measured = (f"{copy.samples / copy.rate:.3f}", str(copy.samples))
         values |= {n: v for n, v in zip(MEASURED, measured, strict=True) if n in copy.values}
     return values
-
-
-class _Tables:
-    """The tables of a new directory, written side by side."""
-
-    def __init__(self, directory: Path):
-        self._directory, self._stack, self._files = directory, ExitStack(), {}
-
-    def __enter__(self) -> _Tables:
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._stack.close()
-
-    def add(self, id_: str, values: dict[str, str]) -> None:
-        for name, value in values.items():
-            if name not in self._files:
-                path = self._directory / name
-                file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-                self._files[name] = self._stack.enter_context(file)
-            self._files[name].write(kaldi_dir.as_line(id_, value))
-
-
-def recording_name(id_: str) -> str:
-    """Of a recording in audio/; an id never becomes a path."""
-    digest = hashlib.sha256(id_.encode()).hexdigest()
-    return f"{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}.flac"
 
 
 def complaint(directory: Path, made: Made) -> str:

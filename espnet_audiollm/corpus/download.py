@@ -36,9 +36,12 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
             f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); run again to go on "
             f"from {part}, or copy the corpus here and name its directory (see db.sh)"
         ) from error
-    if md5 and (found := _md5(part)) != md5:
-        part.unlink()
-        raise ValueError(f"{url}: the checksum is {found}, not {md5}: removed; run again")
+    if md5:
+        with open(part, "rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5:
+            part.unlink()
+            raise ValueError(f"{url}: the checksum is {found}, not {md5}: removed; run again")
     os.replace(part, path)
 
 
@@ -110,11 +113,3 @@ def _report(url: str, done: int, total: int, rate: float) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -54,7 +54,7 @@ def join(
     with new_directories(dst) as (aside,):
         rows, recordings = [], []
         for reel, placed in _reels(found, longest, gap, allow_pipes, total, made):
-            name = derived.recording_name(reel.name)
+            name = audio.file_name(reel.name)
             audio.write_audio(aside / "audio" / name, np.concatenate(reel.samples), reel.rate)
             recordings.append((reel.name, f"{dst}/audio/{name}"))
             rows += placed

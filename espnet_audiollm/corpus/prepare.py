@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import os
 import sys
@@ -16,13 +17,18 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from ..data.kaldi_dir import Row, as_line
 from ..data.sorting import SEPARATOR, sort_rows, sorting_place, split_line
 from ..data.validation import Findings, Problem
 from ..store.atomic import atomic_write
+from ..store.tables import outer_join
 from ..types import Utterance
+
+R = TypeVar("R", bound=tuple)  # a row, its id first
 
 NO_AUDIO = "transcripts without audio"
 NO_TEXT = "recordings without a transcript"
@@ -57,22 +63,25 @@ class Entry:
 
 
 class Faults(Findings):
-    """All that is amiss with a corpus, and what is left out of it on purpose.
+    """All errors of a corpus, and what is left out of it on purpose.
 
     `subset`: the corpus is a part of the published one, which lacks recordings or transcripts."""
 
-    def __init__(self, next_step: str, subset: str = "false"):
-        super().__init__(next_step)
+    def __init__(
+        self, next_step: str, subset: str = "false", steps: Mapping[str, str] | None = None
+    ):
+        super().__init__(next_step, steps)
         self.subset = subset == "true"
         self._left_out = Findings()
         self._gaps: set[str] = set()  # kinds that a subset may have
 
     def lacks(self, file: str | Path, kind: str, example: str) -> None:
-        """What a subset leaves out is a fault of a whole corpus: NO_AUDIO, NO_TEXT, ..."""
+        """What a subset leaves out is an error of a complete corpus: NO_AUDIO, NO_TEXT, ..."""
         self._gaps.add(kind)
         (self.leave_out if self.subset else self.add)(file, kind, example)
 
     def leave_out(self, file: str | Path, kind: str, example: str) -> None:
+        """Note something that is no error."""
         self._left_out.add(file, kind, example)
 
     def left_out(self) -> list[str]:
@@ -83,16 +92,12 @@ class Faults(Findings):
         ]
 
     def problems(self) -> list[Problem]:
+        """What was found; --subset true is named where it would help."""
         hint = "; where a part of the corpus is meant, say --subset true"
         return [
             replace(found, next_step=found.next_step + hint * (found.kind in self._gaps))
             for found in super().problems()
         ]
-
-    def refuse(self) -> None:
-        """One ValueError for all faults found so far."""
-        if problems := self.problems():
-            raise ValueError("\n  ".join(map(str, problems)))
 
 
 def wanted_splits(given: Iterable[str]) -> dict[str, str]:
@@ -189,28 +194,21 @@ def join(
 ) -> Iterator[tuple[str, str, str]]:
     """(id, text, path) of the ids that both have; both come in order of their ids. An id that
     comes twice, and one that the other lacks, goes to the faults, under `file`."""
-    texts, audio = _unique(texts, file, faults), _unique(audio, file, faults)
-    text, path = next(texts, None), next(audio, None)
-    while text is not None or path is not None:
-        if path is None or (text is not None and text[0] < path[0]):
-            faults.lacks(file, NO_AUDIO, text[0])
-            text = next(texts, None)
-        elif text is None or path[0] < text[0]:
-            faults.lacks(file, NO_TEXT, path[1])
-            path = next(audio, None)
+    for id_, (text, path) in outer_join(unique(texts, file, faults), unique(audio, file, faults)):
+        if path is None:
+            faults.lacks(file, NO_AUDIO, id_)
+        elif text is None:
+            faults.lacks(file, NO_TEXT, path)
         else:
-            yield text[0], text[1], path[1]
-            text, path = next(texts, None), next(audio, None)
+            yield id_, text, path
 
 
-def _unique(rows: Iterable[tuple], file: str | Path, faults: Findings) -> Iterator[tuple]:
-    previous = None
-    for row in rows:
-        if row[0] == previous:
-            faults.add(file, TWICE, row[0])
-            continue
-        previous = row[0]
-        yield row
+def unique(rows: Iterable[R], file: str | Path, faults: Findings) -> Iterator[R]:
+    """Rows in order of their ids without those whose id comes again, which are errors."""
+    for id_, same in itertools.groupby(rows, key=itemgetter(0)):
+        yield next(same)
+        for _ in same:
+            faults.add(file, TWICE, id_)
 
 
 # --- writing the splits -------------------------------------------------------------------------
@@ -257,7 +255,7 @@ class _Sorted:
     def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
         self.count, self.speakers, self.extra = 0, set(), ()
         self._path = aside / "sorted"
-        rows = _unique(sort_rows(self._rows(entries), aside), directory, faults)
+        rows = unique(sort_rows(self._rows(entries), aside), directory, faults)
         with open(self._path, "w", encoding="utf-8", newline="\n") as out:
             for row in rows:
                 out.write(SEPARATOR.join(row) + "\n")

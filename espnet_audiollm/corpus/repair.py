@@ -16,6 +16,7 @@ from ..data.kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan,
 from ..data.sorting import sort_rows
 from ..data.validation import EMPTY_TEXT, NEXT_STEP
 from ..store.atomic import atomic_write
+from ..store.tables import outer_join
 
 
 def fix(directory: str | Path) -> dict[str, int]:
@@ -84,36 +85,21 @@ def _keep_common(
 ) -> tuple[int, Counter]:
     """Write the rows whose ids are in all tables `names` of `source`, of `partial` those that are
     there; returns how many ids that are, and {partial table: rows}."""
-    kept, left, readers = 0, Counter(), [read_table(source / name) for name in names]
-    further = [(name, layout.Following(source / name, strict=False)) for name in partial]
+    kept, left = 0, Counter()
+    both = (*names, *partial)
     with ExitStack() as stack:
-        out = {n: stack.enter_context(atomic_write(target / n)) for n in (*names, *partial)}
-        for rows in _in_all(readers):
-            for name, (id_, value) in zip(names, rows, strict=True):
-                out[name].write(as_line(id_, value))
-            for name, table in further:
-                if (value := table.value(rows[0][0])) is not None:
-                    out[name].write(as_line(rows[0][0], value))
-                    left[name] += 1
+        out = {name: stack.enter_context(atomic_write(target / name)) for name in both}
+        for id_, values in outer_join(*(read_table(source / name) for name in both)):
+            if None in values[: len(names)]:
+                continue
             kept += 1
+            for name, value in zip(both, values, strict=True):
+                if value is not None:
+                    out[name].write(as_line(id_, value))
+                    left[name] += 1
         if not kept:
             raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")
     return kept, left
-
-
-def _in_all(readers: list[Iterator[Row]]) -> Iterator[list[Row]]:
-    """The rows of ids that all sorted tables have."""
-    rows = [next(reader, None) for reader in readers]
-    while all(rows):
-        latest = max(row[0] for row in rows)
-        if all(row[0] == latest for row in rows):
-            yield rows
-            rows = [next(reader, None) for reader in readers]
-        else:
-            rows = [
-                row if row[0] == latest else next(reader, None)
-                for row, reader in zip(rows, readers, strict=True)
-            ]
 
 
 def _count(done: dict[str, int], what: str) -> None:

@@ -4,25 +4,23 @@ Read in one pass; what stays in memory is three numbers an utterance, and a few 
 
 from __future__ import annotations
 
+import functools
 import heapq
-import itertools
 import random
 import tempfile
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..data import audio, kaldi_dir, segments, sources
+from ..data import audio, kaldi_dir, segments, sources, workers
 from ..progress import progress
 from ..types import Seconds, Utterance
 
-CHUNK = 64  # recordings whose headers are read at once
 READERS = 8  # threads that read headers
 SAMPLED = 200  # recordings whose headers tell the rates where durations are known
 NAMED = 10  # utterances named of each kind of outlier
@@ -133,7 +131,7 @@ def _collect(directory: Path, view: Path, allow_pipes: bool) -> Statistics:
     known = (view / "utt2dur").is_file()
     sample = Sample(SAMPLED)
     for utt, duration, rate, trouble in progress(
-        _measured(kaldi_dir.iter_utterances(view), allow_pipes), total, f"read {directory}"
+        _measured(kaldi_dir.iter_utterances(view), known, allow_pipes), total, f"read {directory}"
     ):
         if trouble:
             num_unreadable += 1
@@ -208,27 +206,17 @@ class Sample:
 Measured = tuple[Utterance, Seconds, int, str]  # duration, rate (0: not looked at), trouble
 
 
-def _measured(utterances: Iterable[Utterance], allow_pipes: bool) -> Iterator[Measured]:
+def _measured(
+    utterances: Iterable[Utterance], known: bool, allow_pipes: bool
+) -> Iterator[Measured]:
     """Each utterance with its duration, in order; headers are read in threads, a little ahead."""
-    chunks = iter(lambda: list(itertools.islice(utterances, CHUNK)), [])
-    with ThreadPoolExecutor(READERS) as pool:
-        ahead = deque()
-        for chunk in chunks:
-            if all(utt.duration is not None for utt in chunk):
-                yield from ((utt, utt.duration, 0, "") for utt in chunk)
-                continue
-            ahead.append(pool.submit(_measure_all, chunk, allow_pipes))
-            if len(ahead) > 2 * READERS:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
-
-
-def _measure_all(chunk: list[Utterance], allow_pipes: bool) -> list[Measured]:
-    return [_measure(utt, allow_pipes) for utt in chunk]
+    measure = functools.partial(_measure, allow_pipes=allow_pipes)
+    return workers.in_order(measure, utterances, 1 if known else READERS, threads=True)
 
 
 def _measure(utt: Utterance, allow_pipes: bool) -> Measured:
+    if utt.duration is not None:
+        return utt, utt.duration, 0, ""
     source = sources.parse(utt.audio)
     if source.is_part and source.end is not None:
         return utt, source.end - source.begin, 0, ""

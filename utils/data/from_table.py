@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         args.src, args.dst, columns, args.format, args.split, args.audio_root, args.drop == "true"
     )
     for line in made.left_out:
-        print(f"{args.src}: {line}")
+        print(line)
     print(
         f"{args.dst}: {made.utterances} utterances of {len(made.speakers)} speakers with "
         f"{', '.join(made.tables)}"
