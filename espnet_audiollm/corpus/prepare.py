@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
 import os
 import sys
@@ -17,7 +16,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -205,10 +203,13 @@ def join(
 
 def unique(rows: Iterable[R], file: str | Path, faults: Findings) -> Iterator[R]:
     """Rows in order of their ids without those whose id comes again, which are errors."""
-    for id_, same in itertools.groupby(rows, key=itemgetter(0)):
-        yield next(same)
-        for _ in same:
-            faults.add(file, TWICE, id_)
+    previous = None
+    for row in rows:
+        if row[0] == previous:
+            faults.add(file, TWICE, row[0])
+        else:
+            yield row
+        previous = row[0]
 
 
 # --- writing the splits -------------------------------------------------------------------------

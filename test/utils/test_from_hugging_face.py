@@ -8,7 +8,6 @@ import pyarrow.parquet as parquet
 import pytest
 import soundfile
 
-from espnet_audiollm.corpus import arrow
 from espnet_audiollm.data import audio
 
 ROWS = 70  # more than are read at once
