@@ -1,4 +1,4 @@
-"""Hugging Face datasets on the disk, read by pyarrow alone: Parquet files, Arrow files, and the
+"""Hugging Face datasets on the disk, read by pyarrow: Parquet files, Arrow files, and the
 directories that `save_to_disk` writes. No loading script is run, nothing is fetched."""
 
 from __future__ import annotations

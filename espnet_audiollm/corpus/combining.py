@@ -27,6 +27,7 @@ class Source:
     prefix: str = ""
 
     def utterances(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """(id, {table: value}) with the prefix, in order."""
         for id_, values in side_by_side(self.layout):
             for name in ("utt2spk", segments.NAME) if self.prefix else ():
                 if name in values:
@@ -79,7 +80,7 @@ def _numbered(sources: Sequence[Source]) -> list[Iterator[tuple[str, int, dict[s
 
 
 def _tables(sources: Sequence[Source], common_tables: bool) -> tuple[list[str], list[str]]:
-    """Names of the tables of all utterances, and of some, that the whole will have."""
+    """Names of the tables of all utterances, and of some, that the new directory will have."""
     layouts = [source.layout for source in sources]
     cut = [segments.NAME in found.utterances for found in layouts]
     if any(cut) and not all(cut):

@@ -16,7 +16,7 @@ import numpy as np
 from ..data import audio, kaldi_dir, layout, segments, workers
 from ..progress import progress
 from ..store.atomic import new_directories
-from ..types import Seconds
+from ..types import SAMPLE_RATE, Seconds
 
 SHOWN = 20  # recordings that cannot be used, named in the report
 SPEEDS = (0.5, 2.0)  # copies slower or faster than that are no speech
@@ -25,7 +25,7 @@ MEASURED = ("utt2dur", "utt2num_samples")  # of the recordings that are written
 
 @dataclass(frozen=True)
 class Copy:
-    """One utterance to write: its values in the tables, and at what speed it is to be heard."""
+    """One utterance to write: its values in the tables, and its speed."""
 
     id: str
     source: str  # as in wav.scp
@@ -39,6 +39,8 @@ class Copy:
 
 @dataclass
 class Made:
+    """What a new directory has, and what could not be read."""
+
     utterances: int = 0
     written: int = 0  # recordings
     seconds: Seconds = 0.0  # of these
@@ -46,6 +48,7 @@ class Made:
     num_bad: int = 0
 
     def add_bad(self, id_: str, trouble: str) -> None:
+        """Count a recording that cannot be used."""
         self.num_bad += 1
         if len(self.bad) < SHOWN:
             self.bad.append((id_, " ".join(trouble.split())))
@@ -166,10 +169,7 @@ def write_copy(copy: Copy, audio_dir: Path, allow_pipes: bool) -> Copy:
 
 def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
     """(N,) to float32 (N / speed,): tempo and pitch are `speed` times what they were."""
-    import soxr
-
-    unit = 1000.0  # Hz; only the ratio matters
-    return soxr.resample(samples, unit * speed, unit, quality="HQ").astype(np.float32)
+    return audio.resample(samples, SAMPLE_RATE * speed)
 
 
 def _values(copy: Copy, dst: str | Path) -> dict[str, str]:
@@ -183,6 +183,7 @@ def _values(copy: Copy, dst: str | Path) -> dict[str, str]:
 
 
 def complaint(directory: Path, made: Made) -> str:
+    """What is said of recordings that cannot be used."""
     listed = "".join(f"\n  {id_}: {trouble}" for id_, trouble in made.bad)
     more = f"\n  and {made.num_bad - SHOWN} more" if made.num_bad > SHOWN else ""
     return (

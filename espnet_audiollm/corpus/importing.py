@@ -104,6 +104,8 @@ class Columns:
 
 @dataclass
 class Made:
+    """What a new directory has."""
+
     utterances: int
     speakers: set[str]
     tables: list[str]
@@ -187,7 +189,7 @@ class _Reader:
         return not kinds
 
     def _audio(self, where: str, id_: str, audio: object, name: str) -> str:
-        """The value for wav.scp; "" after a fault."""
+        """The value for wav.scp; "" after an error."""
         if isinstance(audio, Blob):
             return self._store(id_, audio)
         value, kind = "", None

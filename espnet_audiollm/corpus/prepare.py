@@ -1,4 +1,4 @@
-"""What the recipes' preparations share: read a corpus, say all that is amiss with it at once, and
+"""What the recipes' preparations share: read a corpus, report all its errors at once, and
 write its splits, sorted, all of them or none.
 
 Nothing here holds a corpus in memory: entries are sorted in runs on the disk, so that ten million
@@ -134,7 +134,7 @@ def existing(root: Path, *names: str) -> Path:
 
 def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
     """(number, line) of a text file, of a .gz too: without its end ("\\n" or "\\r\\n"), without a
-    byte order mark, blank lines passed over; a line that is not UTF-8 is a fault."""
+    byte order mark, blank lines passed over; a line that is not UTF-8 is an error."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
         try:
@@ -176,7 +176,7 @@ def one_line(text: str) -> str:
 
 
 def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
-    """Whether the recording is there and holds a byte; what is amiss goes to the faults."""
+    """Whether the recording is there and holds a byte; if not, it is an error."""
     try:
         size = os.stat(path).st_size
     except OSError:
@@ -191,7 +191,7 @@ def join(
     texts: Iterable[Row], audio: Iterable[Row], file: Path, faults: Faults
 ) -> Iterator[tuple[str, str, str]]:
     """(id, text, path) of the ids that both have; both come in order of their ids. An id that
-    comes twice, and one that the other lacks, goes to the faults, under `file`."""
+    comes twice, and one that the other lacks, is an error, under `file`."""
     for id_, (text, path) in outer_join(unique(texts, file, faults), unique(audio, file, faults)):
         if path is None:
             faults.lacks(file, NO_AUDIO, id_)
@@ -220,7 +220,7 @@ def write_splits(
     faults: Faults,
     published: Mapping[tuple[str, ...], int] | None = None,
 ) -> None:
-    """Write {data directory: entries}, once all of them are read without a fault.
+    """Write {data directory: entries}, once all of them are read without an error.
 
     `published`: {data directories: number of utterances}, what they should hold together; not
     compared for a subset. Raises one ValueError for all that was found, and then writes nothing."""
@@ -314,7 +314,7 @@ def compare_counts(rows: Iterable[tuple[str, int, int]], faults: Faults) -> None
         )
 
 
-# --- what is whole already ----------------------------------------------------------------------
+# --- what is up to date ---------------------------------------------------------------------------
 
 
 def stamp(*files: Path) -> list:
@@ -341,5 +341,6 @@ def made_before(marker: Path, settings: dict) -> bool:
 
 
 def mark_made(marker: Path, settings: dict) -> None:
+    """Write the marker: a preparation with these settings came to its end."""
     with atomic_write(marker) as out:
         out.write(json.dumps(settings) + "\n")

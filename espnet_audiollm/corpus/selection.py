@@ -18,6 +18,7 @@ UNKNOWN_SHOWN = 3  # names in a complaint
 
 
 def first(directory: Path, number: int) -> bytearray:
+    """The first `number` utterances."""
     count = _at_least(directory, number, "--first")
     return bytearray(b"\1" * number + b"\0" * (count - number))
 

@@ -42,12 +42,15 @@ class Spread:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Spread:
+        """Of numbers (N,)."""
         p5, median, p95 = np.percentile(values, (5, 50, 95))
         return cls(*map(float, (values.min(), p5, median, values.mean(), p95, values.max())))
 
 
 @dataclass(frozen=True, order=True)
 class Outlier:
+    """An utterance that stands out."""
+
     value: float
     id: str
 
@@ -59,6 +62,7 @@ class Extremes:
         self._sign, self._heap, self.count = sign, [], 0
 
     def add(self, value: float, id_: str) -> None:
+        """Count a value, and keep it if it is one of the NAMED."""
         self.count += 1
         entry = (self._sign * value, id_)
         if len(self._heap) < NAMED:
@@ -67,6 +71,7 @@ class Extremes:
             heapq.heapreplace(self._heap, entry)
 
     def named(self) -> list[Outlier]:
+        """The most extreme first."""
         return [Outlier(self._sign * value, id_) for value, id_ in sorted(self._heap, reverse=True)]
 
 
@@ -88,6 +93,7 @@ class Statistics:
 
     @property
     def hours(self) -> float:
+        """Of audio."""
         return float(self.seconds.sum(dtype=np.float64)) / 3600
 
     @cached_property
@@ -196,6 +202,7 @@ class Sample:
         self.values: list = []
 
     def add(self, value: object) -> None:
+        """Take the value, perhaps."""
         self._seen += 1
         if len(self.values) < self._size:
             self.values.append(value)

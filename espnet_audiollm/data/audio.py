@@ -30,6 +30,8 @@ LONGEST = 1 << 40  # samples: a header with more does not know how many there ar
 
 @dataclass(frozen=True)
 class AudioInfo:
+    """What a recording is, before it is decoded."""
+
     rate: int  # Hz
     channels: int
     frames: int  # samples of one channel
@@ -37,6 +39,7 @@ class AudioInfo:
 
     @property
     def duration(self) -> Seconds:
+        """Of the recording, or of the part."""
         return self.frames / self.rate
 
     @property
@@ -50,7 +53,7 @@ class AudioInfo:
 
 
 def info(source: str | Path, allow_pipes: bool = False) -> AudioInfo:
-    """Rate, channels and frames, from headers alone (a command is run).
+    """Rate, channels and frames, from headers (a command is run).
 
     Raises AudioError when the file is missing, empty, not audio, or shorter than its header says (a
     FLAC cut short is found when it is decoded), for a part that is not in its recording, and for a
@@ -131,17 +134,17 @@ def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]
         yield recording
 
 
-def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+def resample(samples: np.ndarray, rate: float) -> np.ndarray:
     """(N,) at `rate` Hz to float32 (N * 16000 / rate,) at 16 kHz."""
     if rate == SAMPLE_RATE:
         return samples
     import soxr
 
-    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+    return soxr.resample(samples.astype(np.float32), rate, SAMPLE_RATE, quality="HQ")
 
 
 def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), whole or not at all.
+    """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), atomically.
 
     Encoded in memory first: a full disk is then an ordinary OSError."""
     import soundfile

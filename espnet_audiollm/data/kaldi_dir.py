@@ -29,14 +29,14 @@ OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 
 def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
-    """Yield (id, value) of a sorted table, strictly: the first fault is a ValueError that names
+    """Yield (id, value) of a sorted table, strictly: the first error is a ValueError that names
     the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory.
 
-    span: read this part alone, which must begin and end with whole lines."""
+    span: read this part alone, which must begin and end with a line."""
     previous = None
-    for number, id_, value, faults in scan(path, span):
-        if faults:
-            raise ValueError(_strict(path, number, faults[0], span))
+    for number, id_, value, errors in scan(path, span):
+        if errors:
+            raise ValueError(_strict(path, number, errors[0], span))
         if previous is not None and id_ <= previous:
             kind = "duplicate ids" if id_ == previous else "lines out of order"
             raise ValueError(_strict(path, number, f"{kind} ({id_})", span))
@@ -45,12 +45,12 @@ def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
 
 
 def read_dict(path: str | Path) -> dict[str, str]:
-    """The whole table as {id: value}; strict as `read_table`."""
+    """The complete table as {id: value}; strict as `read_table`."""
     return dict(read_table(path))
 
 
 def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) -> int:
-    """Write a table, sorted, whole or not at all; returns the number of lines.
+    """Write a table, sorted, atomically; returns the number of lines.
 
     `presorted`: the rows come in order (checked) and are streamed, not held in memory.
     Raises ValueError for an id that is empty, holds white space, or comes twice, and for a value
@@ -123,9 +123,9 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 
 
-def _strict(path: str | Path, number: int, fault: str, span: Span | None = None) -> str:
+def _strict(path: str | Path, number: int, error: str, span: Span | None = None) -> str:
     where = f"line {number}" + (f" after byte {span[0]}" if span and span[0] else "")
-    return f"{path}, {where}: {fault}; utils/data/validate.py {Path(path).parent} lists all faults"
+    return f"{path}, {where}: {error}; utils/data/validate.py {Path(path).parent} lists all errors"
 
 
 # --- parts of tables ----------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def iter_utterances(
 ) -> Iterator[Utterance]:
     """Yield the utterances of a directory in order, reading its files side by side.
 
-    spans: parts of its tables by name, to read these alone.
+    spans: parts of its tables by name, to read only these.
 
     Raises ValueError where the files do not hold the same ids."""
     directory = Path(directory)
@@ -250,6 +250,7 @@ def count_utterances(directory: str | Path) -> int:
 
 
 def existing(path: Path) -> Path:
+    """The path of a file that is there (else ValueError)."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist: run the stage that makes {path.parent} first")
     return path

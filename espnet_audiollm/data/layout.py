@@ -17,6 +17,8 @@ MADE = ("spk2utt",)  # follows from utt2spk
 
 @dataclass(frozen=True)
 class Layout:
+    """The tables of a data directory by what their ids name."""
+
     directory: Path
     utterances: tuple[str, ...]  # tables with a line for each utterance, utt2spk first
     partial: tuple[str, ...]  # tables with lines for some utterances

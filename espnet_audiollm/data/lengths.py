@@ -26,7 +26,7 @@ Count = Callable[[list[str]], Iterable[int]]  # how many tokens each value has
 class CountTokens:
     """Tokens of transcripts; says afterwards how many of them the token list does not have.
 
-    Pieces are counted by their model alone, in as many threads as this process has processors,
+    Pieces are counted by their model, in as many threads as this process has processors,
     unless given; characters and words by their list."""
 
     def __init__(

@@ -55,6 +55,7 @@ class Media:
         """The file is its opener's to close."""
 
     def seek(self, frame: int) -> None:
+        """Where the next `read` begins."""
         self._at = frame
 
     def read(self, frames: int, **_: object) -> np.ndarray:

@@ -32,7 +32,7 @@ LOST = "segments of recordings that are not in wav.scp"
 
 
 class SegmentError(ValueError):
-    """A line that is no segment; `kind` is the kind of fault."""
+    """A line that is no segment; `kind` is the kind of error."""
 
     def __init__(self, kind: str):
         super().__init__(kind)
@@ -41,6 +41,8 @@ class SegmentError(ValueError):
 
 @dataclass(frozen=True)
 class Segment:
+    """A part of a recording."""
+
     recording: str
     begin: Seconds
     end: Seconds | None  # None: the recording's
@@ -76,15 +78,17 @@ def parse(value: str) -> Segment:
 
 
 def table(directory: str | Path) -> Path:
+    """Where the segments of a directory are."""
     return Path(directory) / NAME
 
 
 def has(directory: str | Path) -> bool:
+    """Whether a directory has segments."""
     return table(directory).is_file()
 
 
-def faults(directory: str | Path) -> Iterator[tuple[str, str]]:
-    """(kind of fault, example) of each line that is no segment of a recording of wav.scp."""
+def errors(directory: str | Path) -> Iterator[tuple[str, str]]:
+    """(kind of error, example) of each line that is no segment of a recording of wav.scp."""
     directory = Path(directory)
     bad = []
 
@@ -128,8 +132,8 @@ def by_utterance(directory: str | Path, place: str | Path) -> Path:
         with open(kaldi_dir.existing(directory / name), "rb") as table:
             key.update(hashlib.file_digest(table, "sha256").digest())
     marker = place / ".key"
-    whole = marker.is_file() and marker.read_text() == key.hexdigest()
-    if not whole or not (place / "wav.scp").is_file():
+    up_to_date = marker.is_file() and marker.read_text() == key.hexdigest()
+    if not up_to_date or not (place / "wav.scp").is_file():
         place.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
         write_table(place / "wav.scp", resolved(directory), presorted=True)
@@ -164,7 +168,7 @@ def _by_recording(path: Path) -> Iterator[Row]:
 
 def _fault(directory: Path, what: str) -> ValueError:
     return ValueError(
-        f"{directory / NAME}: {what}; utils/data/validate.py {directory} lists all faults"
+        f"{directory / NAME}: {what}; utils/data/validate.py {directory} lists all errors"
     )
 
 

@@ -4,7 +4,7 @@
     /corpus/raw.ark:1234            an entry of a Kaldi ark, by its place in bytes
     sph2pipe -f wav /corpus/a.sph | a command that writes audio, run only where that is allowed
     /corpus/a.flac#t=1.25,3.5       a part of any of these, in seconds ("#t=1.25," to the end;
-                                    "&channel=1" after it takes the second channel alone)
+                                    "&channel=1" after it takes the second channel only)
 
 A file whose name looks like one of the other forms is a file. The form of a part is that of W3C
 media fragments; data/segments.py makes it from a Kaldi `segments` table."""
@@ -24,9 +24,11 @@ _ARK = re.compile(r"(.+):(\d+)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Source:
+    """A value of wav.scp, taken apart."""
+
     value: str  # as it stands in wav.scp
     path: str = ""  # "": a command
-    offset: int | None = None  # bytes, of an entry of an ark; None: the whole file
+    offset: int | None = None  # bytes, of an entry of an ark; None: the complete file
     command: str | None = None  # without the "|" at its end
     begin: Seconds = 0.0
     end: Seconds | None = None  # None: the recording's

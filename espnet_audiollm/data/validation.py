@@ -27,7 +27,7 @@ ASKERS = 8  # threads that look for files: a file server answers many as fast as
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of fault of one file: how often, where first, and what to do about it."""
+    """One kind of error in one file: how often, where first, and what to do about it."""
 
     file: str  # path
     kind: str
@@ -92,7 +92,7 @@ NEXT_STEP = {
     "ids not in segments": _FIX + " to keep the utterances that all files have",
     "pipes": "a pipe is a command, and not run: convert the audio to files or, if you trust the "
     f"data, allow sox, ffmpeg, sph2pipe and flac with {pipes.OPTION}",
-    "pipes that cannot be run": "write files, or pipes of sox, ffmpeg, sph2pipe and flac alone",
+    "pipes that cannot be run": "write files, or pipes of sox, ffmpeg, sph2pipe and flac only",
     segments.MALFORMED: "write each line as 'utterance recording begin end', end -1 for the "
     "recording's",
     segments.REVERSED: "correct the times",
@@ -110,7 +110,7 @@ def validate(
 
     Looks at the tables, the ids across them, and whether the audio files exist and hold a byte;
     what is inside them is stage 2's to find. `require_text`: training needs transcripts.
-    `allow_pipes`: commands in wav.scp are no fault if they may be run."""
+    `allow_pipes`: commands in wav.scp are no error if they may be run."""
     directory, findings = Path(directory), Findings()
     if not directory.is_dir():
         findings.add(directory, "missing directory", str(directory))
@@ -122,7 +122,7 @@ def validate(
     present = tables(directory)
     if segments.has(directory):
         present.append(segments.NAME)
-        for kind, example in segments.faults(directory):
+        for kind, example in segments.errors(directory):
             findings.add(directory / segments.NAME, kind, example)
     ids = {name: _validate_table(directory / name, findings) for name in present}
     if "wav.scp" in present:
@@ -155,12 +155,12 @@ class _Ids:
 
 
 def _validate_table(path: Path, findings: Findings) -> _Ids:
-    """Add the faults of one table to the findings."""
+    """Add the errors of one table to the findings."""
     previous, rows, disorder, ids = "", 0, None, hashlib.blake2b()
-    for number, id_, value, faults in _watched(path, "validate"):
+    for number, id_, value, errors in _watched(path, "validate"):
         rows += 1
-        for fault in faults:
-            findings.add(path, fault, f"line {number}")
+        for error in errors:
+            findings.add(path, error, f"line {number}")
         if not id_:
             continue
         ids.update(f"{id_}\n".encode())
@@ -243,8 +243,8 @@ def _ids(path: Path) -> Iterator[tuple[int, str]]:
 def _validate_audio_paths(scp: Path, allow_pipes: bool, findings: Findings) -> None:
     rows = (
         (id_, value)
-        for _, id_, value, faults in _watched(scp, "look for the audio of")
-        if id_ and value and "lines with a NUL byte" not in faults
+        for _, id_, value, errors in _watched(scp, "look for the audio of")
+        if id_ and value and "lines with a NUL byte" not in errors
     )
     look = functools.partial(_look, allow_pipes=allow_pipes)
     for (id_, value), (kind, why) in workers.in_order(look, rows, ASKERS, threads=True):
@@ -252,7 +252,7 @@ def _validate_audio_paths(scp: Path, allow_pipes: bool, findings: Findings) -> N
             findings.add(scp, kind, f"{id_} {value}" + (f": {why}" if why else ""))
 
 
-Look = tuple[str, str]  # kind of fault ("": none), why
+Look = tuple[str, str]  # kind of error ("": none), why
 
 
 def _look(row: Row, allow_pipes: bool) -> tuple[Row, Look]:

@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
-    """Yield (line number, id, value, kinds of fault) of every line; the id of a line that has none
+    """Yield (line number, id, value, kinds of error) of every line; the id of a line that has none
     is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
     at, end = span or (0, None)
     with open(path, "rb") as lines:
@@ -29,25 +29,25 @@ def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str,
 
 
 def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
-    faults = []
+    errors = []
     if first and raw.startswith(b"\xef\xbb\xbf"):
-        faults.append("byte order mark")
+        errors.append("byte order mark")
         raw = raw[3:]
     if b"\r" in raw:
-        faults.append("lines with CRLF ends")
+        errors.append("lines with CRLF ends")
     if b"\0" in raw:
-        faults.append("lines with a NUL byte")
+        errors.append("lines with a NUL byte")
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError:
-        faults.append("lines that are not UTF-8")
+        errors.append("lines that are not UTF-8")
         line = raw.decode("utf-8", errors="backslashreplace")
     if not line.strip():
-        return "", "", [*faults, "blank lines"]
+        return "", "", [*errors, "blank lines"]
     if line[0].isspace():
-        return "", line.strip(), [*faults, "lines without an id"]
+        return "", line.strip(), [*errors, "lines without an id"]
     id_, *value = line.split(maxsplit=1)
-    return id_, value[0].strip() if value else "", faults
+    return id_, value[0].strip() if value else "", errors
 
 
 def read_table(path: str | Path) -> dict[str, str]:
@@ -55,9 +55,9 @@ def read_table(path: str | Path) -> dict[str, str]:
 
     Raises ValueError for a line that is damaged or has no id, and an id that comes twice."""
     table: dict[str, str] = {}
-    for number, id, value, faults in scan(path):
-        if faults:
-            raise ValueError(f"{path}: line {number}: {faults[0]}; every line is 'id value'")
+    for number, id, value, errors in scan(path):
+        if errors:
+            raise ValueError(f"{path}: line {number}: {errors[0]}; every line is 'id value'")
         if id in table:
             raise ValueError(f"{path}: line {number}: the id {id} comes twice")
         table[sys.intern(id)] = value  # many tables, the same ids

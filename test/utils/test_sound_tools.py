@@ -190,7 +190,7 @@ def test_segments_are_joined_and_cut_again(tmp_path, calls, tool):
     assert table(tmp_path / "joined/text") == {"u1": "a", "u2": "b", "u3": "c"}
     scp = table(tmp_path / "joined/wav.scp")
     assert audio.info(tmp_path / scp["s-0001"]).duration == 1.75
-    tool("validate", "joined").says("no fault found")
+    tool("validate", "joined").says("no error found")
     tool("segments", "cut", "joined", "again").says("3 recordings written")
     for id_, path in table(tmp_path / "cut/wav.scp").items():
         ours, _ = audio.read_mono(tmp_path / path)

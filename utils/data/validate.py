@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Everything that is wrong with data directories, in one report, each with how to mend it."""
+"""Everything that is wrong with data directories, in one report, each with how to fix it."""
 
 import argparse
 
@@ -36,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
             names = kaldi_dir.tables(directory)
             names += [name for name in layout.of(directory).tables if name not in names]
             count = kaldi_dir.count_lines(f"{directory}/utt2spk")
-            print(f"{directory}: {count} utterances with {', '.join(names)}: no fault found")
+            print(f"{directory}: {count} utterances with {', '.join(names)}: no error found")
     if problems:
         report = "".join(f"\n  {problem}" for problem in problems)
-        raise ValueError(f"{len(problems)} kinds of fault in the data:{report}")
+        raise ValueError(f"{len(problems)} kinds of error in the data:{report}")
     return 0
 
 
