@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import audio, kaldi_dir, layout, segments, workers
+from ..data import audio, kaldi_dir, layout, segments, sources, workers
 from ..progress import progress
 from ..store.atomic import new_directories
 from ..types import SAMPLE_RATE, Seconds
@@ -71,7 +71,7 @@ def perturb_speed(
     def copies(speed: str) -> Iterator[Copy]:
         for id_, source, values in utterances(found):
             new = prefix(speed) + id_
-            name = audio.file_name(new) if factors[speed] != 1 else ""
+            name = sources.file_name(new) if factors[speed] != 1 else ""
             values |= {"utt2uniq": id_, "utt2spk": prefix(speed) + values["utt2spk"]}
             yield Copy(new, source, values, factors[speed], name)
 
@@ -82,7 +82,7 @@ def perturb_speed(
 def cut(src: str | Path, dst: str | Path, nj: int = 1, allow_pipes: bool = False) -> Made:
     """Make `dst`: the utterances of `src`, each with a recording of its own, at its own rate."""
     found = layout.of(src)
-    copies = (Copy(id_, *rest, name=audio.file_name(id_)) for id_, *rest in utterances(found))
+    copies = (Copy(id_, *rest, name=sources.file_name(id_)) for id_, *rest in utterances(found))
     return _make(found, dst, [copies], [""], nj, allow_pipes)
 
 

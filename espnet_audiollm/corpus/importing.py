@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 
-from ..data import audio as recordings
-from ..data import kaldi_dir, segments
+from ..data import kaldi_dir, segments, sources
 from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
 from ..store.atomic import new_directories
@@ -212,7 +211,7 @@ class _Reader:
             self.faults.add(self.path, EMPTY, id_)
             return ""
         ending = re.search(r"\.[A-Za-z0-9]{1,5}$", audio.name)
-        name = recordings.file_name(id_, ending[0] if ending else "")
+        name = sources.file_name(id_, ending[0] if ending else "")
         path = self.place / "audio" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(audio.data)

@@ -6,7 +6,6 @@ these (data/sources.py)."""
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
 import numpy as np
 
@@ -154,13 +152,6 @@ def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) 
     soundfile.write(encoded, np.clip(samples, -1.0, 1.0), rate, "PCM_16", format=container)
     with atomic_write(path, "wb") as out:
         out.write(encoded.getbuffer())
-
-
-def file_name(id_: str, ending: str = ".flac", state: str = "") -> str:
-    """Of an utterance's recording in audio/: XX/ID.DIGITS.flac; an id never becomes a path ("../x",
-    or 300 bytes long). state: what it is made from, so that a file that exists is the right one."""
-    digest = hashlib.sha256((state or id_).encode()).hexdigest()
-    return f"{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}{ending}"
 
 
 def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> IO[bytes]:

@@ -11,9 +11,11 @@ media fragments; data/segments.py makes it from a Kaldi `segments` table."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from ..types import Seconds
 from . import pipes
@@ -78,6 +80,13 @@ def parse(value: str) -> Source:
 def part(value: str, begin: str, end: str = "", channel: str = "") -> str:
     """The value for a part of `value`; times are digits, in seconds."""
     return f"{value}#t={begin},{end}" + (f"&channel={channel}" if channel else "")
+
+
+def file_name(id_: str, ending: str = ".flac", state: str = "") -> str:
+    """Of an utterance's recording in audio/: XX/ID.DIGITS.flac; an id never becomes a path ("../x",
+    or 300 bytes long). state: what it is made from, so that a file that exists is the right one."""
+    digest = hashlib.sha256((state or id_).encode()).hexdigest()
+    return f"{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}{ending}"
 
 
 def _place(value: str) -> tuple[str, int | None, str | None]:

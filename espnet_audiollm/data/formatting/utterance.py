@@ -57,7 +57,7 @@ def format_utterance(utt: Utterance, audio_dir: Path, limits: Limits) -> Formatt
 
 def converted_name(utt: Utterance) -> str:
     """Where in audio/ a converted recording goes; the name tells its source and the state of it."""
-    return audio.file_name(utt.id, state=f"{VERSION} {utt.id}\n{stamp(utt.audio)}")
+    return sources.file_name(utt.id, state=f"{VERSION} {utt.id}\n{stamp(utt.audio)}")
 
 
 def _length_fault(duration: Seconds, limits: Limits) -> str:
