@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import functools
 import os
@@ -28,6 +29,11 @@ def user_errors(main: Callable) -> Callable:
             sys.exit(1)
 
     return wrapped
+
+
+def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """An option that is "true" or "false" (the default), as in recipes."""
+    parser.add_argument(name, choices=("true", "false"), default="false", help=help)
 
 
 def complain(name: str, error: Exception) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..data import pipes
 from ..data.formatting import Limits, format_dir, format_parts, merge
-from .cli import user_errors
+from .cli import add_flag, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,18 +18,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min_audio", type=float, default=0.1, help="shortest kept (seconds)")
     parser.add_argument("--max_audio", type=float, default=20.0, help="longest kept (seconds)")
     parser.add_argument("--nj", type=int, default=1, help="processes")
-    parser.add_argument(
+    add_flag(
+        parser,
         "--drop_bad_audio",
-        choices=("true", "false"),
-        default="false",
-        help="true: recordings that cannot be read are left out; false: they are an error",
+        "true: recordings that cannot be read are left out",
     )
-    parser.add_argument(
-        "--allow_pipes",
-        choices=("true", "false"),
-        default="false",
-        help="true: commands in wav.scp (sox, ffmpeg, sph2pipe, flac) are run, without a shell",
-    )
+    pipes.add_option(parser)
     group = parser.add_argument_group(
         "splitting",
         "Jobs make parts, --merge makes the tables of them; without these options one process does "

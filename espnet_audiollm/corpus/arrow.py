@@ -1,4 +1,4 @@
-"""Hugging Face datasets on the disk, read by pyarrow alone: Parquet files, Arrow files, and the
+"""Hugging Face datasets on the disk, read by pyarrow: Parquet files, Arrow files, and the
 directories that `save_to_disk` writes. No loading script is run, nothing is fetched."""
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-OLDEST = 15  # of pyarrow: older ones run what a file's extension types say
 ROWS = 32  # at once: each may hold a recording
-INSTALL = "pip install 'pyarrow>=15' (in tools/venv: tools/venv/bin/pip)"
 
 
 @dataclass(frozen=True)
@@ -23,24 +21,14 @@ class Blob:
 
 def read(path: Path, split: str = "") -> tuple[tuple[str, ...], Iterator[dict]]:
     """Columns and rows. Raises ValueError where this is no dataset, or one with several splits."""
-    pyarrow = _pyarrow()
+    import pyarrow
+
     files = [path] if path.is_file() else _files(path, split)
     try:
         columns = tuple(_schema(files[0]).names)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{files[0]}: no Parquet or Arrow file ({_line(error)})") from error
     return columns, _rows(files)
-
-
-def _pyarrow():
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(f"reading Hugging Face datasets needs pyarrow: {INSTALL}") from error
-    if int(pyarrow.__version__.split(".")[0]) < OLDEST:
-        raise ValueError(f"pyarrow {pyarrow.__version__} is too old to be safe: {INSTALL}")
-    return pyarrow
 
 
 def _files(directory: Path, split: str) -> list[Path]:
@@ -72,7 +60,7 @@ def _files(directory: Path, split: str) -> list[Path]:
 
 
 def _schema(path: Path):
-    import pyarrow
+    import pyarrow.parquet
 
     if path.suffix == ".parquet":
         return pyarrow.parquet.read_schema(path)
@@ -99,7 +87,7 @@ def _rows(files: list[Path]) -> Iterator[dict]:
 
 
 def _batches(path: Path) -> Iterator:
-    import pyarrow
+    import pyarrow.parquet
 
     try:
         if path.suffix == ".parquet":

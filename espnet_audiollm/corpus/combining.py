@@ -5,16 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import segments
-from ..data.kaldi_dir import Row, as_line, read_table
+from ..data.kaldi_dir import Row, TableWriter, read_table
 from ..data.layout import Layout, side_by_side
-from ..data.validation import Findings
+from ..data.validation import Findings, refuse
 from ..store.atomic import new_directories
-from .dealing import open_table
 
 SAME_ID = "ids that two of the directories have"
 SAME_SPEAKER = "speakers that two of the directories have"
@@ -29,6 +27,7 @@ class Source:
     prefix: str = ""
 
     def utterances(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """(id, {table: value}) with the prefix, in order."""
         for id_, values in side_by_side(self.layout):
             for name in ("utt2spk", segments.NAME) if self.prefix else ():
                 if name in values:
@@ -58,19 +57,16 @@ def combine(
     clashes = _Clashes(sources, same_speakers)
     count, names = 0, full + partial
     with new_directories(target) as (place,):
-        with ExitStack() as stack:
-            out = {name: stack.enter_context(open_table(place / name)) for name in names}
+        with TableWriter(place) as out:
             for id_, number, values in heapq.merge(*_numbered(sources)):
                 if not clashes.found(id_, number, values["utt2spk"]):
-                    for name in names:
-                        if name in values:
-                            out[name].write(as_line(id_, values[name]))
+                    out.add(id_, {name: values[name] for name in names if name in values})
                     count += 1
-        for name in _further(sources):
-            rows = heapq.merge(*(s.rows(name) for s in sources if name in s.layout.tables))
-            with open_table(place / name) as out:
-                out.writelines(as_line(*row) for row in clashes.unique(name, rows))
-            names.append(name)
+            for name in _further(sources):
+                rows = heapq.merge(*(s.rows(name) for s in sources if name in s.layout.tables))
+                for id_, value in clashes.unique(name, rows):
+                    out.add(id_, {name: value})
+                names.append(name)
         clashes.refuse()
     return count, names
 
@@ -84,7 +80,7 @@ def _numbered(sources: Sequence[Source]) -> list[Iterator[tuple[str, int, dict[s
 
 
 def _tables(sources: Sequence[Source], common_tables: bool) -> tuple[list[str], list[str]]:
-    """Names of the tables of all utterances, and of some, that the whole will have."""
+    """Names of the tables of all utterances, and of some, that the new directory will have."""
     layouts = [source.layout for source in sources]
     cut = [segments.NAME in found.utterances for found in layouts]
     if any(cut) and not all(cut):
@@ -151,8 +147,8 @@ class _Clashes:
             previous = row
 
     def refuse(self) -> None:
-        if problems := self._findings.problems() + self._speakers.problems():
-            raise ValueError("\n  ".join(map(str, problems)))
+        """Raise ValueError for all that was found."""
+        refuse(self._findings.problems() + self._speakers.problems())
 
     def _pair(self, one: int, other: int) -> str:
         return " and ".join(self._names[number] for number in sorted((one, other)))

@@ -5,21 +5,18 @@ Tables are read side by side and written in order; what is in memory is what the
 from __future__ import annotations
 
 import functools
-import hashlib
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
-from ..data import audio, kaldi_dir, layout, segments, workers
+from ..data import audio, kaldi_dir, layout, segments, sources, workers
 from ..progress import progress
 from ..store.atomic import new_directories
-from ..types import Seconds
+from ..types import SAMPLE_RATE, Seconds
 
 SHOWN = 20  # recordings that cannot be used, named in the report
 SPEEDS = (0.5, 2.0)  # copies slower or faster than that are no speech
@@ -28,7 +25,7 @@ MEASURED = ("utt2dur", "utt2num_samples")  # of the recordings that are written
 
 @dataclass(frozen=True)
 class Copy:
-    """One utterance to write: its values in the tables, and at what speed it is to be heard."""
+    """One utterance to write: its values in the tables, and its speed."""
 
     id: str
     source: str  # as in wav.scp
@@ -42,6 +39,8 @@ class Copy:
 
 @dataclass
 class Made:
+    """What a new directory has, and what could not be read."""
+
     utterances: int = 0
     written: int = 0  # recordings
     seconds: Seconds = 0.0  # of these
@@ -49,6 +48,7 @@ class Made:
     num_bad: int = 0
 
     def add_bad(self, id_: str, trouble: str) -> None:
+        """Count a recording that cannot be used."""
         self.num_bad += 1
         if len(self.bad) < SHOWN:
             self.bad.append((id_, " ".join(trouble.split())))
@@ -71,7 +71,7 @@ def perturb_speed(
     def copies(speed: str) -> Iterator[Copy]:
         for id_, source, values in utterances(found):
             new = prefix(speed) + id_
-            name = recording_name(new) if factors[speed] != 1 else ""
+            name = sources.file_name(new) if factors[speed] != 1 else ""
             values |= {"utt2uniq": id_, "utt2spk": prefix(speed) + values["utt2spk"]}
             yield Copy(new, source, values, factors[speed], name)
 
@@ -82,7 +82,7 @@ def perturb_speed(
 def cut(src: str | Path, dst: str | Path, nj: int = 1, allow_pipes: bool = False) -> Made:
     """Make `dst`: the utterances of `src`, each with a recording of its own, at its own rate."""
     found = layout.of(src)
-    copies = (Copy(id_, *rest, name=recording_name(id_)) for id_, *rest in utterances(found))
+    copies = (Copy(id_, *rest, name=sources.file_name(id_)) for id_, *rest in utterances(found))
     return _make(found, dst, [copies], [""], nj, allow_pipes)
 
 
@@ -136,7 +136,7 @@ def _make(
         results = heapq.merge(
             *(workers.in_order(work, stream, nj) for stream in streams), key=attrgetter("id")
         )
-        with _Tables(aside) as tables:
+        with kaldi_dir.TableWriter(aside) as tables:
             for copy in progress(results, total, f"make {dst}"):
                 made.utterances += 1
                 if copy.trouble:
@@ -169,10 +169,7 @@ def write_copy(copy: Copy, audio_dir: Path, allow_pipes: bool) -> Copy:
 
 def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
     """(N,) to float32 (N / speed,): tempo and pitch are `speed` times what they were."""
-    import soxr
-
-    unit = 1000.0  # Hz; only the ratio matters
-    return soxr.resample(samples, unit * speed, unit, quality="HQ").astype(np.float32)
+    return audio.resample(samples, SAMPLE_RATE * speed)
 
 
 def _values(copy: Copy, dst: str | Path) -> dict[str, str]:
@@ -185,34 +182,8 @@ def _values(copy: Copy, dst: str | Path) -> dict[str, str]:
     return values
 
 
-class _Tables:
-    """The tables of a new directory, written side by side."""
-
-    def __init__(self, directory: Path):
-        self._directory, self._stack, self._files = directory, ExitStack(), {}
-
-    def __enter__(self) -> _Tables:
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._stack.close()
-
-    def add(self, id_: str, values: dict[str, str]) -> None:
-        for name, value in values.items():
-            if name not in self._files:
-                path = self._directory / name
-                file = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-                self._files[name] = self._stack.enter_context(file)
-            self._files[name].write(kaldi_dir.as_line(id_, value))
-
-
-def recording_name(id_: str) -> str:
-    """Of a recording in audio/; an id never becomes a path."""
-    digest = hashlib.sha256(id_.encode()).hexdigest()
-    return f"{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}.flac"
-
-
 def complaint(directory: Path, made: Made) -> str:
+    """What is said of recordings that cannot be used."""
     listed = "".join(f"\n  {id_}: {trouble}" for id_, trouble in made.bad)
     more = f"\n  and {made.num_bad - SHOWN} more" if made.num_bad > SHOWN else ""
     return (

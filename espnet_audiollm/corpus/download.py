@@ -1,4 +1,4 @@
-"""Corpora from the network: resumed where they broke off, checked, and unpacked whole or not."""
+"""Corpora from the network: resumed where they broke off, checked, unpacked atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
     """Fetch `url` to `path`, going on from path.part; nothing to do when `path` is there.
 
     Raises ValueError without a network, and for a checksum that differs (the file is removed, as
-    going on from it could not mend it)."""
+    going on from it could not correct it)."""
     path = Path(path)
     if path.is_file():
         return
@@ -36,9 +36,12 @@ def download(url: str, path: str | Path, md5: str | None = None) -> None:
             f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); run again to go on "
             f"from {part}, or copy the corpus here and name its directory (see db.sh)"
         ) from error
-    if md5 and (found := _md5(part)) != md5:
-        part.unlink()
-        raise ValueError(f"{url}: the checksum is {found}, not {md5}: removed; run again")
+    if md5:
+        with open(part, "rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5:
+            part.unlink()
+            raise ValueError(f"{url}: the checksum is {found}, not {md5}: removed; run again")
     os.replace(part, path)
 
 
@@ -56,7 +59,7 @@ def fetch(url: str, downloads: Path, root: Path, inside: str, md5: str | None = 
 
 
 def unpack(archive: str | Path, directory: str | Path, inside: str) -> None:
-    """Unpack the directory `inside` of a tar archive as `directory`, whole or not at all.
+    """Unpack the directory `inside` of a tar archive as `directory`, completely or not at all.
 
     Members that point outside (absolute paths, "..", links, devices) are refused."""
     directory = Path(directory)
@@ -110,11 +113,3 @@ def _report(url: str, done: int, total: int, rate: float) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,28 +5,26 @@ and then nothing is written."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from urllib.parse import quote
 
-from ..data import kaldi_dir, segments
+from ..data import kaldi_dir, segments, sources
+from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
-from ..data.validation import Findings, Problem
 from ..store.atomic import new_directories
 from . import manifests
 from . import prepare as corpus
 from .arrow import Blob
-from .dealing import open_table
 from .manifests import Found, Listed
 
 TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+UNSORTED = ".wav.scp"  # on the way to wav.scp
 TAKEN = ("wav.scp", "text", "utt2spk", "segments")  # tables that have an option of their own
 
 NO_ID = "rows without an id"
@@ -59,23 +57,19 @@ STEPS = {
 CAN_DROP = (NO_TEXT, NO_AUDIO, MISSING, EMPTY)
 
 
-class Faults(Findings):
-    """All that is wrong with a list; with `drop`, what is left out of it instead."""
+class Faults(corpus.Faults):
+    """All errors of a list; with `drop`, what is left out of it instead."""
 
     def __init__(self, drop: bool):
-        super().__init__("correct these lines")
-        self._drop, self._left = drop, Findings()
+        super().__init__("correct these lines", steps=STEPS)
+        self._drop = drop
 
     def add(self, file: str | Path, kind: str, example: str, times: int = 1) -> None:
-        leave_out = self._drop and kind in CAN_DROP
-        (self._left if leave_out else super()).add(file, kind, example, times)
-
-    def problems(self) -> list[Problem]:
-        found = super().problems()
-        return [replace(p, next_step=STEPS.get(p.kind, p.next_step)) for p in found]
-
-    def left_out(self) -> list[str]:
-        return [f"left out {p.count} {p.kind} (first: {p.first})" for p in self._left.problems()]
+        """Note an error, or a row that is left out."""
+        if self._drop and kind in CAN_DROP:
+            self.leave_out(file, kind, example)
+        else:
+            super().add(file, kind, example, times)
 
 
 @dataclass(frozen=True)
@@ -118,6 +112,8 @@ class Columns:
 
 @dataclass
 class Made:
+    """What a new directory has."""
+
     utterances: int
     speakers: set[str]
     tables: list[str]
@@ -148,9 +144,8 @@ def make(
     with new_directories(target) as (place,), tempfile.TemporaryDirectory() as aside:
         reader = _Reader(path, root, columns, faults, place, target)
         rows = sort_rows(reader.rows(listed.rows), Path(aside))
-        made = _write(_unique(rows, path, faults), place, columns, reader, Path(aside) / "scp")
-        if problems := faults.problems():
-            raise ValueError("\n  ".join(map(str, problems)))
+        made = _write(corpus.unique(rows, path, faults), place, columns, reader)
+        faults.refuse()
         if not made.utterances:
             raise ValueError(f"{path}: not a single utterance is left of it")
     made.left_out += faults.left_out() + columns.not_taken(listed)
@@ -202,7 +197,7 @@ class _Reader:
         return not kinds
 
     def _audio(self, where: str, id_: str, audio: object, name: str) -> str:
-        """The value for wav.scp; "" after a fault."""
+        """The value for wav.scp; "" after an error."""
         if isinstance(audio, Blob):
             return self._store(id_, audio)
         value, kind = "", None
@@ -224,10 +219,8 @@ class _Reader:
         if not audio.data:
             self.faults.add(self.path, EMPTY, id_)
             return ""
-        digest = hashlib.sha256(id_.encode()).hexdigest()
         ending = re.search(r"\.[A-Za-z0-9]{1,5}$", audio.name)
-        name = f"{digest[:2]}/{quote(id_, safe='')[:100]}.{digest[:12]}"
-        name += ending[0] if ending else ""
+        name = sources.file_name(id_, ending[0] if ending else "")
         path = self.place / "audio" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(audio.data)
@@ -249,48 +242,35 @@ def _fault_of(path: str) -> str | None:
         return MISSING
 
 
-def _unique(rows: Iterator[tuple], path: Path, faults: Faults) -> Iterator[tuple]:
-    previous = None
-    for row in rows:
-        if row[0] == previous:
-            faults.add(path, corpus.TWICE, row[0])
-            continue
-        previous = row[0]
-        yield row
-
-
-def _write(
-    rows: Iterator[tuple], place: Path, columns: Columns, reader: _Reader, scp: Path
-) -> Made:
-    """The tables of sorted rows, in `place`. `scp`: a file to use on the way."""
+def _write(rows: Iterator[tuple], place: Path, columns: Columns, reader: _Reader) -> Made:
+    """The tables of sorted rows, in `place`."""
     first = next(rows, None)  # the list is read by now
     audio = segments.NAME if reader.cuts_up else "wav.scp"
-    names = [audio, "utt2spk", *["text"] * bool(columns.text), *columns.extra]
-    made = Made(0, set(), names, [])
-    with ExitStack() as stack:
-        out = {name: stack.enter_context(open_table(place / name)) for name in names}
-        aside = stack.enter_context(open_table(scp))
+    made = Made(0, set(), [audio, "utt2spk", *["text"] * bool(columns.text), *columns.extra], [])
+    with TableWriter(place) as out:
         for row in itertools.chain([first] if first else [], rows):
             id_, speaker, text, path, recording, part, *extra = row
-            values = {audio: part if reader.cuts_up else path, "utt2spk": speaker, "text": text}
-            values.update(zip(columns.extra, extra, strict=True))
-            for name in names:
-                if values[name] or name not in columns.extra:
-                    out[name].write(kaldi_dir.as_line(id_, values[name]))
-            aside.write(kaldi_dir.as_line(recording or id_, path))
+            values = {audio: part if reader.cuts_up else path, "utt2spk": speaker}
+            values |= {"text": text} if columns.text else {}
+            values |= {n: v for n, v in zip(columns.extra, extra, strict=True) if v}
+            out.add(id_, values)
+            if reader.cuts_up:
+                out.add(recording or id_, {UNSORTED: path})
             made.utterances += 1
             made.speakers.add(speaker)
     if reader.cuts_up:
         made.tables.append("wav.scp")
-        _write_recordings(scp, place / "wav.scp", reader)
+        _write_recordings(place, reader)
     return made
 
 
-def _write_recordings(scp: Path, path: Path, reader: _Reader) -> None:
-    with open(scp, encoding="utf-8", newline="\n") as lines, open_table(path) as out:
-        rows = (tuple(line.rstrip("\n").split(" ", 1)) for line in lines)
-        for id_, same in itertools.groupby(sort_rows(rows), key=lambda row: row[0]):
-            values = {value for _, value in same}
-            if len(values) > 1:
+def _write_recordings(place: Path, reader: _Reader) -> None:
+    """wav.scp, of rows in the order of utterances."""
+    with TableWriter(place) as out:
+        rows = (row[1:3] for row in kaldi_dir.scan(place / UNSORTED))
+        for id_, same in itertools.groupby(sort_rows(rows), key=itemgetter(0)):
+            paths = {path for _, path in same}
+            if len(paths) > 1:
                 reader.faults.add(reader.path, "recordings with two audio files", id_)
-            out.write(kaldi_dir.as_line(id_, min(values)))
+            out.add(id_, {"wav.scp": min(paths)})
+    (place / UNSORTED).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import audio, kaldi_dir, layout, segments
+from ..data import audio, kaldi_dir, layout, segments, sources
 from ..data.sorting import sort_rows
 from ..progress import progress
 from ..store.atomic import new_directories
@@ -54,7 +54,7 @@ def join(
     with new_directories(dst) as (aside,):
         rows, recordings = [], []
         for reel, placed in _reels(found, longest, gap, allow_pipes, total, made):
-            name = derived.recording_name(reel.name)
+            name = sources.file_name(reel.name)
             audio.write_audio(aside / "audio" / name, np.concatenate(reel.samples), reel.rate)
             recordings.append((reel.name, f"{dst}/audio/{name}"))
             rows += placed

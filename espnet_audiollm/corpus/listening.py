@@ -28,6 +28,8 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Chosen:
+    """An utterance to listen to."""
+
     id: str
     source: str  # as in wav.scp
     values: dict[str, str]  # in the tables
@@ -35,7 +37,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Excerpt:
     """A recording: at most `longest` seconds of it."""
 
     samples: np.ndarray  # float32 (N,) at 16 kHz
@@ -80,7 +82,7 @@ def by_ids(directory: str | Path, ids: Collection[str]) -> list[Chosen]:
     return sorted(chosen, key=lambda one: order[one.id])
 
 
-def hear(source: str, longest: Seconds, text: str | None, allow_pipes: bool) -> Heard:
+def read(source: str, longest: Seconds, text: str | None, allow_pipes: bool) -> Excerpt:
     """Read a recording, and say what it is like. Raises AudioError."""
     with audio.opened(source, allow_pipes) as recording:
         info = recording.info
@@ -100,7 +102,7 @@ def hear(source: str, longest: Seconds, text: str | None, allow_pipes: bool) -> 
     if info.duration > longest:
         facts.append(f"the first {longest:g} s are here")
     samples = audio.resample(samples[: round(longest * info.rate)], info.rate)
-    return Heard(samples, _peaks(samples), tuple(facts))
+    return Excerpt(samples, _peaks(samples), tuple(facts))
 
 
 def _check(number: int) -> None:

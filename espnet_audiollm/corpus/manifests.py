@@ -19,7 +19,7 @@ from . import prepare as corpus
 from .arrow import Blob
 
 FORMATS = ("auto", "tsv", "csv", "jsonl", "lhotse", "huggingface")
-WHOLE = 1e-3  # seconds that a cut of a whole recording may miss
+SLACK = 1e-3  # seconds that a cut of a complete recording may miss
 
 Value = str | Blob
 
@@ -44,7 +44,7 @@ class Listed:
 
 
 def read(path: Path, form: str, faults: Findings, split: str = "") -> Listed:
-    """Open a list; `form` is one of FORMATS. What is wrong with rows goes to `faults`.
+    """Open a list; `form` is one of FORMATS. What is wrong with rows is added to `faults`.
 
     Raises ValueError where this is no list of that form. `split`: of a Hugging Face dataset that
     has several."""
@@ -204,10 +204,10 @@ def _parts(where: str, cut: dict, source: str) -> Iterator[Found]:
         if len(said) > 1:
             begin = start + max(0.0, float(supervision["start"]))
             end = min(end, start + float(supervision["start"]) + float(supervision["duration"]))
-        whole = float(recording["duration"])
-        if not -WHOLE <= begin < end <= whole + WHOLE:
+        available = float(recording["duration"])
+        if not -SLACK <= begin < end <= available + SLACK:
             raise ValueError("times")
-        is_whole = begin < WHOLE and end > whole - WHOLE and channel is None
+        is_complete = begin < SLACK and end > available - SLACK and channel is None
         yield Found(
             where,
             {
@@ -220,7 +220,7 @@ def _parts(where: str, cut: dict, source: str) -> Iterator[Found]:
                 "duration": f"{end - begin:.3f}",
             },
             recording=str(recording["id"]),
-            segment=None if is_whole else Segment(str(recording["id"]), begin, end, channel),
+            segment=None if is_complete else Segment(str(recording["id"]), begin, end, channel),
         )
 
 

@@ -1,4 +1,4 @@
-"""What the recipes' preparations share: read a corpus, say all that is amiss with it at once, and
+"""What the recipes' preparations share: read a corpus, report all its errors at once, and
 write its splits, sorted, all of them or none.
 
 Nothing here holds a corpus in memory: entries are sorted in runs on the disk, so that ten million
@@ -17,12 +17,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..data.kaldi_dir import Row, as_line
 from ..data.sorting import SEPARATOR, sort_rows, sorting_place, split_line
 from ..data.validation import Findings, Problem
 from ..store.atomic import atomic_write
+from ..store.tables import outer_join
 from ..types import Utterance
+
+R = TypeVar("R", bound=tuple)  # a row, its id first
 
 NO_AUDIO = "transcripts without audio"
 NO_TEXT = "recordings without a transcript"
@@ -57,22 +61,25 @@ class Entry:
 
 
 class Faults(Findings):
-    """All that is amiss with a corpus, and what is left out of it on purpose.
+    """All errors of a corpus, and what is left out of it on purpose.
 
     `subset`: the corpus is a part of the published one, which lacks recordings or transcripts."""
 
-    def __init__(self, next_step: str, subset: str = "false"):
-        super().__init__(next_step)
+    def __init__(
+        self, next_step: str, subset: str = "false", steps: Mapping[str, str] | None = None
+    ):
+        super().__init__(next_step, steps)
         self.subset = subset == "true"
         self._left_out = Findings()
         self._gaps: set[str] = set()  # kinds that a subset may have
 
     def lacks(self, file: str | Path, kind: str, example: str) -> None:
-        """What a subset leaves out is a fault of a whole corpus: NO_AUDIO, NO_TEXT, ..."""
+        """What a subset leaves out is an error of a complete corpus: NO_AUDIO, NO_TEXT, ..."""
         self._gaps.add(kind)
         (self.leave_out if self.subset else self.add)(file, kind, example)
 
     def leave_out(self, file: str | Path, kind: str, example: str) -> None:
+        """Note something that is no error."""
         self._left_out.add(file, kind, example)
 
     def left_out(self) -> list[str]:
@@ -83,16 +90,12 @@ class Faults(Findings):
         ]
 
     def problems(self) -> list[Problem]:
+        """What was found; --subset true is named where it would help."""
         hint = "; where a part of the corpus is meant, say --subset true"
         return [
             replace(found, next_step=found.next_step + hint * (found.kind in self._gaps))
             for found in super().problems()
         ]
-
-    def refuse(self) -> None:
-        """One ValueError for all faults found so far."""
-        if problems := self.problems():
-            raise ValueError("\n  ".join(map(str, problems)))
 
 
 def wanted_splits(given: Iterable[str]) -> dict[str, str]:
@@ -131,7 +134,7 @@ def existing(root: Path, *names: str) -> Path:
 
 def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
     """(number, line) of a text file, of a .gz too: without its end ("\\n" or "\\r\\n"), without a
-    byte order mark, blank lines passed over; a line that is not UTF-8 is a fault."""
+    byte order mark, blank lines passed over; a line that is not UTF-8 is an error."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
         try:
@@ -173,7 +176,7 @@ def one_line(text: str) -> str:
 
 
 def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
-    """Whether the recording is there and holds a byte; what is amiss goes to the faults."""
+    """Whether the recording is there and holds a byte; if not, it is an error."""
     try:
         size = os.stat(path).st_size
     except OSError:
@@ -188,29 +191,25 @@ def join(
     texts: Iterable[Row], audio: Iterable[Row], file: Path, faults: Faults
 ) -> Iterator[tuple[str, str, str]]:
     """(id, text, path) of the ids that both have; both come in order of their ids. An id that
-    comes twice, and one that the other lacks, goes to the faults, under `file`."""
-    texts, audio = _unique(texts, file, faults), _unique(audio, file, faults)
-    text, path = next(texts, None), next(audio, None)
-    while text is not None or path is not None:
-        if path is None or (text is not None and text[0] < path[0]):
-            faults.lacks(file, NO_AUDIO, text[0])
-            text = next(texts, None)
-        elif text is None or path[0] < text[0]:
-            faults.lacks(file, NO_TEXT, path[1])
-            path = next(audio, None)
+    comes twice, and one that the other lacks, is an error, under `file`."""
+    for id_, (text, path) in outer_join(unique(texts, file, faults), unique(audio, file, faults)):
+        if path is None:
+            faults.lacks(file, NO_AUDIO, id_)
+        elif text is None:
+            faults.lacks(file, NO_TEXT, path)
         else:
-            yield text[0], text[1], path[1]
-            text, path = next(texts, None), next(audio, None)
+            yield id_, text, path
 
 
-def _unique(rows: Iterable[tuple], file: str | Path, faults: Findings) -> Iterator[tuple]:
+def unique(rows: Iterable[R], file: str | Path, faults: Findings) -> Iterator[R]:
+    """Rows in order of their ids without those whose id comes again, which are errors."""
     previous = None
     for row in rows:
         if row[0] == previous:
             faults.add(file, TWICE, row[0])
-            continue
+        else:
+            yield row
         previous = row[0]
-        yield row
 
 
 # --- writing the splits -------------------------------------------------------------------------
@@ -221,7 +220,7 @@ def write_splits(
     faults: Faults,
     published: Mapping[tuple[str, ...], int] | None = None,
 ) -> None:
-    """Write {data directory: entries}, once all of them are read without a fault.
+    """Write {data directory: entries}, once all of them are read without an error.
 
     `published`: {data directories: number of utterances}, what they should hold together; not
     compared for a subset. Raises one ValueError for all that was found, and then writes nothing."""
@@ -257,7 +256,7 @@ class _Sorted:
     def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
         self.count, self.speakers, self.extra = 0, set(), ()
         self._path = aside / "sorted"
-        rows = _unique(sort_rows(self._rows(entries), aside), directory, faults)
+        rows = unique(sort_rows(self._rows(entries), aside), directory, faults)
         with open(self._path, "w", encoding="utf-8", newline="\n") as out:
             for row in rows:
                 out.write(SEPARATOR.join(row) + "\n")
@@ -315,7 +314,7 @@ def compare_counts(rows: Iterable[tuple[str, int, int]], faults: Faults) -> None
         )
 
 
-# --- what is whole already ----------------------------------------------------------------------
+# --- what is up to date ---------------------------------------------------------------------------
 
 
 def stamp(*files: Path) -> list:
@@ -342,5 +341,6 @@ def made_before(marker: Path, settings: dict) -> bool:
 
 
 def mark_made(marker: Path, settings: dict) -> None:
+    """Write the marker: a preparation with these settings came to its end."""
     with atomic_write(marker) as out:
         out.write(json.dumps(settings) + "\n")

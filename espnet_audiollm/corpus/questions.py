@@ -1,5 +1,5 @@
 """Question sets that are spoken here: read, drawn, and said by espeak-ng, each question by one
-voice; a voice of a test set is never heard in training (voices.py)."""
+voice; no voice of a test set is in the training data (voices.py)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ DELIMITERS = re.compile(r"[\s,]*")
 
 @dataclass(frozen=True)
 class Question:
+    """A question to be spoken."""
+
     id: str
     text: str
     answers: tuple[str, ...]  # any one is right; none is without words

@@ -1,4 +1,4 @@
-"""Mending a data directory where that needs no guessing."""
+"""Fixing a data directory where that needs no guessing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ..data.kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan,
 from ..data.sorting import sort_rows
 from ..data.validation import EMPTY_TEXT, NEXT_STEP
 from ..store.atomic import atomic_write
+from ..store.tables import outer_join
 
 
 def fix(directory: str | Path) -> dict[str, int]:
-    """Sort the tables, mend line ends, drop blank lines, identical duplicates and empty
+    """Sort the tables, fix line ends, drop blank lines, identical duplicates and empty
     transcripts, and keep the utterances that all tables have; {what: how many} was changed.
 
-    What cannot be mended without guessing is a ValueError and changes nothing: bytes that are not
+    What cannot be fixed without guessing is a ValueError and changes nothing: bytes that are not
     UTF-8, lines without an id, one id with two values."""
     directory = Path(directory)
     for name in REQUIRED:
@@ -32,11 +33,11 @@ def fix(directory: str | Path) -> dict[str, int]:
     if cut:
         names[names.index("wav.scp")] = segments.NAME
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fix.") as aside:
-        rows = {name: _mend(directory / name, Path(aside) / name, done) for name in names}
+        rows = {name: _fix(directory / name, Path(aside) / name, done) for name in names}
         if cut:
-            _mend(directory / "wav.scp", Path(aside) / "wav.scp", done)
+            _fix(directory / "wav.scp", Path(aside) / "wav.scp", done)
         partial = layout.of(directory).partial
-        had = {name: _mend(directory / name, Path(aside) / name, done) for name in partial}
+        had = {name: _fix(directory / name, Path(aside) / name, done) for name in partial}
         kept, left = _keep_common(Path(aside), directory, names, partial)
         if cut:
             os.replace(Path(aside) / "wav.scp", directory / "wav.scp")
@@ -47,26 +48,26 @@ def fix(directory: str | Path) -> dict[str, int]:
     return {what: count for what, count in done.items() if count}
 
 
-def _mend(path: Path, mended: Path, done: dict[str, int]) -> int:
-    """Write the table `path`, sorted and mended, to `mended`; returns its rows."""
+def _fix(path: Path, fixed: Path, done: dict[str, int]) -> int:
+    """Write the table `path`, sorted and fixed, to `fixed`; returns its rows."""
 
     def unique() -> Iterator[Row]:
-        for id_, rows in itertools.groupby(sort_rows(_mended_rows(path, done)), itemgetter(0)):
+        for id_, rows in itertools.groupby(sort_rows(_fixed_rows(path, done)), itemgetter(0)):
             values = {value for _, value in rows}
             if len(values) > 1:
                 raise ValueError(f"{path}: {id_} has two values; keep the right one")
             yield id_, values.pop()
 
-    return write_table(mended, unique(), presorted=True)
+    return write_table(fixed, unique(), presorted=True)
 
 
-def _mended_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
+def _fixed_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
     previous = ""
-    for number, id_, value, faults in scan(path):
-        for fault in faults:
-            if "UTF-8" in fault or "NUL" in fault or "without an id" in fault:
-                raise ValueError(f"{path}, line {number}: {fault}; {NEXT_STEP[fault]}")
-            _count(done, f"{fault} in {path.name}")
+    for number, id_, value, errors in scan(path):
+        for error in errors:
+            if "UTF-8" in error or "NUL" in error or "without an id" in error:
+                raise ValueError(f"{path}, line {number}: {error}; {NEXT_STEP[error]}")
+            _count(done, f"{error} in {path.name}")
         if not id_:
             continue
         if not value and path.name == "text":
@@ -84,36 +85,21 @@ def _keep_common(
 ) -> tuple[int, Counter]:
     """Write the rows whose ids are in all tables `names` of `source`, of `partial` those that are
     there; returns how many ids that are, and {partial table: rows}."""
-    kept, left, readers = 0, Counter(), [read_table(source / name) for name in names]
-    further = [(name, layout.Following(source / name, strict=False)) for name in partial]
+    kept, left = 0, Counter()
+    both = (*names, *partial)
     with ExitStack() as stack:
-        out = {n: stack.enter_context(atomic_write(target / n)) for n in (*names, *partial)}
-        for rows in _in_all(readers):
-            for name, (id_, value) in zip(names, rows, strict=True):
-                out[name].write(as_line(id_, value))
-            for name, table in further:
-                if (value := table.value(rows[0][0])) is not None:
-                    out[name].write(as_line(rows[0][0], value))
-                    left[name] += 1
+        out = {name: stack.enter_context(atomic_write(target / name)) for name in both}
+        for id_, values in outer_join(*(read_table(source / name) for name in both)):
+            if None in values[: len(names)]:
+                continue
             kept += 1
+            for name, value in zip(both, values, strict=True):
+                if value is not None:
+                    out[name].write(as_line(id_, value))
+                    left[name] += 1
         if not kept:
             raise ValueError(f"{target}: no utterance is in all of {', '.join(names)}")
     return kept, left
-
-
-def _in_all(readers: list[Iterator[Row]]) -> Iterator[list[Row]]:
-    """The rows of ids that all sorted tables have."""
-    rows = [next(reader, None) for reader in readers]
-    while all(rows):
-        latest = max(row[0] for row in rows)
-        if all(row[0] == latest for row in rows):
-            yield rows
-            rows = [next(reader, None) for reader in readers]
-        else:
-            rows = [
-                row if row[0] == latest else next(reader, None)
-                for row, reader in zip(rows, readers, strict=True)
-            ]
 
 
 def _count(done: dict[str, int], what: str) -> None:

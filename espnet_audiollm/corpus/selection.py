@@ -18,6 +18,7 @@ UNKNOWN_SHOWN = 3  # names in a complaint
 
 
 def first(directory: Path, number: int) -> bytearray:
+    """The first `number` utterances."""
     count = _at_least(directory, number, "--first")
     return bytearray(b"\1" * number + b"\0" * (count - number))
 
@@ -85,23 +86,13 @@ def durations(directory: str | Path) -> Iterator[Seconds]:
     directory = Path(directory)
     if (directory / "utt2dur").is_file():
         for id_, value in kaldi_dir.read_table(directory / "utt2dur"):
-            yield _seconds(directory / "utt2dur", id_, value)
+            yield kaldi_dir.seconds(directory, id_, value)
         return
     count = kaldi_dir.count_lines(directory / "utt2spk")
     rows = segments.resolved(directory) if segments.has(directory) else None
     rows = rows or kaldi_dir.read_table(directory / "wav.scp")
     for _, value in progress(rows, count, f"lengths of {directory}'s recordings (no utt2dur)"):
         yield audio.info(value).duration
-
-
-def _seconds(path: Path, id_: str, value: str) -> Seconds:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{path}: {id_} is {value!r}, which is no number of seconds")
-    return seconds
 
 
 def _at_least(directory: Path, number: int, option: str) -> int:

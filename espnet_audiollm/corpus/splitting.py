@@ -27,7 +27,7 @@ class Part:
     directory: str
     size: str  # as given
 
-    def share(self, whole: Whole) -> float | None:
+    def share(self, total: Total) -> float | None:
         """Of all utterances (of all hours, of all speakers, by its unit); None: the rest."""
         if self.size == "rest":
             return None
@@ -36,12 +36,12 @@ class Part:
         if not number:
             raise ValueError(f"{self.directory}={self.size}: a size is one of {EXAMPLES}")
         if unit == "h":
-            return number * 3600 / whole.seconds
+            return number * 3600 / total.seconds
         if unit == "spk":
-            return number / len(whole.speakers)
+            return number / len(total.speakers)
         if unit == "%":
             return number / 100
-        return number if "." in found["number"] else number / whole.utterances
+        return number if "." in found["number"] else number / total.utterances
 
     @property
     def unit(self) -> str:
@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Total:
     """What there is to split."""
 
     speakers: dict[str, list[float]]  # {speaker: [utterances, seconds]}
@@ -58,7 +58,7 @@ class Whole:
     seconds: Seconds  # 0: not asked for
 
     def shares(self, speaker: str) -> dict[str, float]:
-        """{unit: share of the whole} of a speaker."""
+        """{unit: share} of a speaker."""
         utterances, seconds = self.speakers[speaker]
         return {
             "": utterances / self.utterances,
@@ -67,7 +67,8 @@ class Whole:
         }
 
 
-def measure(directory: str | Path, with_hours: bool) -> Whole:
+def measure(directory: str | Path, with_hours: bool) -> Total:
+    """What a directory has. Raises ValueError where that is nothing."""
     speakers: dict[str, list[float]] = {}
     directory, utterances, total = Path(directory), 0, 0.0
     lengths = selection.durations(directory) if with_hours else None
@@ -81,60 +82,60 @@ def measure(directory: str | Path, with_hours: bool) -> Whole:
         raise ValueError(f"{directory}/utt2spk is empty: run the stage that makes it again")
     if with_hours and not total:
         raise ValueError(f"{directory}: all utterances have 0 seconds; sizes in hours need lengths")
-    return Whole(speakers, utterances, total)
+    return Total(speakers, utterances, total)
 
 
-def assign(directory: str | Path, parts: Sequence[Part], seed: int = 0) -> tuple[bytearray, Whole]:
+def assign(directory: str | Path, parts: Sequence[Part], seed: int = 0) -> tuple[bytearray, Total]:
     """For each utterance of a directory, in order, the number of its part, from 1 (0: none, where
-    the parts together are less than the whole); and what the whole was.
+    the parts together are less than all); and what there was in all.
 
     Raises ValueError for sizes that are more than there is, and for fewer speakers than parts."""
-    whole = measure(directory, any(part.unit == "h" for part in parts))
-    shares = _shares(directory, parts, whole)
-    if len(whole.speakers) < len(parts):
+    total = measure(directory, any(part.unit == "h" for part in parts))
+    shares = _shares(directory, parts, total)
+    if len(total.speakers) < len(parts):
         raise ValueError(
-            f"{directory} has {len(whole.speakers)} speakers, fewer than {len(parts)} parts: no "
+            f"{directory} has {len(total.speakers)} speakers, fewer than {len(parts)} parts: no "
             "speaker may be in two; ask for fewer parts, or split otherwise (utils/data/subset.py)"
         )
     units = [part.unit for part in parts] + [""] * (len(shares) - len(parts))
-    numbers = _deal(whole, shares, units, len(parts), seed)
+    numbers = _deal(total, shares, units, len(parts), seed)
     number_of = {s: n if n <= len(parts) else 0 for s, n in numbers.items()}
     rows = kaldi_dir.read_table(Path(directory) / "utt2spk")
-    return bytearray(number_of[speaker] for _, speaker in rows), whole
+    return bytearray(number_of[speaker] for _, speaker in rows), total
 
 
-def _shares(directory: str | Path, parts: Sequence[Part], whole: Whole) -> list[float]:
+def _shares(directory: str | Path, parts: Sequence[Part], total: Total) -> list[float]:
     """Of each part, and last of what no part gets, if that is more than nothing."""
-    asked = [part.share(whole) for part in parts]
+    asked = [part.share(total) for part in parts]
     if asked.count(None) > 1:
         raise ValueError("more than one part is the rest: give the others their sizes")
     left = 1 - sum(share for share in asked if share is not None)
     if left < -1e-9 or (None in asked and left < 1e-9):
         given = " ".join(f"{part.directory}={part.size}" for part in parts)
         raise ValueError(
-            f"{given} is {100 * (1 - left):.4g} % of {directory} ({whole.utterances} utterances of "
-            f"{len(whole.speakers)} speakers{_hours(whole)}): ask for less"
+            f"{given} is {100 * (1 - left):.4g} % of {directory} ({total.utterances} utterances of "
+            f"{len(total.speakers)} speakers{_hours(total)}): ask for less"
         )
     if None in asked:
         return [left if share is None else share for share in asked]
     return [*asked, left] if left > 1e-9 else asked
 
 
-def _hours(whole: Whole) -> str:
-    return f", {whole.seconds / 3600:.2f} hours" if whole.seconds else ""
+def _hours(total: Total) -> str:
+    return f", {total.seconds / 3600:.2f} hours" if total.seconds else ""
 
 
 def _deal(
-    whole: Whole, shares: list[float], units: list[str], needed: int, seed: int
+    total: Total, shares: list[float], units: list[str], needed: int, seed: int
 ) -> dict[str, int]:
     """{speaker: number of its part, from 1}; the first `needed` parts get at least one each."""
     lacks, empty = list(shares), set(range(needed))
-    order, numbers = sorted(whole.speakers), {}
+    order, numbers = sorted(total.speakers), {}
     random.Random(seed).shuffle(order)
     for done, speaker in enumerate(order):
         among = empty if len(order) - done == len(empty) else range(len(lacks))
         part = max(among, key=lambda number: lacks[number])
-        lacks[part] -= whole.shares(speaker)[units[part]]
+        lacks[part] -= total.shares(speaker)[units[part]]
         empty.discard(part)
         numbers[speaker] = part + 1
     return numbers

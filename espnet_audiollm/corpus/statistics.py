@@ -4,25 +4,23 @@ Read in one pass; what stays in memory is three numbers an utterance, and a few 
 
 from __future__ import annotations
 
+import functools
 import heapq
-import itertools
 import random
 import tempfile
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..data import audio, kaldi_dir, segments, sources
+from ..data import audio, kaldi_dir, segments, sources, workers
 from ..progress import progress
 from ..types import Seconds, Utterance
 
-CHUNK = 64  # recordings whose headers are read at once
 READERS = 8  # threads that read headers
 SAMPLED = 200  # recordings whose headers tell the rates where durations are known
 NAMED = 10  # utterances named of each kind of outlier
@@ -44,12 +42,15 @@ class Spread:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Spread:
+        """Of numbers (N,)."""
         p5, median, p95 = np.percentile(values, (5, 50, 95))
         return cls(*map(float, (values.min(), p5, median, values.mean(), p95, values.max())))
 
 
 @dataclass(frozen=True, order=True)
 class Outlier:
+    """An utterance that stands out."""
+
     value: float
     id: str
 
@@ -61,6 +62,7 @@ class Extremes:
         self._sign, self._heap, self.count = sign, [], 0
 
     def add(self, value: float, id_: str) -> None:
+        """Count a value, and keep it if it is one of the NAMED."""
         self.count += 1
         entry = (self._sign * value, id_)
         if len(self._heap) < NAMED:
@@ -69,6 +71,7 @@ class Extremes:
             heapq.heapreplace(self._heap, entry)
 
     def named(self) -> list[Outlier]:
+        """The most extreme first."""
         return [Outlier(self._sign * value, id_) for value, id_ in sorted(self._heap, reverse=True)]
 
 
@@ -90,6 +93,7 @@ class Statistics:
 
     @property
     def hours(self) -> float:
+        """Of audio."""
         return float(self.seconds.sum(dtype=np.float64)) / 3600
 
     @cached_property
@@ -133,7 +137,7 @@ def _collect(directory: Path, view: Path, allow_pipes: bool) -> Statistics:
     known = (view / "utt2dur").is_file()
     sample = Sample(SAMPLED)
     for utt, duration, rate, trouble in progress(
-        _measured(kaldi_dir.iter_utterances(view), allow_pipes), total, f"read {directory}"
+        _measured(kaldi_dir.iter_utterances(view), known, allow_pipes), total, f"read {directory}"
     ):
         if trouble:
             num_unreadable += 1
@@ -198,6 +202,7 @@ class Sample:
         self.values: list = []
 
     def add(self, value: object) -> None:
+        """Take the value, perhaps."""
         self._seen += 1
         if len(self.values) < self._size:
             self.values.append(value)
@@ -208,27 +213,17 @@ class Sample:
 Measured = tuple[Utterance, Seconds, int, str]  # duration, rate (0: not looked at), trouble
 
 
-def _measured(utterances: Iterable[Utterance], allow_pipes: bool) -> Iterator[Measured]:
+def _measured(
+    utterances: Iterable[Utterance], known: bool, allow_pipes: bool
+) -> Iterator[Measured]:
     """Each utterance with its duration, in order; headers are read in threads, a little ahead."""
-    chunks = iter(lambda: list(itertools.islice(utterances, CHUNK)), [])
-    with ThreadPoolExecutor(READERS) as pool:
-        ahead = deque()
-        for chunk in chunks:
-            if all(utt.duration is not None for utt in chunk):
-                yield from ((utt, utt.duration, 0, "") for utt in chunk)
-                continue
-            ahead.append(pool.submit(_measure_all, chunk, allow_pipes))
-            if len(ahead) > 2 * READERS:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
-
-
-def _measure_all(chunk: list[Utterance], allow_pipes: bool) -> list[Measured]:
-    return [_measure(utt, allow_pipes) for utt in chunk]
+    measure = functools.partial(_measure, allow_pipes=allow_pipes)
+    return workers.in_order(measure, utterances, 1 if known else READERS, threads=True)
 
 
 def _measure(utt: Utterance, allow_pipes: bool) -> Measured:
+    if utt.duration is not None:
+        return utt, utt.duration, 0, ""
     source = sources.parse(utt.audio)
     if source.is_part and source.end is not None:
         return utt, source.end - source.begin, 0, ""

@@ -129,15 +129,13 @@ def trim_silence(samples, rate: int, keep: float = 0.05, floor: float = 0.01):
     return samples[max(0, loud[0] - margin) : loud[-1] + 1 + margin]
 
 
-def resample(samples, rate: int, target: int = SAMPLE_RATE):
-    """`samples` (1-D int16) from `rate` to `target` Hz, low-pass filtered; int16."""
+def at_16k(samples, rate: int):
+    """`samples` (1-D int16) from `rate` Hz to 16 kHz; int16."""
     import numpy as np
-    import soxr
 
-    if rate == target:
-        return samples
-    out = soxr.resample(samples.astype(np.float32), rate, target, quality="HQ")
-    return np.clip(np.rint(out), -32768, 32767).astype(np.int16)
+    from ..data.audio import resample
+
+    return np.clip(np.rint(resample(samples, rate)), -32768, 32767).astype(np.int16)
 
 
 def _run(jobs: list[SpeechJob]) -> list[tuple[SpeechJob, int]]:
@@ -145,7 +143,7 @@ def _run(jobs: list[SpeechJob]) -> list[tuple[SpeechJob, int]]:
     done = []
     for job in jobs:
         samples = trim_silence(espeak.speak(job.text, job.voice), espeak.rate)
-        samples = resample(samples, espeak.rate)
+        samples = at_16k(samples, espeak.rate)
         with wave.open(job.path, "wb") as out:
             out.setnchannels(1)
             out.setsampwidth(2)

@@ -1,11 +1,11 @@
-"""Which of espeak-ng's voices speak a corpus: a test voice is never heard in training.
+"""Which of espeak-ng's voices speak a corpus: no test voice is in the training data.
 
 How the variants were chosen: each of espeak-ng's 104 said three sentences; its log-mel picture,
 aligned in time, was correlated with the plain voice's. Left out: those under 0.69 (from "zac",
 0.36, to "david", 0.66; "Demonic" and "whisperf" are among them), those that change the speed by
 themselves ("pedro"), whisper, croak, klatt and the robots, and those with breath ("f2"), whose
 noise is another every second: the corpus should be the same in every run. Test voices are spread
-over the whole range that is left (0.78 to 0.95).
+over the range that is left (0.78 to 0.95).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PITCHES = (30, 70)  # the voice's own is 50
 
 
 def any_voice(rng: random.Random, test: bool) -> Voice:
-    """A random accent, variant, speed and pitch; `test`: of the voices that no training hears."""
+    """A random accent, variant, speed and pitch; `test`: of the test voices."""
     return Voice(
         f"{rng.choice(ACCENTS)}+{rng.choice(TEST_VARIANTS if test else TRAIN_VARIANTS)}",
         speed=rng.randint(*SPEEDS),

@@ -18,16 +18,18 @@ import numpy as np
 
 from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
-from . import containers, mp3, pipes, sources
+from . import containers, pipes, sources
 from .containers import AudioError as AudioError
+from .media import PREROLL, Media
 
 OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
-PREROLL = 16 * 1152  # samples: a coder that looks back starts so much before what is wanted
 LONGEST = 1 << 40  # samples: a header with more does not know how many there are
 
 
 @dataclass(frozen=True)
 class AudioInfo:
+    """What a recording is, before it is decoded."""
+
     rate: int  # Hz
     channels: int
     frames: int  # samples of one channel
@@ -35,6 +37,7 @@ class AudioInfo:
 
     @property
     def duration(self) -> Seconds:
+        """Of the recording, or of the part."""
         return self.frames / self.rate
 
     @property
@@ -48,7 +51,7 @@ class AudioInfo:
 
 
 def info(source: str | Path, allow_pipes: bool = False) -> AudioInfo:
-    """Rate, channels and frames, from headers alone (a command is run).
+    """Rate, channels and frames, from headers (a command is run).
 
     Raises AudioError when the file is missing, empty, not audio, or shorter than its header says (a
     FLAC cut short is found when it is decoded), for a part that is not in its recording, and for a
@@ -125,21 +128,21 @@ def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]
         except AudioError as error:
             raise AudioError(f"{source}: {error}") from error
         except (soundfile.LibsndfileError, UnicodeEncodeError) as error:
-            raise AudioError(f"{source}: not audio that libsndfile can read") from error
+            raise AudioError(f"{source}: not audio that can be read") from error
         yield recording
 
 
-def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+def resample(samples: np.ndarray, rate: float) -> np.ndarray:
     """(N,) at `rate` Hz to float32 (N * 16000 / rate,) at 16 kHz."""
     if rate == SAMPLE_RATE:
         return samples
     import soxr
 
-    return soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
+    return soxr.resample(samples.astype(np.float32), rate, SAMPLE_RATE, quality="HQ")
 
 
 def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), whole or not at all.
+    """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), atomically.
 
     Encoded in memory first: a full disk is then an ordinary OSError."""
     import soundfile
@@ -184,17 +187,19 @@ def _decoder(source: sources.Source, file: IO[bytes]):
     file.seek(0)
     if magic == b"NIST_1A\n":
         return _sphere_decoder(file), "NIST"
-    whole_file = source.path and source.offset is None
-    sound = soundfile.SoundFile(source.path if whole_file else file)
-    if sound.format == "OGG":
-        containers.check_ogg(file)
+    complete_file = source.path and source.offset is None
+    try:
+        sound = soundfile.SoundFile(source.path if complete_file else file)
+    except soundfile.LibsndfileError:
+        sound = None
+    if sound is None:
+        sound = Media(file)
     elif sound.format == "MP3":
-        file.seek(0)
-        stream = file.read()
-        counted = mp3.count(stream)
-        if counted is not None and counted.promised is None:
-            sound.close()
-            sound = soundfile.SoundFile(containers.in_memory(mp3.with_header(stream, counted)))
+        counted = Media(file)
+        is_right = complete_file and sound.frames == counted.frames
+        sound = sound if is_right else counted  # libsndfile decodes faster
+    elif sound.format == "OGG":
+        containers.check_ogg(file)
     else:
         containers.check_wav(file)
     return sound, sound.format

@@ -29,6 +29,7 @@ class AudioError(ValueError):
 
 
 def in_memory(content: bytes) -> Range:
+    """Bytes as a file."""
     return Range(io.BytesIO(content), 0, len(content))
 
 
@@ -61,6 +62,7 @@ class Range(io.RawIOBase):
 
 
 def size_of(file: IO[bytes]) -> int:
+    """Bytes of a file, which is then at its beginning."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
@@ -85,7 +87,7 @@ def check_wav(file: IO[bytes]) -> None:
 
 
 def check_ogg(file: IO[bytes]) -> None:
-    """libsndfile takes the last page that is whole for the end. A stream's last page says that it
+    """libsndfile takes the last complete page for the end. A stream's last page says that it
     is the last (RFC 3533, section 6)."""
     size = size_of(file)
     file.seek(max(0, size - OGG_PAGE))
@@ -118,6 +120,7 @@ class Sphere:
 
     @property
     def num_bytes(self) -> int:
+        """Of all samples."""
         return self.frames * self.channels * self.width
 
 

@@ -10,17 +10,14 @@ of one is found without reading the rest. Nothing here but `read_dict`, `load_ut
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from ..store.tables import Row, as_line, write_table  # noqa: F401
+from ..store.tables import Row, Span, as_line, outer_join, scan, write_table
 from ..types import Seconds, Utterance
-
-Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 
 REQUIRED = ("wav.scp", "utt2spk")
 CARRIED = ("answers", "category", "translation", "summary", "question")  # from data/ to dump/
@@ -31,14 +28,14 @@ OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 
 def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
-    """Yield (id, value) of a sorted table, strictly: the first fault is a ValueError that names
+    """Yield (id, value) of a sorted table, strictly: the first error is a ValueError that names
     the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory.
 
-    span: read this part alone, which must begin and end with whole lines."""
+    span: read this part alone, which must begin and end with a line."""
     previous = None
-    for number, id_, value, faults in scan(path, span):
-        if faults:
-            raise ValueError(_strict(path, number, faults[0], span))
+    for number, id_, value, errors in scan(path, span):
+        if errors:
+            raise ValueError(_strict(path, number, errors[0], span))
         if previous is not None and id_ <= previous:
             kind = "duplicate ids" if id_ == previous else "lines out of order"
             raise ValueError(_strict(path, number, f"{kind} ({id_})", span))
@@ -47,7 +44,7 @@ def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
 
 
 def read_dict(path: str | Path) -> dict[str, str]:
-    """The whole table as {id: value}; strict as `read_table`."""
+    """The complete table as {id: value}; strict as `read_table`."""
     return dict(read_table(path))
 
 
@@ -70,46 +67,34 @@ def write_data_dir(
     return write_table(directory / "wav.scp", ((utt.id, utt.audio) for utt in utterances))
 
 
-def _strict(path: str | Path, number: int, fault: str, span: Span | None = None) -> str:
+class TableWriter:
+    """Tables of a new directory, written side by side; a table that gets no row is not made.
+
+    For a directory that appears when it is complete (`new_directories`): rows are not checked."""
+
+    def __init__(self, directory: Path):
+        self.files: dict[str, IO[str]] = {}
+        self._directory = directory
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self.files.values():
+            file.close()
+
+    def add(self, id_: str, values: Mapping[str, str]) -> None:
+        """A row in each table that has a value."""
+        for name, value in values.items():
+            if name not in self.files:
+                path = self._directory / name
+                self.files[name] = open(path, "w", encoding="utf-8", newline="\n")
+            self.files[name].write(as_line(id_, value))
+
+
+def _strict(path: str | Path, number: int, error: str, span: Span | None = None) -> str:
     where = f"line {number}" + (f" after byte {span[0]}" if span and span[0] else "")
-    return f"{path}, {where}: {fault}; utils/data/validate.py {Path(path).parent} lists all faults"
-
-
-def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
-    """Yield (line number, id, value, kinds of fault) of every line; the id of a line that has none
-    is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
-    at, end = span or (0, None)
-    with open(path, "rb") as lines:
-        lines.seek(at)
-        first = at == 0
-        for number, raw in enumerate(lines, 1):
-            if end is not None:
-                if at >= end:
-                    return
-                at += len(raw)
-            yield number, *_parse(raw, first=first and number == 1)
-
-
-def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
-    faults = []
-    if first and raw.startswith(b"\xef\xbb\xbf"):
-        faults.append("byte order mark")
-        raw = raw[3:]
-    if b"\r" in raw:
-        faults.append("lines with CRLF ends")
-    if b"\0" in raw:
-        faults.append("lines with a NUL byte")
-    try:
-        line = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        faults.append("lines that are not UTF-8")
-        line = raw.decode("utf-8", errors="backslashreplace")
-    if not line.strip():
-        return "", "", [*faults, "blank lines"]
-    if line[0].isspace():
-        return "", line.strip(), [*faults, "lines without an id"]
-    id_, *value = line.split(maxsplit=1)
-    return id_, value[0].strip() if value else "", faults
+    return f"{path}, {where}: {error}; utils/data/validate.py {Path(path).parent} lists all errors"
 
 
 # --- parts of tables ----------------------------------------------------------------------------
@@ -168,7 +153,7 @@ def iter_utterances(
 ) -> Iterator[Utterance]:
     """Yield the utterances of a directory in order, reading its files side by side.
 
-    spans: parts of its tables by name, to read these alone.
+    spans: parts of its tables by name, to read only these.
 
     Raises ValueError where the files do not hold the same ids."""
     directory = Path(directory)
@@ -181,18 +166,19 @@ def iter_utterances(
             audio=values["wav.scp"],
             speaker=values["utt2spk"],
             text=values.get("text"),
-            duration=_seconds(directory, id_, values["utt2dur"]) if "utt2dur" in values else None,
+            duration=seconds(directory, id_, values["utt2dur"]) if "utt2dur" in values else None,
         )
 
 
-def _seconds(directory: Path, id_: str, value: str) -> Seconds:
+def seconds(directory: Path, id_: str, value: str) -> Seconds:
+    """Of a value of utt2dur; ValueError for what is no length."""
     try:
-        seconds = float(value)
+        length = float(value)
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{directory}/utt2dur: {id_} lasts {value} s, which cannot be")
-    return seconds
+        length = math.nan
+    if not 0 <= length < math.inf:
+        raise ValueError(f"{directory}/utt2dur: {id_} is {value!r}, which is no number of seconds")
+    return length
 
 
 def side_by_side(
@@ -201,10 +187,19 @@ def side_by_side(
     """Yield (id, values) of tables in order. Raises ValueError where they hold other ids."""
     directory = Path(directory)
     readers = [read_table(existing(directory / name), (spans or {}).get(name)) for name in names]
-    for rows in itertools.zip_longest(*readers):
-        if None in rows or len({row[0] for row in rows}) != 1:
-            raise ValueError(_differing(directory, names, rows))
-        yield rows[0][0], [row[1] for row in rows]
+    for id_, values in outer_join(*readers):
+        if None in values:
+            raise ValueError(differing(directory, id_, names, values))
+        yield id_, values
+
+
+def differing(directory: Path, id_: str, names: Sequence[str], values: Sequence[str | None]) -> str:
+    """What is said of an id that some tables lack."""
+    lacking = [name for name, value in zip(names, values, strict=True) if value is None]
+    return (
+        f"{directory}: {id_} is missing in {', '.join(lacking)}; "
+        f"utils/data/validate.py {directory} lists all errors"
+    )
 
 
 def load_utterances(directory: str | Path) -> list[Utterance]:
@@ -224,17 +219,7 @@ def count_utterances(directory: str | Path) -> int:
 
 
 def existing(path: Path) -> Path:
+    """The path of a file that is there (else ValueError)."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist: run the stage that makes {path.parent} first")
     return path
-
-
-def _differing(directory: Path, names: Sequence[str], rows: tuple[Row | None, ...]) -> str:
-    first = min(row[0] for row in rows if row)
-    lacking = [
-        name for name, row in zip(names, rows, strict=True) if row is None or row[0] != first
-    ]
-    return (
-        f"{directory}: {first} is missing in {', '.join(lacking)}; "
-        f"utils/data/validate.py {directory} lists all faults"
-    )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..store.tables import outer_join
 from . import kaldi_dir, segments
 
 MADE = ("spk2utt",)  # follows from utt2spk
@@ -16,6 +17,8 @@ MADE = ("spk2utt",)  # follows from utt2spk
 
 @dataclass(frozen=True)
 class Layout:
+    """The tables of a data directory by what their ids name."""
+
     directory: Path
     utterances: tuple[str, ...]  # tables with a line for each utterance, utt2spk first
     partial: tuple[str, ...]  # tables with lines for some utterances
@@ -68,45 +71,14 @@ def _is_of_utterances(path: Path) -> bool:
         return bool(first) and any(line.split(maxsplit=1)[:1] == [first] for line in lines)
 
 
-class Following:
-    """A sorted table, read as its ids are asked for, in their order."""
-
-    def __init__(self, path: Path, strict: bool = True):
-        self._path, self._rows, self._strict = path, kaldi_dir.read_table(path), strict
-        self._row = next(self._rows, None)
-
-    def value(self, id_: str) -> str | None:
-        """Of the row of `id_`; None: there is none. With `strict`, a row that nobody asked for is
-        a ValueError."""
-        self._pass_over(id_)
-        if self._row is None or self._row[0] != id_:
-            return None
-        value, self._row = self._row[1], next(self._rows, None)
-        return value
-
-    def end(self) -> None:
-        """All has been asked for."""
-        self._pass_over(None)
-
-    def _pass_over(self, id_: str | None) -> None:
-        while self._row is not None and (id_ is None or self._row[0] < id_):
-            if self._strict:
-                raise ValueError(
-                    f"{self._path}: {self._row[0]} is no id of the other tables; "
-                    f"utils/data/validate.py {self._path.parent} lists all faults"
-                )
-            self._row = next(self._rows, None)
-
-
 def side_by_side(layout: Layout) -> Iterator[tuple[str, dict[str, str]]]:
     """(id, {table: value}) of the utterances in order: of all their tables, of the partial ones
     where they have a line. Constant memory; ValueError where the tables do not fit together."""
-    partial = {name: Following(layout.directory / name) for name in layout.partial}
-    for id_, row in kaldi_dir.side_by_side(layout.directory, layout.utterances):
-        values = dict(zip(layout.utterances, row, strict=True))
-        for name, table in partial.items():
-            if (value := table.value(id_)) is not None:
-                values[name] = value
-        yield id_, values
-    for table in partial.values():
-        table.end()
+    names, needed = layout.utterances + layout.partial, len(layout.utterances)
+    tables = [kaldi_dir.read_table(kaldi_dir.existing(layout.directory / name)) for name in names]
+    for id_, row in outer_join(*tables):
+        if None in row[:needed]:
+            raise ValueError(
+                kaldi_dir.differing(layout.directory, id_, layout.utterances, row[:needed])
+            )
+        yield id_, {n: v for n, v in zip(names, row, strict=True) if v is not None}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from ..progress import progress
 from ..store.atomic import atomic_write, remove_asides
+from ..store.tables import outer_join
 from ..text.tokens import UNKNOWN, Tokenizer, TokenType, read_token_list
-from .kaldi_dir import Row, count_lines, read_table
+from .kaldi_dir import count_lines, read_table
 
 CHUNK = 4096  # transcripts encoded at once
 
@@ -25,7 +26,7 @@ Count = Callable[[list[str]], Iterable[int]]  # how many tokens each value has
 class CountTokens:
     """Tokens of transcripts; says afterwards how many of them the token list does not have.
 
-    Pieces are counted by their model alone, in as many threads as this process has processors,
+    Pieces are counted by their model, in as many threads as this process has processors,
     unless given; characters and words by their list."""
 
     def __init__(
@@ -96,12 +97,8 @@ def write_lengths(
 
 def _pairs(samples: str | Path, targets: str | Path) -> Iterator[tuple[str, str, str]]:
     """(id, samples, value of the target) of every utterance."""
-    for a, b in itertools.zip_longest(read_table(samples), read_table(targets)):
-        if a is None or b is None or a[0] != b[0]:
-            raise ValueError(_differing(samples, targets, a, b))
-        yield a[0], a[1], b[1]
-
-
-def _differing(samples: str | Path, targets: str | Path, a: Row | None, b: Row | None) -> str:
-    first, lacking = (b, samples) if a is None or (b and b[0] < a[0]) else (a, targets)
-    return f"{first[0]} is missing in {lacking}; run the stages that make it again"
+    for id_, values in outer_join(read_table(samples), read_table(targets)):
+        if None in values:
+            lacking = (samples, targets)[values.index(None)]
+            raise ValueError(f"{id_} is missing in {lacking}; run the stages that make it again")
+        yield id_, *values

@@ -5,7 +5,7 @@ order nor the number of jobs changes a sample, and at 10 and at 0 dB it is the s
 
 SNR = 10 log10(S / N) dB. S is the speech's mean power over its active frames (20 ms; those at most
 30 dB below the loudest), so that pauses and silence at the ends make no speech quieter; N is the
-noise's mean power over the whole utterance.
+noise's mean power over the complete utterance.
 
 N samples at 16 kHz
 """
@@ -27,8 +27,8 @@ KINDS = "babble:SNR, white:SNR, files:DIRECTORY:SNR (SNR in dB), room or room:RT
 FRAME = 320  # samples: 20 ms
 ACTIVE_RANGE = 30.0  # dB below the loudest frame
 BABBLE_VOICES = 6
-PEAK = 0.99  # of full scale; what is louder is scaled down as a whole, which leaves the SNR
-DIRECT = 40  # samples: 2.5 ms of a room's response that hold the direct sound alone
+PEAK = 0.99  # of full scale; what is louder is scaled down, which leaves the SNR
+DIRECT = 40  # samples: 2.5 ms of a room's response that hold only the direct sound
 SNR_RANGE, RT60_RANGE, DRR_RANGE = (-30.0, 60.0), (0.05, 5.0), (-30.0, 40.0)  # dB, s, dB
 SUFFIXES = (".wav", ".flac")  # of the user's recordings of noise
 
@@ -83,14 +83,15 @@ def _number(value: str, bounds: tuple[float, float], what: str, text: str) -> fl
 
 def active_power(speech_N: np.ndarray) -> float:
     """Mean power of the frames that are at most ACTIVE_RANGE dB below the loudest; 0 if silent."""
-    whole = speech_N[: len(speech_N) // FRAME * FRAME].reshape(-1, FRAME)
-    frames = whole if len(whole) else speech_N[None]  # shorter than a frame: that is the frame
+    full = speech_N[: len(speech_N) // FRAME * FRAME].reshape(-1, FRAME)
+    frames = full if len(full) else speech_N[None]  # shorter than a frame: that is the frame
     powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
     loudest = powers.max(initial=0.0)
     return float(powers[powers >= loudest * 10 ** (-ACTIVE_RANGE / 10)].mean())
 
 
 def power(noise_N: np.ndarray) -> float:
+    """Mean power."""
     return float(np.mean(np.square(noise_N, dtype=np.float64)))
 
 
@@ -119,7 +120,7 @@ def room_response(rt60: Seconds, drr_db: float, rng: np.random.Generator) -> np.
 
 
 def convolve(samples_N: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """The samples heard through `response`, as long as before: what rings after them is cut."""
+    """The samples filtered by `response`, as long as before: what rings after them is cut."""
     size = 1 << (len(samples_N) + len(response) - 1).bit_length()
     spectrum = np.fft.rfft(samples_N, size) * np.fft.rfft(response, size)
     return np.fft.irfft(spectrum, size)[: len(samples_N)]
@@ -155,6 +156,7 @@ def adder(
 
 
 def generator(seed: int, kind: str, id_: str) -> np.random.Generator:
+    """Random numbers of this noise of this utterance."""
     digest = hashlib.sha256(f"{seed} {kind} {id_}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 

@@ -10,13 +10,16 @@ parts of recordings as values (data/sources.py); stage 2 and utils/data/segments
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from ..store.atomic import atomic_write
+from ..store.tables import outer_join
 from ..types import Seconds
 from . import kaldi_dir, sources
 from .kaldi_dir import Row, read_table, scan, write_table
@@ -29,7 +32,7 @@ LOST = "segments of recordings that are not in wav.scp"
 
 
 class SegmentError(ValueError):
-    """A line that is no segment; `kind` is the kind of fault."""
+    """A line that is no segment; `kind` is the kind of error."""
 
     def __init__(self, kind: str):
         super().__init__(kind)
@@ -38,6 +41,8 @@ class SegmentError(ValueError):
 
 @dataclass(frozen=True)
 class Segment:
+    """A part of a recording."""
+
     recording: str
     begin: Seconds
     end: Seconds | None  # None: the recording's
@@ -73,35 +78,45 @@ def parse(value: str) -> Segment:
 
 
 def table(directory: str | Path) -> Path:
+    """Where the segments of a directory are."""
     return Path(directory) / NAME
 
 
 def has(directory: str | Path) -> bool:
+    """Whether a directory has segments."""
     return table(directory).is_file()
 
 
-def faults(directory: str | Path) -> Iterator[tuple[str, str]]:
-    """(kind of fault, example) of each line that is no segment of a recording of wav.scp."""
+def errors(directory: str | Path) -> Iterator[tuple[str, str]]:
+    """(kind of error, example) of each line that is no segment of a recording of wav.scp."""
     directory = Path(directory)
-    good = []
+    bad = []
 
     def by_recording() -> Iterator[Row]:
         for _, id_, value, _ in scan(directory / NAME):
             try:
                 yield parse(value).recording, id_
             except SegmentError as error:
-                good.append((error.kind, f"{id_} {value}"))
+                bad.append((error.kind, f"{id_} {value}"))
 
     recordings = sort_rows((id_, "") for _, id_, _, _ in scan(directory / "wav.scp") if id_)
-    known = next(recordings, None)
-    for recording, id_ in sort_rows(by_recording()):
-        while known is not None and known[0] < recording:
-            known = next(recordings, None)
-        if known is None or known[0] != recording:
-            good.append((LOST, f"{id_} of {recording}"))
-        yield from good
-        good.clear()
-    yield from good
+    for recording, audio, id_ in _located(by_recording(), recordings):
+        if audio is None:
+            bad.append((LOST, f"{id_} of {recording}"))
+        yield from bad
+        bad.clear()
+    yield from bad
+
+
+def _located(
+    rows: Iterable[Row], recordings: Iterator[Row]
+) -> Iterator[tuple[str, str | None, str]]:
+    """(recording, its value, the row's value) of rows by recording, in order of these; the
+    recording's value is None where it is not one of `recordings`."""
+    groups = itertools.groupby(sort_rows(rows), key=itemgetter(0))
+    for recording, (group, audio) in outer_join(groups, recordings):
+        for _, value in group or ():
+            yield recording, audio, value
 
 
 def by_utterance(directory: str | Path, place: str | Path) -> Path:
@@ -117,8 +132,8 @@ def by_utterance(directory: str | Path, place: str | Path) -> Path:
         with open(kaldi_dir.existing(directory / name), "rb") as table:
             key.update(hashlib.file_digest(table, "sha256").digest())
     marker = place / ".key"
-    whole = marker.is_file() and marker.read_text() == key.hexdigest()
-    if not whole or not (place / "wav.scp").is_file():
+    up_to_date = marker.is_file() and marker.read_text() == key.hexdigest()
+    if not up_to_date or not (place / "wav.scp").is_file():
         place.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
         write_table(place / "wav.scp", resolved(directory), presorted=True)
@@ -134,12 +149,9 @@ def resolved(directory: str | Path) -> Iterator[Row]:
 
     def joined() -> Iterator[Row]:
         recordings = read_table(directory / "wav.scp")
-        known, audio = next(recordings, ("", ""))
-        for recording, line in sort_rows(_by_recording(directory / NAME)):
+        for recording, audio, line in _located(_by_recording(directory / NAME), recordings):
             id_, _, value = line.partition(" ")
-            while known < recording and (row := next(recordings, None)):
-                known, audio = row
-            if known != recording:
+            if audio is None:
                 raise _fault(directory, f"{id_}: {LOST} ({recording})")
             yield id_, parse(value).source(audio)
 
@@ -156,7 +168,7 @@ def _by_recording(path: Path) -> Iterator[Row]:
 
 def _fault(directory: Path, what: str) -> ValueError:
     return ValueError(
-        f"{directory / NAME}: {what}; utils/data/validate.py {directory} lists all faults"
+        f"{directory / NAME}: {what}; utils/data/validate.py {directory} lists all errors"
     )
 
 

@@ -49,6 +49,7 @@ def as_line(row: Fields) -> str:
 
 
 def split_line(line: str) -> Fields:
+    """The row of a line."""
     return tuple(line.rstrip("\n").split(SEPARATOR))
 
 

@@ -4,16 +4,18 @@
     /corpus/raw.ark:1234            an entry of a Kaldi ark, by its place in bytes
     sph2pipe -f wav /corpus/a.sph | a command that writes audio, run only where that is allowed
     /corpus/a.flac#t=1.25,3.5       a part of any of these, in seconds ("#t=1.25," to the end;
-                                    "&channel=1" after it takes the second channel alone)
+                                    "&channel=1" after it takes the second channel only)
 
 A file whose name looks like one of the other forms is a file. The form of a part is that of W3C
 media fragments; data/segments.py makes it from a Kaldi `segments` table."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from ..types import Seconds
 from . import pipes
@@ -24,9 +26,11 @@ _ARK = re.compile(r"(.+):(\d+)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Source:
+    """A value of wav.scp, taken apart."""
+
     value: str  # as it stands in wav.scp
     path: str = ""  # "": a command
-    offset: int | None = None  # bytes, of an entry of an ark; None: the whole file
+    offset: int | None = None  # bytes, of an entry of an ark; None: the complete file
     command: str | None = None  # without the "|" at its end
     begin: Seconds = 0.0
     end: Seconds | None = None  # None: the recording's
@@ -76,6 +80,13 @@ def parse(value: str) -> Source:
 def part(value: str, begin: str, end: str = "", channel: str = "") -> str:
     """The value for a part of `value`; times are digits, in seconds."""
     return f"{value}#t={begin},{end}" + (f"&channel={channel}" if channel else "")
+
+
+def file_name(id_: str, ending: str = ".flac", state: str = "") -> str:
+    """Of an utterance's recording in audio/: XX/ID.DIGITS.flac; an id never becomes a path ("../x",
+    or 300 bytes long). state: what it is made from, so that a file that exists is the right one."""
+    digest = hashlib.sha256((state or id_).encode()).hexdigest()
+    return f"{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}{ending}"
 
 
 def _place(value: str) -> tuple[str, int | None, str | None]:

@@ -4,31 +4,30 @@ Tables are read once, side by side; one that is out of order is sorted in files.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from . import layout, pipes, segments, sources
+from ..store.tables import outer_join
+from . import layout, pipes, segments, sources, workers
 from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
 from .sorting import sort_rows
 
 NEVER_EMPTY = frozenset({"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "category"})
 EMPTY_TEXT = "empty transcripts"
 LARGE = 64 << 20  # bytes of a table whose reading is reported on the screen
-CHUNK = 256  # files looked for at once
-ASKERS = 8  # threads that look for files
+ASKERS = 8  # threads that look for files: a file server answers many as fast as one
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of fault of one file: how often, where first, and what to do about it."""
+    """One kind of error in one file: how often, where first, and what to do about it."""
 
     file: str  # path
     kind: str
@@ -41,23 +40,35 @@ class Problem:
 
 
 class Findings:
-    """Faults counted by file and kind, with the first example of each.
+    """Errors counted by file and kind, with the first example of each.
 
-    `next_step` is what to do about kinds that are not a data directory's (a corpus's, say)."""
+    What to do about a kind is in `steps`, in NEXT_STEP, or else `next_step`."""
 
-    def __init__(self, next_step: str = ""):
-        self._next_step = next_step
+    def __init__(self, next_step: str = "", steps: Mapping[str, str] | None = None):
+        self._next_step, self._steps = next_step, {**NEXT_STEP, **(steps or {})}
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
 
     def add(self, file: str | Path, kind: str, example: str, times: int = 1) -> None:
+        """Note an error of this kind, `times` times."""
         count, first = self._found.get((str(file), kind), (0, example))
         self._found[str(file), kind] = (count + times, first)
 
     def problems(self) -> list[Problem]:
+        """What was found, in the order of the first examples."""
         return [
-            Problem(file, kind, count, first, NEXT_STEP.get(kind, self._next_step))
+            Problem(file, kind, count, first, self._steps.get(kind, self._next_step))
             for (file, kind), (count, first) in self._found.items()
         ]
+
+    def refuse(self) -> None:
+        """Raise one ValueError for all errors found so far."""
+        refuse(self.problems())
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise one ValueError for all of them, if there are any."""
+    if report := "\n  ".join(map(str, problems)):
+        raise ValueError(report)
 
 
 _FIX = "run utils/data/fix.py on the directory"
@@ -81,7 +92,7 @@ NEXT_STEP = {
     "ids not in segments": _FIX + " to keep the utterances that all files have",
     "pipes": "a pipe is a command, and not run: convert the audio to files or, if you trust the "
     f"data, allow sox, ffmpeg, sph2pipe and flac with {pipes.OPTION}",
-    "pipes that cannot be run": "write files, or pipes of sox, ffmpeg, sph2pipe and flac alone",
+    "pipes that cannot be run": "write files, or pipes of sox, ffmpeg, sph2pipe and flac only",
     segments.MALFORMED: "write each line as 'utterance recording begin end', end -1 for the "
     "recording's",
     segments.REVERSED: "correct the times",
@@ -99,7 +110,7 @@ def validate(
 
     Looks at the tables, the ids across them, and whether the audio files exist and hold a byte;
     what is inside them is stage 2's to find. `require_text`: training needs transcripts.
-    `allow_pipes`: commands in wav.scp are no fault if they may be run."""
+    `allow_pipes`: commands in wav.scp are no error if they may be run."""
     directory, findings = Path(directory), Findings()
     if not directory.is_dir():
         findings.add(directory, "missing directory", str(directory))
@@ -111,7 +122,7 @@ def validate(
     present = tables(directory)
     if segments.has(directory):
         present.append(segments.NAME)
-        for kind, example in segments.faults(directory):
+        for kind, example in segments.errors(directory):
             findings.add(directory / segments.NAME, kind, example)
     ids = {name: _validate_table(directory / name, findings) for name in present}
     if "wav.scp" in present:
@@ -132,9 +143,7 @@ def check(
     allow_pipes: bool = False,
 ) -> None:
     """Raise one ValueError with all problems of a directory, except the kinds in `allow`."""
-    problems = [p for p in validate(directory, require_text, allow_pipes) if p.kind not in allow]
-    if problems:
-        raise ValueError("\n  ".join(map(str, problems)))
+    refuse(p for p in validate(directory, require_text, allow_pipes) if p.kind not in allow)
 
 
 @dataclass(frozen=True)
@@ -146,12 +155,12 @@ class _Ids:
 
 
 def _validate_table(path: Path, findings: Findings) -> _Ids:
-    """Add the faults of one table to the findings."""
+    """Add the errors of one table to the findings."""
     previous, rows, disorder, ids = "", 0, None, hashlib.blake2b()
-    for number, id_, value, faults in _watched(path, "validate"):
+    for number, id_, value, errors in _watched(path, "validate"):
         rows += 1
-        for fault in faults:
-            findings.add(path, fault, f"line {number}")
+        for error in errors:
+            findings.add(path, error, f"line {number}")
         if not id_:
             continue
         ids.update(f"{id_}\n".encode())
@@ -210,25 +219,20 @@ def _compare_ids(
     all_needed: bool = True,
 ) -> None:
     """Which ids of `spine` `name` lacks, and which it has too many: two sorted lists, merged."""
-    ours = _unique_ids(directory / spine, ids[spine].ordered)
-    theirs = _unique_ids(directory / name, ids[name].ordered)
-    left, right = next(ours, None), next(theirs, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left < right):
-            if all_needed:
-                findings.add(directory / name, "ids missing", left)
-            left = next(ours, None)
-        elif left is None or right < left:
-            findings.add(directory / name, f"ids not in {spine}", right)
-            right = next(theirs, None)
-        else:
-            left, right = next(ours, None), next(theirs, None)
+    for id_, (ours, theirs) in outer_join(
+        _unique_ids(directory / spine, ids[spine].ordered),
+        _unique_ids(directory / name, ids[name].ordered),
+    ):
+        if theirs is None and all_needed:
+            findings.add(directory / name, "ids missing", id_)
+        elif ours is None:
+            findings.add(directory / name, f"ids not in {spine}", id_)
 
 
-def _unique_ids(path: Path, ordered: bool) -> Iterator[str]:
-    rows = ((id_,) for _, id_ in _ids(path))
-    rows = rows if ordered else sort_rows(rows)
-    return (id_ for (id_,), _ in itertools.groupby(rows))
+def _unique_ids(path: Path, ordered: bool) -> Iterator[tuple[str, str]]:
+    """(id, "") of each id, in order."""
+    rows = ((id_, "") for _, id_ in _ids(path))
+    return (row for row, _ in itertools.groupby(rows if ordered else sort_rows(rows)))
 
 
 def _ids(path: Path) -> Iterator[tuple[int, str]]:
@@ -239,42 +243,24 @@ def _ids(path: Path) -> Iterator[tuple[int, str]]:
 def _validate_audio_paths(scp: Path, allow_pipes: bool, findings: Findings) -> None:
     rows = (
         (id_, value)
-        for _, id_, value, faults in _watched(scp, "look for the audio of")
-        if id_ and value and "lines with a NUL byte" not in faults
+        for _, id_, value, errors in _watched(scp, "look for the audio of")
+        if id_ and value and "lines with a NUL byte" not in errors
     )
-    for id_, value, (kind, why) in _looked_for(rows, allow_pipes):
+    look = functools.partial(_look, allow_pipes=allow_pipes)
+    for (id_, value), (kind, why) in workers.in_order(look, rows, ASKERS, threads=True):
         if kind:
             findings.add(scp, kind, f"{id_} {value}" + (f": {why}" if why else ""))
 
 
-Look = tuple[str, str]  # kind of fault ("": none), why
+Look = tuple[str, str]  # kind of error ("": none), why
 
 
-def _looked_for(rows: Iterator[Row], allow_pipes: bool) -> Iterator[tuple[str, str, Look]]:
-    """(id, value, what is wrong with the recording) of each row, in order. Asks in several threads,
-    a few chunks ahead: a file server answers many as fast as one."""
-    chunks = iter(lambda: list(itertools.islice(rows, CHUNK)), [])
-    with ThreadPoolExecutor(ASKERS) as pool:
-        ahead = deque()
-        for chunk in chunks:
-            ahead.append((chunk, pool.submit(_look_for, chunk, allow_pipes)))
-            if len(ahead) > 2 * ASKERS:
-                yield from _joined(*ahead.popleft())
-        while ahead:
-            yield from _joined(*ahead.popleft())
+def _look(row: Row, allow_pipes: bool) -> tuple[Row, Look]:
+    return row, _look_for(sources.parse(row[1]), allow_pipes)
 
 
-def _joined(chunk: list[Row], looks: Future) -> Iterator[tuple[str, str, Look]]:
-    for (id_, value), look in zip(chunk, looks.result(), strict=True):
-        yield id_, value, look
-
-
-def _look_for(chunk: list[Row], allow_pipes: bool) -> list[Look]:
-    return [_look(value, allow_pipes) for _, value in chunk]
-
-
-def _look(value: str, allow_pipes: bool) -> Look:
-    source = sources.parse(value)
+def _look_for(source: sources.Source, allow_pipes: bool) -> Look:
+    """What is wrong with a recording."""
     if source.command is not None:
         if not allow_pipes:
             return "pipes", ""

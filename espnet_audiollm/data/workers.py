@@ -1,4 +1,4 @@
-"""Processes that work through a long list: items in, results out, in order."""
+"""Processes, or threads, that work through a long list: items in, results out, in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -17,16 +17,21 @@ CHUNK = 32  # items handed to a worker at once
 T, R = TypeVar("T"), TypeVar("R")
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], nj: int) -> Iterator[R]:
-    """`work` (picklable) over all items, in `nj` processes, a few chunks ahead of the reader:
-    millions of items are never in memory at once."""
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], nj: int, threads: bool = False
+) -> Iterator[R]:
+    """`work` over all items, in `nj` processes (or threads), a few chunks ahead of the reader:
+    millions of items are never in memory at once. For processes `work` is picklable."""
     items = iter(items)
     chunks = iter(lambda: list(itertools.islice(items, CHUNK)), [])
     if nj == 1:
         for chunk in chunks:
             yield from _work_through(work, chunk)
         return
-    with ProcessPoolExecutor(nj, initializer=_end_with_parent) as pool:
+    pool = (
+        ThreadPoolExecutor(nj) if threads else ProcessPoolExecutor(nj, initializer=_end_with_parent)
+    )
+    with pool:
         ahead = deque()
         try:
             for chunk in chunks:

@@ -1,30 +1,68 @@
-"""Tables of "id value" lines, and joining two of them by id, never by line number."""
+"""Tables of "id value" lines: the one reader of their lines, and joining them by id, never by
+line number. data/kaldi_dir.py has the sorted ones of data directories."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from .atomic import atomic_write
 
 Row = tuple[str, str]  # id, value
+Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
+V = TypeVar("V")
+
+
+def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Yield (line number, id, value, kinds of error) of every line; the id of a line that has none
+    is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
+    at, end = span or (0, None)
+    with open(path, "rb") as lines:
+        lines.seek(at)
+        first = at == 0
+        for number, raw in enumerate(lines, 1):
+            if end is not None:
+                if at >= end:
+                    return
+                at += len(raw)
+            yield number, *_parse(raw, first=first and number == 1)
+
+
+def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
+    errors = []
+    if first and raw.startswith(b"\xef\xbb\xbf"):
+        errors.append("byte order mark")
+        raw = raw[3:]
+    if b"\r" in raw:
+        errors.append("lines with CRLF ends")
+    if b"\0" in raw:
+        errors.append("lines with a NUL byte")
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        errors.append("lines that are not UTF-8")
+        line = raw.decode("utf-8", errors="backslashreplace")
+    if not line.strip():
+        return "", "", [*errors, "blank lines"]
+    if line[0].isspace():
+        return "", line.strip(), [*errors, "lines without an id"]
+    id_, *value = line.split(maxsplit=1)
+    return id_, value[0].strip() if value else "", errors
 
 
 def read_table(path: str | Path) -> dict[str, str]:
     """ "id value" lines as {id: value}, in the file's order; an id alone has the value "".
 
-    Raises ValueError for an empty line or an id that comes twice."""
-    path = Path(path)
+    Raises ValueError for a line that is damaged or has no id, and an id that comes twice."""
     table: dict[str, str] = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            id, *value = line.split(maxsplit=1) or [""]
-            if not id:
-                raise ValueError(f"{path}: line {number} is empty; every line is 'id value'")
-            if id in table:
-                raise ValueError(f"{path}: line {number}: the id {id} comes twice")
-            table[sys.intern(id)] = value[0].strip() if value else ""  # many tables, the same ids
+    for number, id, value, errors in scan(path):
+        if errors:
+            raise ValueError(f"{path}: line {number}: {errors[0]}; every line is 'id value'")
+        if id in table:
+            raise ValueError(f"{path}: line {number}: the id {id} comes twice")
+        table[sys.intern(id)] = value  # many tables, the same ids
     return table
 
 
@@ -56,6 +94,23 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
         raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
     if any(char in value for char in "\n\r\0"):
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
+
+
+def outer_join(*tables: Iterator[tuple[str, V]]) -> Iterator[tuple[str, list[V | None]]]:
+    """(id, its value in each table, None where it has none) of sorted tables, in order."""
+    rows = [next(table, None) for table in tables]
+    while ids := {row[0] for row in rows if row}:
+        if len(ids) == 1 and None not in rows:
+            yield rows[0][0], [row[1] for row in rows]
+            rows = [next(table, None) for table in tables]
+            continue
+        id = min(ids)
+        here = [row is not None and row[0] == id for row in rows]
+        yield id, [row[1] if is_here else None for row, is_here in zip(rows, here, strict=True)]
+        rows = [
+            next(table, None) if is_here else row
+            for table, row, is_here in zip(tables, rows, here, strict=True)
+        ]
 
 
 def check_same_ids(

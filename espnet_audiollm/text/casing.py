@@ -1,6 +1,6 @@
 """Transcripts as prompts: casing and punctuation that an LLM is used to.
 
-A transcript of LibriSpeech is in capitals without punctuation, and what a recogniser hears of it is
+A transcript of LibriSpeech is in capitals without punctuation, and a recogniser's hypotheses are
 no better. An LLM has read few questions of that form. A recipe may therefore have every prompt
 brought into one form, chosen by name; stages 7 and 10 must agree, so the name is kept in the store.
 
@@ -10,8 +10,8 @@ brought into one form, chosen by name; stages 7 and 10 must agree, so the name i
     sentence  English: a capital at the start, "I", and a full stop or question mark at the end
     truecase  sentence, with each word as a text of yours writes it most often (names, acronyms)
 
-`sentence` lets the letters alone where a text has both cases already. All forms are stable: of a
-text in that form, nothing is changed.
+`sentence` keeps the letters of a text that has both cases already. All forms are stable: of a text
+in that form, nothing is changed.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ _CLAUSE = set("when which".split())  # "when he came" is none, "when did he" is 
 def is_question(text: str) -> bool:
     """Whether an English sentence without its mark reads as a question, by its first two words.
 
-    A guess: it knows no questions that begin with their condition, and none by tone alone. What is
+    A guess: it knows no questions that begin with their condition, and none by tone. What is
     long is rarely one: there, transcripts run several sentences together."""
     words = [word.replace("\u2019", "'") for word in _WORD.findall(text)]
     if len(words) > LONGEST:

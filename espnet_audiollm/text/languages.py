@@ -19,6 +19,8 @@ Fold = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Language:
+    """How texts of a language are normalised."""
+
     code: str  # ISO 639, as corpora name it
     name: str
     folds: tuple[Fold, ...] = ()  # of a text in lower case, before its punctuation goes

@@ -2,14 +2,20 @@
 
 `normalize` is the form for any language; `normalizer(NAME)` gives a stated one, which the recipe
 chooses: "basic", a language ("de", whose rules are in languages.py), or a language whose numbers
-are spelled out ("de+numbers", numbers.py). It is named in wer.json, in the logs and the results.
+are spelled out ("de+numbers", numbers.py), or Whisper's own ("whisper", and for English
+"whisper:FILE" with the normalizer.json of a Whisper checkpoint). It is named in wer.json, in the
+logs and the results.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .languages import KEPT, LANGUAGES, PLAIN, Language
 from .numbers import can_spell, spell_out
@@ -65,15 +71,53 @@ class Normalizer:
         return "; ".join(about + ["numbers spelled out"] * self.numbers)
 
 
+class WhisperNormalizer(Normalizer):
+    """Whisper's own form (Radford et al. 2022, appendix C), as transformers has it.
+
+    For English it needs the table of spellings that lies beside Whisper's checkpoints."""
+
+    @property
+    def spellings(self) -> str:
+        """The file normalizer.json; "": the form for other languages than English."""
+        return self.name.partition(":")[2]
+
+    def __call__(self, text: str) -> str:
+        return _whisper(self.spellings)(text).strip()
+
+    @property
+    def sentence(self) -> str:
+        """What it does, for people."""
+        form = "English, with its table of spellings" if self.spellings else "basic"
+        return f"Whisper's normaliser ({form})"
+
+
+@functools.cache
+def _whisper(spellings: str) -> Callable[[str], str]:
+    from transformers.models.whisper import english_normalizer
+
+    if not spellings:
+        return english_normalizer.BasicTextNormalizer()
+    table = json.loads(Path(spellings).read_text(encoding="utf-8"))
+    return english_normalizer.EnglishTextNormalizer(table)
+
+
 def normalizer(name: str) -> Normalizer:
     """The normalisation of this name; a region is let pass ("zh-CN" is "zh").
 
     Raises ValueError, with all names, for one that is none."""
+    if name.partition(":")[0] == "whisper":
+        form = WhisperNormalizer(name, None, False)
+        if form.spellings and not Path(form.spellings).is_file():
+            raise ValueError(
+                f"{name}: there is no such file; give the normalizer.json from the directory of a "
+                "Whisper checkpoint"
+            )
+        return form
     code, *options = name.split("+")
     code = code.split("-")[0]
     if code != "basic" and code not in LANGUAGES and code not in PLAIN:
         raise ValueError(
-            f"there is no normaliser '{name}': give basic (any language) or one of "
+            f"there is no normaliser '{name}': give basic or whisper (any language) or one of "
             f"{' '.join(sorted([*LANGUAGES, *PLAIN]))}, with +numbers to have numbers spelled out"
         )
     if any(option != "numbers" for option in options) or len(options) > 1:

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from espnet_audiollm.corpus.tts import Espeak, SpeechJob, Voice, resample, synthesize, trim_silence
+from espnet_audiollm.corpus.tts import Espeak, SpeechJob, Voice, at_16k, synthesize, trim_silence
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def test_trim_keeps_the_margin():
     assert len(trim_silence(np.zeros(10, dtype=np.int16), rate=1000)) == 10
 
 
-def test_resample_keeps_pitch_and_duration():
+def test_16_khz_keeps_pitch_and_duration():
     rate, seconds = 22_050, 1
     tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(rate * seconds) / rate)).astype(np.int16)
-    out = resample(tone, rate)
+    out = at_16k(tone, rate)
     assert out.dtype == np.int16 and len(out) == 16_000
     assert np.argmax(np.abs(np.fft.rfft(out.astype(float)))) == 440  # 1 Hz a bin
 

@@ -8,7 +8,6 @@ import pyarrow.parquet as parquet
 import pytest
 import soundfile
 
-from espnet_audiollm.corpus import arrow
 from espnet_audiollm.data import audio
 
 ROWS = 70  # more than are read at once
@@ -108,9 +107,3 @@ def test_ids_are_no_paths(tool, tmp_path):
     tool("from_table", "x.parquet", "a/b/data").says("1 utterances")
     (stored,) = (path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".wav")
     assert stored.is_relative_to(tmp_path / "a/b/data/audio")
-
-
-def test_an_old_pyarrow_is_refused(tool, table, tmp_path, monkeypatch):
-    parquet.write_table(table, tmp_path / "x.parquet")
-    monkeypatch.setattr(arrow, "OLDEST", 10_000)
-    tool("from_table", "x.parquet", "data").fails("is too old to be safe: pip install")

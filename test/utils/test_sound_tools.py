@@ -190,7 +190,7 @@ def test_segments_are_joined_and_cut_again(tmp_path, calls, tool):
     assert table(tmp_path / "joined/text") == {"u1": "a", "u2": "b", "u3": "c"}
     scp = table(tmp_path / "joined/wav.scp")
     assert audio.info(tmp_path / scp["s-0001"]).duration == 1.75
-    tool("validate", "joined").says("no fault found")
+    tool("validate", "joined").says("no error found")
     tool("segments", "cut", "joined", "again").says("3 recordings written")
     for id_, path in table(tmp_path / "cut/wav.scp").items():
         ours, _ = audio.read_mono(tmp_path / path)
@@ -282,7 +282,7 @@ def test_statistics_without_text_and_with_damage(tmp_path, data, tool):
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "long"])
 def test_durations_that_cannot_be(tmp_path, data, tool, value):
     kaldi_dir.write_table(data / "utt2dur", {"a": value, "b": "2"}.items())
-    tool("statistics", data, "--output", "out").fails("utt2dur: a lasts", value)
+    tool("statistics", data, "--output", "out").fails("utt2dur: a is", value)
     assert not (tmp_path / "out").exists()
 
 

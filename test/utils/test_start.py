@@ -27,4 +27,4 @@ def test_help_with_an_example(path, tmp_path):
 def test_an_error_is_one_sentence(tmp_path):
     done = start(tmp_path, "utils/data/validate.py", "none")
     assert done.returncode == 1
-    assert done.stderr.startswith("validate: error: 1 kinds of fault in the data:\n")
+    assert done.stderr.startswith("validate: error: 1 kinds of error in the data:\n")

@@ -13,13 +13,13 @@ def data(make_dir):
 
 def test_validate(tool, data):
     done = tool("validate", data, "--require_text", "true")
-    done.says("6 utterances with wav.scp, utt2spk, text: no fault found")
+    done.says("6 utterances with wav.scp, utt2spk, text: no error found")
 
 
 def test_validate_reports_all_directories_at_once(tool, data, tmp_path):
     (data / "text").write_bytes(b"u0 one\r\nu0 \xff\n")
     tool("validate", data, tmp_path / "none", "--require_text", "true").fails(
-        "validate: error: 5 kinds of fault",
+        "validate: error: 5 kinds of error",
         "CRLF",
         "not UTF-8",
         "1 duplicate ids (first: u0)",
@@ -50,4 +50,4 @@ def test_further_tables(tool, data):
     done.says("3 utterances removed from wav.scp", "2 utterances removed from utt2lang")
     assert (data / "utt2lang").read_text() == "u1 en\n"
     assert (data / "notes").read_text().startswith("All of this")
-    tool("validate", data).says("3 utterances with wav.scp, utt2spk, text, utt2lang: no fault")
+    tool("validate", data).says("3 utterances with wav.scp, utt2spk, text, utt2lang: no error")

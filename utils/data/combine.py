@@ -7,7 +7,7 @@ import argparse
 
 import _start  # noqa: F401
 
-from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.bin.cli import add_flag, user_errors
 from espnet_audiollm.corpus import combining
 from espnet_audiollm.data import layout
 
@@ -21,17 +21,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prefixes", nargs="+", metavar="P", help="what goes before the ids and speakers of each"
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--same_speakers",
-        choices=("true", "false"),
-        default="false",
-        help="true: a speaker that several directories have is one person (default: an error)",
+        "true: a speaker of several directories is one person",
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--common_tables",
-        choices=("true", "false"),
-        default="false",
-        help="true: tables that not all directories have are left out (default: an error)",
+        "true: tables that not all have are left out",
     )
     return parser
 

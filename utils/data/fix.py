@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mend data directories where that needs no guessing: sort, mend line ends, drop blank lines,
+"""Fix data directories where that needs no guessing: sort, fix line ends, drop blank lines,
 identical duplicates and empty transcripts, keep the utterances that all tables have."""
 
 import argparse
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     for directory in args.directories:
         changes = repair.fix(directory)
         listed = "; ".join(f"{count} {what}" for what, count in changes.items())
-        print(f"{directory}: {listed or 'nothing to mend'}")
+        print(f"{directory}: {listed or 'nothing to fix'}")
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.bin.cli import add_flag, user_errors
 from espnet_audiollm.corpus import importing, manifests
 
 EXAMPLES = """examples:
@@ -44,11 +44,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--audio_root", type=Path, help="where relative paths start (default: SRC's directory)"
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--drop",
-        choices=("true", "false"),
-        default="false",
-        help="true: rows without text or audio are left out and counted (default: an error)",
+        "true: leave out rows without text or audio",
     )
     return parser
 
@@ -73,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         args.src, args.dst, columns, args.format, args.split, args.audio_root, args.drop == "true"
     )
     for line in made.left_out:
-        print(f"{args.src}: {line}")
+        print(line)
     print(
         f"{args.dst}: {made.utterances} utterances of {len(made.speakers)} speakers with "
         f"{', '.join(made.tables)}"

@@ -61,9 +61,9 @@ def show(chosen: listening.Chosen, args: argparse.Namespace) -> Item:
     text = chosen.values.get("text")
     uri, peaks, facts, seconds, trouble = "", (), (), 0.0, ""
     try:
-        heard = listening.hear(chosen.source, args.longest, text, args.allow_pipes == "true")
-        uri, peaks, facts = audio_uri(heard.samples, "mp3"), heard.peaks, heard.facts
-        seconds = len(heard.samples) / SAMPLE_RATE
+        excerpt = listening.read(chosen.source, args.longest, text, args.allow_pipes == "true")
+        uri, peaks, facts = audio_uri(excerpt.samples, "mp3"), excerpt.peaks, excerpt.facts
+        seconds = len(excerpt.samples) / SAMPLE_RATE
     except AudioError as error:
         trouble = str(error)
     more = {n: v for n, v in chosen.values.items() if n not in listening.KNOWN}

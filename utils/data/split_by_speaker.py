@@ -33,14 +33,14 @@ def main(argv: list[str] | None = None) -> int:
     source = layout.of(args.src)
     wanted = corpus.wanted_splits(args.parts)
     parts = [splitting.Part(directory, size) for directory, size in wanted.items()]
-    labels, whole = splitting.assign(args.src, parts, args.seed)
+    labels, total = splitting.assign(args.src, parts, args.seed)
     for part, dealt in zip(parts, dealing.deal(source, labels, list(wanted)), strict=True):
-        share = 100 * dealt.utterances / whole.utterances
+        share = 100 * dealt.utterances / total.utterances
         print(f"{part.directory}: {dealt}, {share:.1f} % of the utterances (asked: {part.size})")
     if left := labels.count(0):
-        print(f"{left} of {whole.utterances} utterances are in no part")
+        print(f"{left} of {total.utterances} utterances are in no part")
     print(f"{source.describe()}")
-    if len(whole.speakers) == whole.utterances:
+    if len(total.speakers) == total.utterances:
         print(f"{args.src}: each utterance has a speaker of its own, so speakers separate nothing")
     return 0
 

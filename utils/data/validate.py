@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Everything that is wrong with data directories, in one report, each with how to mend it."""
+"""Everything that is wrong with data directories, in one report, each with how to fix it."""
 
 import argparse
 
 import _start  # noqa: F401
 
-from espnet_audiollm.bin.cli import user_errors
-from espnet_audiollm.data import kaldi_dir, layout, validation
+from espnet_audiollm.bin.cli import add_flag, user_errors
+from espnet_audiollm.data import kaldi_dir, layout, pipes, validation
 
 EXAMPLE = "example: utils/data/validate.py --require_text true data/train data/valid"
 
@@ -14,18 +14,12 @@ EXAMPLE = "example: utils/data/validate.py --require_text true data/train data/v
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("directories", nargs="+", metavar="DIR", help="e.g. data/train data/test")
-    parser.add_argument(
+    add_flag(
+        parser,
         "--require_text",
-        choices=("true", "false"),
-        default="false",
-        help="true: a directory without transcripts is an error (training needs them)",
+        "true: training needs transcripts",
     )
-    parser.add_argument(
-        "--allow_pipes",
-        choices=("true", "false"),
-        default="false",
-        help="true: commands in wav.scp (sox, ffmpeg, sph2pipe, flac) are no fault",
-    )
+    pipes.add_option(parser)
     return parser
 
 
@@ -42,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
             names = kaldi_dir.tables(directory)
             names += [name for name in layout.of(directory).tables if name not in names]
             count = kaldi_dir.count_lines(f"{directory}/utt2spk")
-            print(f"{directory}: {count} utterances with {', '.join(names)}: no fault found")
+            print(f"{directory}: {count} utterances with {', '.join(names)}: no error found")
     if problems:
         report = "".join(f"\n  {problem}" for problem in problems)
-        raise ValueError(f"{len(problems)} kinds of fault in the data:{report}")
+        raise ValueError(f"{len(problems)} kinds of error in the data:{report}")
     return 0
 
 

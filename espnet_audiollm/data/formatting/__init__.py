@@ -3,12 +3,12 @@
 Recordings that are 16 kHz mono WAV or FLAC already stay where they are; the others are converted.
 Every recording is decoded once, here, so that no training run meets a damaged file later.
 
-    parts/NNNNNN   what became of the utterances of one part of wav.scp, written whole
+    parts/NNNNNN   what became of the utterances of one part of wav.scp
     audio/XX/...   recordings that had to be converted
     wav.scp ...    the tables, merged from all parts; .done is written last
 
-Parts are ranges of wav.scp's bytes, so they depend on the data alone: jobs take every n-th, and any
-other number of jobs, or one process for all, goes on from those that are whole.
+Parts are ranges of wav.scp's bytes, so they depend only on the data: jobs take every n-th, and any
+other number of jobs, or one process for all, goes on from those that are up to date.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def format_parts(
     job: int = 1,
     num_jobs: int = 1,
 ) -> int:
-    """Make those parts of `dst` that are job `job`'s of `num_jobs` and are not whole; returns how
-    many that were. Parts with bad recordings are made again, unless these may be dropped."""
+    """Make the parts of `dst` that are not up to date, of job `job` of `num_jobs`; returns how many
+    that were. Parts with bad recordings are made again, unless these may be dropped."""
     src, dst = _check(src, dst, limits)
     left = parts.left(src, dst, limits, drop_bad_audio, job, num_jobs)
     if not left:
@@ -101,7 +101,7 @@ def merge(
         merging.refuse_bad_audio(src, dst, found, heads)
     key = hashlib.sha256(f"{heads} {drop_bad_audio}".encode()).hexdigest()
     marker = dst / ".done"
-    if marker.is_file() and marker.read_text().strip() == key and merging.whole(src, dst):
+    if marker.is_file() and marker.read_text().strip() == key and merging.is_complete(src, dst):
         return Summary(already_done=True)
     with _explaining_full_disk(dst):
         merging.clear(dst, {part.name for part in found})

@@ -42,7 +42,7 @@ class Summary:
         return "; ".join(parts)
 
 
-def whole(src: Path, dst: Path) -> bool:
+def is_complete(src: Path, dst: Path) -> bool:
     """Whether every table is there."""
     carried = [name for name in kaldi_dir.tables(src) if name in kaldi_dir.CARRIED + ("text",)]
     wanted = {"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "dropped.tsv", *carried}

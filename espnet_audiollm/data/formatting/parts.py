@@ -1,7 +1,7 @@
 """Parts of a formatted directory: what became of the utterances of one range of wav.scp's bytes.
 
-Parts depend on the data alone. A part's first line tells what it was made of, so a part that exists
-and has the right first line is whole and right."""
+Parts depend only on the data. A part's first line tells what it was made of, so a part that exists
+and has the right first line is up to date."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ class Part:
     spans: dict[str, kaldi_dir.Span]  # of each table
 
     def path(self, dst: Path) -> Path:
+        """Its file."""
         return dst / "parts" / self.name
 
     def lines(self, src: Path) -> int:
+        """Utterances."""
         return kaldi_dir.count_lines(src / "wav.scp", self.spans["wav.scp"])
 
 
@@ -74,7 +76,7 @@ def _begins(files: dict[str, IO[bytes]], sizes: dict[str, int], at: int) -> dict
 def left(
     src: Path, dst: Path, limits: Limits, drop_bad_audio: bool, job: int = 1, num_jobs: int = 1
 ) -> list[tuple[Part, Head]]:
-    """The parts of a job that are not whole, with the heads that they are to get."""
+    """The parts of a job that are not up to date, with the heads that they are to get."""
     unfinished = []
     for part in parts(src, job, num_jobs):
         head = Head(hash_tables(src, part, limits), _hash_recordings(src, part), 0)
@@ -85,6 +87,7 @@ def left(
 
 
 def hash_tables(src: Path, part: Part, limits: Limits) -> str:
+    """Of a part's lines in all tables, and of how they are formatted."""
     digest = hashlib.sha256(f"{VERSION} {limits}\n".encode())
     for name, (begin, end) in part.spans.items():
         with open(src / name, "rb") as table:
@@ -106,6 +109,7 @@ def _hash_recordings(src: Path, part: Part) -> str:
 
 
 def read_head(path: Path) -> Head | None:
+    """Of a part's file; None where it is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as lines:
             tables, recordings, bad = lines.readline().split()
@@ -115,6 +119,7 @@ def read_head(path: Path) -> Head | None:
 
 
 def write_part(path: Path, head: Head, results: list[Formatted]) -> None:
+    """Write a part, atomically."""
     bad = sum(result.reason == BAD for result in results)
     with atomic_write(path) as out:
         out.write(f"{head.tables} {head.recordings} {bad}\n")
@@ -124,6 +129,7 @@ def write_part(path: Path, head: Head, results: list[Formatted]) -> None:
 
 
 def read_part(src: Path, dst: Path, part: Part) -> Iterator[Formatted]:
+    """What became of the utterances of a part."""
     utterances = kaldi_dir.iter_utterances(src, part.spans)
     with open(part.path(dst), encoding="utf-8", newline="\n") as lines:
         next(lines)

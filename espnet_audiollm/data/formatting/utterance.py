@@ -4,10 +4,8 @@ This runs in the workers (data/workers.py)."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from ...types import Seconds, Utterance
 from .. import audio, sources
@@ -58,11 +56,8 @@ def format_utterance(utt: Utterance, audio_dir: Path, limits: Limits) -> Formatt
 
 
 def converted_name(utt: Utterance) -> str:
-    """Where in audio/ a converted recording goes. The name tells its source file and the state of
-    it, so a file that exists is the right one; an id never becomes a path ("../x", or 300 bytes
-    long)."""
-    digest = hashlib.sha256(f"{VERSION} {utt.id}\n{stamp(utt.audio)}".encode()).hexdigest()
-    return f"{digest[:2]}/{quote(utt.id, safe='')[:150]}.{digest[:12]}.flac"
+    """Where in audio/ a converted recording goes; the name tells its source and the state of it."""
+    return sources.file_name(utt.id, state=f"{VERSION} {utt.id}\n{stamp(utt.audio)}")
 
 
 def _length_fault(duration: Seconds, limits: Limits) -> str:
