@@ -22,7 +22,11 @@ say() { echo "[$((SECONDS / 60))m$((SECONDS % 60))s] $*"; }
 # What is installed belongs to these requirements and to this place: its programs name their Python.
 wanted="$(cat requirements.txt constraints.txt | sha256sum | cut -d ' ' -f 1) $(pwd -P)"
 installed() { [ -f venv/.installed ] && [ "$(<venv/.installed)" == "${wanted}" ]; }
-made_elsewhere() { [ -f venv/.installed ] && [ "$(cut -d ' ' -f 2- venv/.installed)" != "$(pwd -P)" ]; }
+made_elsewhere() { # An older stamp names no place.
+    local place
+    place="$(cut -d ' ' -f 2- venv/.installed 2>/dev/null)" || return 1
+    [[ ${place} == /* && ${place} != "$(pwd -P)" ]]
+}
 
 suits() { # Can this Python make a virtual environment with pip in it?
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
