@@ -9,6 +9,7 @@ from recipe_copies import MINI_TRAINING, MiniRun, copy_recipe, run_mini
 os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
+pytest_plugins = ["small_experiment", "small_study", "trained_tasks"]  # fixtures of several rooms
 ROOT = Path(__file__).parents[1]
 MINI_RUN = (  # files that share a run of the mini recipe
     "test/egs2/test_mini_noise.py",
@@ -18,7 +19,7 @@ MINI_RUN = (  # files that share a run of the mini recipe
 LONG = (  # groups that take minutes
     "mini_run",
     "slurm",
-    "test/tasks/test_resume.py",
+    "test/train/test_resume.py",
     "test/shell/test_launch.py",
     "test/bin/test_killed_runs.py",
 )

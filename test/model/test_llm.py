@@ -1,14 +1,10 @@
 import json
-import sys
-from pathlib import Path
 
+import chat_llms
 import pytest
 import torch
 
 from espnet_audiollm.model import llm as llms
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import chat_llms  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import launch
 import pytest
+from jobs import nodes
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "utils/launch.py"
 TRAINING = Path(__file__).parent / "light_training.py"
 FOREVER = 100_000  # steps
-sys.path.insert(0, str(LAUNCH.parent))
 
-import launch  # noqa: E402
-from jobs import nodes  # noqa: E402
 
 both = pytest.mark.parametrize("procs", [1, 2])
 

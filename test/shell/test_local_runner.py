@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import logs
 
 RUNNER = Path(__file__).parents[2] / "utils/local.py"
-sys.path.insert(0, str(RUNNER.parent))
-from jobs import logs  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x *"
 

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import slurm_config, slurm_queue
 
 UTILS = Path(__file__).parents[2] / "utils"
 RUNNER = UTILS / "slurm.py"
-sys.path.insert(0, str(UTILS))
-from jobs import slurm_config, slurm_queue  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x * % \\"
 CONFIG = """\

@@ -105,11 +105,8 @@ def test_debugging_shows_the_traceback_of_user_errors(monkeypatch):
 
 
 PROCESS = """
-import os, signal, sys, types
-tasks = types.ModuleType("espnet_audiollm.tasks")  # its __init__ imports ESPnet: 10 s
-tasks.__path__ = [os.path.join(sys.argv[1], "espnet_audiollm/tasks")]
-sys.modules["espnet_audiollm.tasks"] = tasks
-from espnet_audiollm.tasks import supervision
+import os, signal, sys
+from espnet_audiollm.train import supervision
 with supervision.report_errors(lambda error: f"error: {error}"):
     request = supervision.install()
     exec(sys.argv[2])
