@@ -49,6 +49,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
+@pytest.hookimpl(optionalhook=True)  # -p no:xdist
 def pytest_xdist_make_scheduler(config, log):
     """For --numprocesses: tests of one group run one after the other in the same process."""
     from xdist.scheduler import LoadScopeScheduling

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Origin:
 
 
 def origin(command: str, recipe: str, llm: str) -> Origin:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return Origin(command, recipe, llm, versions(), git_commit(), f"{now:%Y-%m-%d %H:%M} UTC")
 
 

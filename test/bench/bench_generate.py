@@ -1,6 +1,6 @@
 """Tokens per second of stage 7's batched generation against one-at-a-time `generate`.
 
-    PYTHONPATH=test python test/bench/bench_generate.py [--llm DIR] [--prompts 128] [--batch_size 32]
+    PYTHONPATH=test python test/bench/bench_generate.py [--llm DIR] [--prompts 128]
 
 Both answer the same prompts with the same limits (4 x the prompt's tokens) in one run, and the
 answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mini recipe's.

@@ -1,12 +1,10 @@
 """Files that training leaves: whole or absent, and damage is noticed."""
 
-import contextlib
-import resource
-import signal
 import zipfile
 
 import pytest
 import torch
+from damage import file_size_limit, flip
 
 from espnet_audiollm.bin.cli import explain
 from espnet_audiollm.train import checkpoints
@@ -14,29 +12,10 @@ from espnet_audiollm.train import checkpoints
 STATE = {"weight": torch.arange(6.0), "epoch": 3, "scheduler": {"lr": 0.5}}
 
 
-@contextlib.contextmanager
-def file_size_limit(size):
-    """No file of this process grows over `size` bytes: as a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def saved(directory, steps, state=STATE):
     path = directory / f"checkpoint_{steps:09d}.pth"
     checkpoints.save(state, path)
     return path
-
-
-def flip(path, position, bits=1):
-    content = bytearray(path.read_bytes())
-    content[position] ^= bits
-    path.write_bytes(content)
 
 
 def same(state):

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_checkpoints import file_size_limit, flip
+from damage import file_size_limit, flip
 from tiny_tasks import ENCODER, ctc_options
 
 from espnet_audiollm.bin.cli import explain
