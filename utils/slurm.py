@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Runner:
         self.told: set[str] = set()
 
     def queue_of(self, key: str) -> Queue:
+        """This call's jobs in Slurm's queue; an interrupted call with the same key finds them."""
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "", Path(self.options.log).name)[:40]
         return Queue(f"{stem}-{key[:16]}", self.config.controller_wait, self.screen.note)
 
@@ -119,10 +121,12 @@ class Runner:
         job = self.submit(missing)
         self.screen.note(f"job {job} submitted ({self.count(missing)}): {self.options.log}")
 
-    def count(self, numbers) -> str:
+    def count(self, numbers: Collection[int]) -> str:
+        """ "3 of 8 jobs", or the kind of a single one."""
         return f"{len(numbers)} of {self.total} jobs" if self.total > 1 else self.options.kind
 
     def submit(self, numbers: list[int]) -> str:
+        """Submit these jobs, as an array where there are several; Slurm's id."""
         options = self.options
         words = self.config.options(options)
         if options.variable:
@@ -152,6 +156,7 @@ class Runner:
             raise UserError(f"the cluster refuses the job: {refused}\n{hint}") from None
 
     def look(self) -> None:
+        """Read the exit statuses and logs, now and then the queue, and settle what has ended."""
         exits = self.state.exits(self.open)
         self.follow()
         doubtful = any(end.status for end in exits.values())
@@ -169,6 +174,7 @@ class Runner:
             self.followers[number].look()
 
     def ask_queue(self) -> None:
+        """Show what runs and what waits, and why."""
         self.take_entries(self.queue.look_patiently())
         states = Counter("waiting" if e.waiting else "running" for e in self.shown())
         reasons = sorted({e.reason for e in self.shown() if e.waiting and e.reason != "None"})
@@ -185,6 +191,7 @@ class Runner:
                 )
 
     def take_entries(self, entries: list[Entry]) -> None:
+        """Keep the newest entry of every job."""
         self.looked = time.monotonic()
         self.entries = {}
         for entry in entries:
@@ -194,9 +201,11 @@ class Runner:
                 self.entries[number] = entry
 
     def shown(self) -> list[Entry]:
+        """The entries of open jobs that are not over."""
         return [self.entries[number] for number in self.open if self.active(number)]
 
     def active(self, number: int) -> bool:
+        """Whether Slurm still has this job."""
         entry = self.entries.get(number)
         return entry is not None and not entry.over
 
@@ -215,6 +224,7 @@ class Runner:
                 self.fail(number, end)
 
     def fail(self, number: int, end: Exit | None) -> None:
+        """Settle a job that failed, with the cluster's reason."""
         self.open.discard(number)
         entry = self.entries.get(number)
         reason = OVER.get(entry.state, "") if entry else ""
@@ -238,6 +248,7 @@ class Runner:
                 print(f"slurm: {line}", file=out)
 
     def leave(self, interruption: Interrupted) -> None:
+        """End because of a signal: SIGINT and SIGTERM cancel the jobs, a lost terminal does not."""
         number = interruption.args[0]
         self.screen.clear()
         if number in (signal.SIGHUP, ORPHANED):
@@ -263,11 +274,13 @@ def ranges(numbers: list[int]) -> str:
     return ",".join(f"{a}-{b}" if b > a else str(a) for a, b in parts)
 
 
-def interrupt(number, frame):
+def interrupt(number: int, frame: object) -> None:
+    """A signal handler."""
     raise Interrupted(number, "interrupted")
 
 
 def main() -> int:
+    """Run the command; its exit status."""
     heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, ORPHANED), interrupt)
     processes.die_with(os.getppid(), ORPHANED)
     forget_outer_job()

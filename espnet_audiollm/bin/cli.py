@@ -31,6 +31,7 @@ def user_errors(main: Callable) -> Callable:
 
 
 def complain(name: str, error: Exception) -> str:
+    """The one line that a failed command prints."""
     return f"{name}: error: {explain(error)}"
 
 

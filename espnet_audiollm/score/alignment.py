@@ -79,6 +79,7 @@ class Alignment:
     centred_in_order: Mean
 
     def as_dict(self) -> dict:
+        """For results.json."""
         return asdict(self)
 
 
@@ -177,4 +178,5 @@ def aggregate(
         return Mean(values[0], intervals[0], values[1], intervals[1])
 
     means = mean(3, 0, 1.0), mean(5, 1, 100.0), mean(7, 0, 1.0), mean(9, 1, 100.0)
-    return Alignment(len(rows_NF), *(int(total) for total in sums_F[:3]), *means)
+    tokens, words, positions = (int(total) for total in sums_F[:3])
+    return Alignment(len(rows_NF), tokens, words, positions, *means)

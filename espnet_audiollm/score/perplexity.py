@@ -20,12 +20,15 @@ EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # where a band of positions begin
 
 @dataclass(frozen=True)
 class Perplexity:
+    """Of the reference responses under a system, over the corpus."""
+
     nats: float
     tokens: int
     ci95: tuple[float, float]  # paired bootstrap over utterances
 
     @property
     def value(self) -> float:
+        """exp(nats / tokens)."""
         return float(np.exp(self.nats / self.tokens))
 
 
@@ -73,17 +76,8 @@ class PositionPerplexity:
 
     @property
     def value(self) -> float:
+        """exp(nats / tokens)."""
         return float(np.exp(self.nats / self.tokens))
-
-
-def by_position(
-    token_nats: Mapping[str, np.ndarray],
-    edges: Sequence[int] = EDGES,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> list[PositionPerplexity]:
-    """Perplexity by position in the response; see `compare_positions`."""
-    return compare_positions([token_nats], edges, resamples, seed)[0]
 
 
 def compare_positions(

@@ -33,6 +33,7 @@ class RougeScores:
     values_RM: np.ndarray = field(repr=False)  # of each resample
 
     def as_dict(self) -> dict:
+        """For results.json."""
         intervals = {name: list(interval) for name, interval in self.ci95.items()}
         kept = {"utterances": self.utterances, "signature": self.signature}
         return {**kept, **self.values, "ci95": intervals}

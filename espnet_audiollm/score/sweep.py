@@ -31,6 +31,7 @@ class Condition:
 
     @property
     def cascades(self) -> list[Row]:
+        """With a word error rate."""
         return [row for row in self.results.of("cascade") if row.prompt_wer is not None]
 
     @property
@@ -40,9 +41,11 @@ class Condition:
 
     @property
     def audio(self) -> list[Row]:
+        """The AudioLLMs."""
         return self.results.of("audiollm")
 
     def row(self, label: str) -> Row:
+        """Of the system with this label."""
         return next(row for row in self.results.rows if row.system.label == label)
 
     def log_ppl(self, row: Row) -> np.ndarray:
@@ -54,6 +57,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Sweep:
+    """A test set under several noises."""
+
     name: str  # of the clean test set
     conditions: tuple[Condition, ...]  # without noise first, where it was scored
 
@@ -99,7 +104,12 @@ def curve(sweep: Sweep, conditions: Sequence[Condition]) -> tuple[np.ndarray, np
     """The cascades of `conditions` by word error rate: %, (C,), and log perplexities that do not
     fall with it, (C, 1 + R). At 0 % stands the transcript itself, what a perfect recogniser says
     under any noise."""
-    points = [(row.prompt_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
+    points = [
+        (wer, c.log_ppl(row))
+        for c in conditions
+        for row in c.cascades
+        if (wer := row.prompt_wer) is not None
+    ]
     points += [(0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("reference")]
     points.sort(key=lambda point: point[0])
     wer_C = np.array([wer for wer, _ in points])

@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from ..store.tables import check_same_ids
 from ..text.normalize import normalize
 from .edits import Edit, Normalize, aligned, chunks, edits, pair, write_aligned
 
@@ -19,8 +18,6 @@ __all__ = [
     "CharacterErrors",
     "Edit",
     "WordErrors",
-    "by_length",
-    "by_speaker",
     "character_errors",
     "edits",
     "group",
@@ -34,6 +31,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
+    """Counts of word errors."""
+
     substitutions: int
     deletions: int
     insertions: int
@@ -41,6 +40,7 @@ class WordErrors:
 
     @property
     def errors(self) -> int:
+        """Of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -55,6 +55,8 @@ class WordErrors:
 
 @dataclass(frozen=True)
 class CharacterErrors:
+    """Counts of character errors."""
+
     substitutions: int
     deletions: int
     insertions: int
@@ -62,6 +64,7 @@ class CharacterErrors:
 
     @property
     def errors(self) -> int:
+        """Of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -97,8 +100,8 @@ def character_errors(
     counts = [0, 0, 0, 0]
     for chunk in chunks(pair(references, hypotheses, normalize)):
         _, *sides = zip(*chunk, strict=True)
-        sides = [[text.replace(" ", blank) for text in side] for side in sides]
-        out = jiwer.process_characters(*sides)
+        said, recognised = ([text.replace(" ", blank) for text in side] for side in sides)
+        out = jiwer.process_characters(said, recognised)
         length = out.hits + out.substitutions + out.deletions
         for i, count in enumerate((out.substitutions, out.deletions, out.insertions, length)):
             counts[i] += count
@@ -112,37 +115,6 @@ def utterance_errors(
 ) -> dict[str, WordErrors]:
     """{id: the word errors of this utterance}, in the order of the references."""
     return {id: _count(parts) for id, parts in aligned(pair(references, hypotheses, normalize))}
-
-
-def by_speaker(
-    references: Mapping[str, str],
-    hypotheses: Mapping[str, str],
-    utt2spk: Mapping[str, str],
-    normalize: Normalize = normalize,
-) -> dict[str, WordErrors]:
-    """{speaker: word errors}, in order of speakers.
-
-    utt2spk: may know more utterances. Raises ValueError for one without a speaker, and as
-    `word_errors`."""
-    errors = utterance_errors(references, hypotheses, normalize)
-    groups = group(errors, _values(references, utt2spk, "utt2spk"))
-    return dict(sorted(groups.items()))
-
-
-def by_length(
-    references: Mapping[str, str],
-    hypotheses: Mapping[str, str],
-    lengths: Mapping[str, float],
-    edges: Sequence[float],
-    normalize: Normalize = normalize,
-) -> list[tuple[str, WordErrors]]:
-    """[(label, word errors)] of utterances by length, short ones first; empty groups are left out.
-
-    lengths: seconds, or reference words, by id; may know more utterances. edges: where the groups
-    meet, in ascending order: (2, 4) makes "under 2", "2 to 4" (4 not included), "4 and more".
-    Raises ValueError for an utterance without a length, and as `word_errors`."""
-    errors = utterance_errors(references, hypotheses, normalize)
-    return group_by_length(errors, _values(references, lengths, "lengths"), edges)
 
 
 def total(errors: Iterable[WordErrors]) -> WordErrors:
@@ -167,7 +139,10 @@ def group(errors: Mapping[str, WordErrors], group_of: Mapping[str, str]) -> dict
 def group_by_length(
     errors: Mapping[str, WordErrors], lengths: Mapping[str, float], edges: Sequence[float]
 ) -> list[tuple[str, WordErrors]]:
-    """As `by_length`, from errors that are counted already."""
+    """[(label, word errors)] of utterances by length, short ones first; empty groups are left out.
+
+    lengths: seconds, or reference words, by id. edges: where the groups meet, in ascending order:
+    (2, 4) makes "under 2", "2 to 4" (4 not included), "4 and more"."""
     labels = [f"under {edges[0]:g}"]
     labels += [f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)]
     labels.append(f"{edges[-1]:g} and more")
@@ -186,10 +161,3 @@ def _count(parts: Iterable[Edit]) -> WordErrors:
         elif part.op == "insert":
             insertions += len(part.hypothesis_words)
     return WordErrors(substitutions, deletions, insertions, words)
-
-
-def _values(references: Mapping, table: Mapping, what: str) -> Mapping:
-    """The table's values of these utterances."""
-    here = {id: table[id] for id in references if id in table}
-    check_same_ids(references, here, what, "run stages 1 and 2 again")
-    return here

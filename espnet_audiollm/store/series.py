@@ -40,7 +40,7 @@ def _index(ids: tuple[str, ...]) -> dict[str, int]:
     return {id: row for row, id in enumerate(ids)}
 
 
-def read_series(path: str | Path, dtype, next_step: str) -> Series:
+def read_series(path: str | Path, dtype: type[np.number], next_step: str) -> Series:
     """The table, in the file's order.
 
     Raises ValueError for what is no finite number, with the id's name."""
@@ -59,8 +59,8 @@ def read_series(path: str | Path, dtype, next_step: str) -> Series:
     return Series(table, numbers_X, lengths)
 
 
-def _is_whole(line: str, dtype) -> bool:
+def _is_whole(line: str, dtype: type[np.number]) -> bool:
     try:
-        return bool(np.isfinite([np.dtype(dtype).type(word) for word in line.split()]).all())
+        return bool(np.isfinite([dtype(word) for word in line.split()]).all())
     except (ValueError, OverflowError):
         return False

@@ -19,6 +19,8 @@ Fold = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Language:
+    """How texts of a language are brought to one form."""
+
     code: str  # ISO 639, as corpora name it
     name: str
     folds: tuple[Fold, ...] = ()  # of a text in lower case, before its punctuation goes
@@ -55,7 +57,7 @@ def _without_format(text: str) -> str:
 
 def _characters(text: str) -> list[str]:
     """Characters of scripts without blanks, marks with their base; words of other scripts."""
-    parts = []
+    parts: list[str] = []
     for word in text.split():
         for i, char in enumerate(word):
             mark = unicodedata.category(char)[0] == "M"

@@ -86,4 +86,5 @@ class Batches:
             supervision.beat(self.phase, self.done)
 
     def may_pause(self) -> bool:
+        """Between two updates, and not at the end of the epoch."""
         return self.done < len(self) and (self.done - self.start) % self.step == 0

@@ -51,6 +51,7 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def read_integers(value: str) -> np.ndarray:
+    """The numbers of a line. ValueError where there is none."""
     if not value:
         raise ValueError("no numbers")
     return np.array(list(map(int, value.split())), np.int64)
@@ -90,9 +91,11 @@ class TableDataset(AbsDataset):
         check_same_ids((table.path, table.ids) for table in self.tables.values())
 
     def has_name(self, name: str) -> bool:
+        """Whether the data has this name, e.g. speech."""
         return name in self.tables
 
     def names(self) -> tuple[str, ...]:
+        """Of the data of an utterance."""
         return tuple(self.tables)
 
     def __len__(self) -> int:
@@ -248,10 +251,12 @@ class Epoch:
 
 
 def collate_or_fault(collate: Callable, samples: list | Fault):
+    """The batch, or the fault that reading met in a worker."""
     return samples if isinstance(samples, Fault) else collate(samples)
 
 
 def seed_worker(seed: int, worker: int) -> None:
+    """Seed Python's and numpy's generators of a data-loading worker."""
     random.seed(seed + worker)
     np.random.seed(seed + worker)
 

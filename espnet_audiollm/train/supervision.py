@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ..types import Seconds
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 ASKING = (signal.SIGUSR1, signal.SIGTERM)  # "save and stop": Slurm's before the time is up, and at
 # a pre-emption
@@ -106,26 +106,17 @@ def _mark(name: str) -> None:
 class StopRequest:
     """Whether training was asked to save and stop: by a signal, or by the launcher's file."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signalled = self.obeyed = False
 
     def ask(self, *_) -> None:
+        """As a signal handler, or called."""
         self.signalled = True
 
     def asked(self) -> bool:
         """This process was asked."""
         directory = _directory()
         return self.signalled or (directory is not None and (directory / "stop").exists())
-
-    def agreed(self, distributed: bool, device: str | torch.device = "cpu") -> bool:
-        """Any rank was asked: the same answer for all of them. To be called by every rank."""
-        if not distributed:
-            return self.asked()
-        import torch
-
-        flag = torch.tensor(float(self.asked()), device=device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
 
 
 _requests = StopRequest()

@@ -93,7 +93,7 @@ def test_perplexity_of_a_real_llm_is_that_of_transformers(made, tmp_path):
     LlamaForCausalLM(labels=...) over all response tokens, and over those of each position."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from espnet_audiollm.score.perplexity import by_position, compare
+    from espnet_audiollm.score.perplexity import compare, compare_positions
     from espnet_audiollm.score.systems import read_references, read_system
 
     stories = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
@@ -121,7 +121,7 @@ def test_perplexity_of_a_real_llm_is_that_of_transformers(made, tmp_path):
     found = compare([nats], references.tokens_N, resamples=9).perplexities[0]
     assert found.tokens == sum(map(len, expected))
     assert found.value == pytest.approx(np.exp(np.mean(np.concatenate(expected))), rel=1e-4)
-    first, *_, last = by_position(system.token_nats, (0, 1, 8), resamples=9)
+    ((first, *_, last),) = compare_positions([system.token_nats], (0, 1, 8), resamples=9)
     assert first.value == pytest.approx(np.exp(np.mean([c[0] for c in expected])), rel=1e-4)
     tail = np.concatenate([c[8:] for c in expected])
     assert last.tokens == len(tail) and last.value == pytest.approx(np.exp(tail.mean()), rel=1e-4)

@@ -5,10 +5,10 @@ import pytest
 from espnet_audiollm.score import edits as edits_module
 from espnet_audiollm.score.wer import (
     WordErrors,
-    by_length,
-    by_speaker,
     character_errors,
     edits,
+    group,
+    group_by_length,
     utterance_errors,
     word_errors,
     write_aligned,
@@ -126,31 +126,25 @@ def test_edits_of_nothing(reference, hypothesis, ops):
     assert [edit.op for edit in edits(reference, hypothesis)] == ops
 
 
-def test_by_speaker():
-    found = by_speaker(SAID, HEARD, {"b": "anna", "a": "zoe", "of another set": "x"})
-    assert list(found.items()) == [
-        ("anna", WordErrors(1, 1, 3, 6)),
-        ("zoe", WordErrors(1, 1, 1, 3)),
-    ]
-    with pytest.raises(ValueError, match=r"utt2spk: 1 of 2 utterances are missing \(first: b\)"):
-        by_speaker(SAID, HEARD, {"a": "zoe"})
+def test_groups():
+    errors = utterance_errors(SAID, HEARD)
+    assert group(errors, {"b": "anna", "a": "zoe"}) == {
+        "zoe": WordErrors(1, 1, 1, 3),
+        "anna": WordErrors(1, 1, 3, 6),
+    }
 
 
-def test_by_length():
-    said = {**SAID, "c": "yes"}
-    heard, seconds = {**HEARD, "c": "no"}, {"a": 2.0, "b": 4.1, "c": 1.99}
-    assert by_length(said, heard, seconds, (2, 4)) == [
+def test_groups_by_length():
+    errors = utterance_errors({**SAID, "c": "yes"}, {**HEARD, "c": "no"})
+    assert group_by_length(errors, {"a": 2.0, "b": 4.1, "c": 1.99}, (2, 4)) == [
         ("under 2", WordErrors(1, 0, 0, 1)),
         ("2 to 4", WordErrors(1, 1, 1, 3)),
         ("4 and more", WordErrors(1, 1, 3, 6)),
     ]
-    words = {id: len(text.split()) for id, text in said.items()}
-    assert by_length(said, heard, words, (1, 2.5, 20)) == [
+    assert group_by_length(errors, {"a": 3, "b": 6, "c": 1}, (1, 2.5, 20)) == [
         ("1 to 2.5", WordErrors(1, 0, 0, 1)),
         ("2.5 to 20", WordErrors(2, 2, 4, 9)),
     ]
-    with pytest.raises(ValueError, match=r"lengths: 2 of 3 utterances are missing \(first: b\)"):
-        by_length(said, heard, {"a": 1.0}, (2,))
 
 
 def test_sums_over_many_chunks(monkeypatch):

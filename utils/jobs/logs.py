@@ -32,6 +32,8 @@ SECRET = re.compile(r"TOKEN|KEY|SECRET|PASS", re.IGNORECASE)
 
 @dataclass
 class Failure:
+    """A job that ended badly."""
+
     job: Job
     status: int
     begin: int = 0  # where in the log, in bytes, the output of this run begins
@@ -39,10 +41,12 @@ class Failure:
 
 
 def now() -> str:
+    """The time for a log."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def size(path: str) -> int:
+    """In bytes; 0 where there is no such file."""
     try:
         return os.path.getsize(path)
     except FileNotFoundError:
@@ -67,6 +71,7 @@ class Follower:
         self.begin = self.read = size(job.log)  # bytes
 
     def look(self) -> None:
+        """Show the newest line that the job has written since the last look."""
         if size(self.job.log) <= self.read:
             return
         with open(self.job.log, "rb") as log:
@@ -93,6 +98,7 @@ class Screen:
         self.pace = ""
 
     def show(self, line: str) -> None:
+        """Show progress: on a terminal in one line, in a file from time to time."""
         if line.startswith("training: "):
             self.pace = f" | {line}"
         else:
@@ -111,6 +117,7 @@ class Screen:
         print(f"{os.path.basename(sys.argv[0])}: {line}", file=self.out, flush=True)
 
     def clear(self) -> None:
+        """Remove the line of progress from a terminal."""
         if self.dirty:
             print("\r\033[K", end="", file=self.out, flush=True)
             self.dirty = False
@@ -174,5 +181,6 @@ def whole_already(done: int, left: list[int]) -> str:
 
 
 def some(numbers: Iterable[int]) -> str:
+    """The first ten numbers, for a message."""
     listed = sorted(numbers)
     return ", ".join(map(str, listed[:10])) + (", ..." if len(listed) > 10 else "")

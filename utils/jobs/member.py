@@ -40,6 +40,8 @@ class Setting:
 
 
 class Member:
+    """One job on this machine: its log, its process, and the signals for it."""
+
     def __init__(self, job: Job, setting: Setting):
         self.job, self.setting = job, setting
         self.asked: list[int] = []
@@ -70,10 +72,11 @@ class Member:
             print(f"# exit: {status}", file=log)
         return status
 
-    def ask(self, number: int, frame) -> None:
+    def ask(self, number: int, frame: object) -> None:
+        """A signal handler: pass the signal on to the command."""
         self.asked.append(number)
         if self.child is not None:
-            self.forward(number)
+            self.forward(self.child, number)
 
     def lock(self, log: IO[str]) -> bool:
         """Wait for what is left of an earlier run; the command inherits the lock with the log."""
@@ -94,6 +97,7 @@ class Member:
         return False
 
     def write_head(self, log: IO[str]) -> None:
+        """The first lines of the log: where, what, with what."""
         setting = self.setting
         print(f"# host: {socket.gethostname()}", file=log)
         if setting.job_id:
@@ -105,8 +109,9 @@ class Member:
         print(f"# start: {now()}", file=log, flush=True)
 
     def execute(self, log: IO[str]) -> int:
+        """Run the command; its exit status, 128 + the number of a signal."""
         try:
-            self.child = subprocess.Popen(
+            child = subprocess.Popen(
                 self.job.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,15 +121,18 @@ class Member:
         except OSError as error:
             print(f"{self.job.command[0]}: {error.strerror}", file=log, flush=True)
             return CANNOT_RUN
+        self.child = child
         for number in list(self.asked):
-            self.forward(number)
-        while (status := self.child.poll()) is None:
+            self.forward(child, number)
+        while (status := child.poll()) is None:
             if self.deadline is not None and time.monotonic() > self.deadline:
-                processes.send(self.child.pid, signal.SIGKILL)
+                processes.send(child.pid, signal.SIGKILL)
             time.sleep(POLL)
         return status if status >= 0 else 128 - status
 
-    def forward(self, number: int) -> None:
+    def forward(self, child: subprocess.Popen, number: int) -> None:
+        """Send the command a signal: SIGUSR1 to save, else SIGTERM, and SIGKILL once its grace is
+        over."""
         if number != signal.SIGUSR1:
             number = signal.SIGTERM
             self.deadline = time.monotonic() + self.setting.grace
@@ -132,8 +140,8 @@ class Member:
             number = signal.SIGUSR1
         try:
             if self.setting.group:
-                os.killpg(self.child.pid, number)
+                os.killpg(child.pid, number)
             else:
-                self.child.send_signal(number)
+                child.send_signal(number)
         except ProcessLookupError:
             pass

@@ -19,6 +19,8 @@ OF_SYSTEMS = ("name", "label", "response_ppl", "response_ppl_ci95", "num_respons
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
+    """A results.json with the numbers of its utterances."""
+
     name: str  # what tells it from the others
     path: Path
     results: dict  # of results.json
@@ -26,6 +28,7 @@ class Experiment:
 
     @property
     def labels(self) -> list[str]:
+        """Of its systems, in the order of the table."""
         return [system["label"] for system in self.results["systems"]]
 
 

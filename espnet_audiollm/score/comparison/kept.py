@@ -27,6 +27,11 @@ from ..results import Results, Row
 
 @dataclass(frozen=True)
 class Kept:
+    """Numbers of every utterance of a test set, for later comparisons.
+
+    N utterances, S systems. digests_N: CRC-32 of the reference response's token ids. right_SN: 1,
+    0, or -1 where nothing was judged. errors_SN: word errors, -1 where nothing was recognised."""
+
     ids: tuple[str, ...]
     tokens_N: np.ndarray
     digests_N: np.ndarray
@@ -37,6 +42,7 @@ class Kept:
 
 
 def keep(results: Results) -> Kept:
+    """What later comparisons need of a test set's results."""
     references, rows = results.test_set.references, results.rows
     ids = references.ids
     counted = next((row.errors_of for row in rows if row.errors_of is not None), None)
@@ -65,6 +71,7 @@ def _errors(row: Row, ids: tuple[str, ...]) -> list[int]:
 
 
 def write(path: Path, kept: Kept) -> None:
+    """Write the numbers to a .npz without pickled objects."""
     arrays = dict(vars(kept))
     arrays["ids"] = np.frombuffer("\n".join(kept.ids).encode(), dtype=np.uint8)
     with atomic_write(path, "wb") as out:

@@ -2,14 +2,14 @@
 # LibriSpeech's data directories, from the corpus in its own layout or from openslr.org.
 set -euo pipefail
 
-librispeech=""              # Directory that holds the parts (empty: LIBRISPEECH of db.sh, or download).
-downloads=downloads         # Where downloads go.
-hours=100                   # Hours to train on: 100, 460 or 960.
-train_parts=""              # Parts to train on, with commas between (empty: those of so many hours).
-valid_parts=dev-clean       # Parts to choose checkpoints by.
-test_parts=test-clean       # Parts to report on.
-text_case=lower             # Of the transcripts: lower or upper.
-subset=false                # Whether these are cut down: counts are not compared, gaps left out.
+librispeech=""        # Directory that holds the parts (empty: LIBRISPEECH of db.sh, or download).
+downloads=downloads   # Where downloads go.
+hours=100             # Hours to train on: 100, 460 or 960.
+train_parts=""        # Parts to train on, with commas between (empty: those of so many hours).
+valid_parts=dev-clean # Parts to choose checkpoints by.
+test_parts=test-clean # Parts to report on.
+text_case=lower       # Of the transcripts: lower or upper.
+subset=false          # Whether these are cut down: counts are not compared, gaps left out.
 
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
