@@ -26,7 +26,8 @@ LONG = (  # groups that take minutes
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--all", action="store_true", help="also run the tests that take long")
+    parser.addoption("--slow", action="store_true", help="and those that take many minutes")
 
 
 def pytest_configure(config):
@@ -36,17 +37,21 @@ def pytest_configure(config):
     if worker:
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {processors[int(worker[2:]) % len(processors)]})
+    elif config.args_source is config.ArgsSource.ARGS:
+        config.option.all = True  # who names files means them, however long they take
 
 
 def pytest_collection_modifyitems(config, items):
     # What takes longest begins first, so that no process ends long after the others.
     items.sort(key=lambda item: group_of(item.nodeid) not in LONG)
-    if config.getoption("--slow"):
-        return
-    skip = pytest.mark.skip(reason="takes minutes; run with --slow")
+    wanted = {"slow": config.getoption("--slow")}
+    wanted["long"] = wanted["slow"] or config.getoption("--all")
     for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+        if group_of(item.nodeid) in LONG:
+            item.add_marker("long")
+        for mark, runs in wanted.items():
+            if mark in item.keywords and not runs:
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: see CONTRIBUTING.md"))
 
 
 @pytest.hookimpl(optionalhook=True)  # -p no:xdist

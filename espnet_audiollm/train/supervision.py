@@ -52,7 +52,7 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-class _Pulse:
+class Pulse:
     """The file whose changes say that this process is alive."""
 
     def __init__(self):
@@ -61,6 +61,7 @@ class _Pulse:
         self.longest: dict[str, Seconds] = {}  # phase: silence after a beat in it
 
     def write(self, directory: Path, phase: str, step: int) -> None:
+        """The process, its phase and step, and the longest silence of the phase so far."""
         if self.file is None:
             self.file = os.open(directory / f"rank{_rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
         now = time.monotonic()
@@ -71,7 +72,7 @@ class _Pulse:
         os.pwrite(self.file, line.ljust(80).encode() + b"\n", 0)  # at once: never seen half-written
 
 
-_pulse = _Pulse()
+pulse = Pulse()
 
 
 def beat(phase: str, step: int) -> None:
@@ -83,7 +84,7 @@ def beat(phase: str, step: int) -> None:
     """
     directory = _directory()
     if directory:
-        _pulse.write(directory, phase, step)
+        pulse.write(directory, phase, step)
 
 
 def saved() -> None:
@@ -93,7 +94,7 @@ def saved() -> None:
 
 def stopped() -> None:
     """Training saved and ends early because it was asked to. To be called by every rank."""
-    _requests.obeyed = True
+    requests.obeyed = True
     _mark("stopped")
 
 
@@ -119,7 +120,7 @@ class StopRequest:
         return self.signalled or (directory is not None and (directory / "stop").exists())
 
 
-_requests = StopRequest()
+requests = StopRequest()
 _ours = False  # this process is a training and nothing else: its signals are ours
 
 
@@ -130,9 +131,9 @@ def install() -> StopRequest:
     Under a launcher, which gets and passes on what is meant for the whole training, SIGTERM is
     ignored: torchrun sends it to all ranks when one is lost, and that is no time to save."""
     if _ours:
-        signal.signal(signal.SIGUSR1, _requests.ask)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if _directory() else _requests.ask)
-    return _requests
+        signal.signal(signal.SIGUSR1, requests.ask)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _directory() else requests.ask)
+    return requests
 
 
 @contextlib.contextmanager
@@ -163,7 +164,7 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
         _ours = False
     if directory:
         (directory / f"rank{_rank()}.done").touch()
-    elif _requests.obeyed:
+    elif requests.obeyed:
         sys.exit(RUN_AGAIN)
 
 

@@ -92,7 +92,7 @@ def test_spanish_sentences(dialogues, prompt, expected):
     ],
 )
 def test_the_gist_leaves_out_which_and_when(dialogues, prompt, expected):
-    assert dialogues._gist(prompt) == expected
+    assert dialogues.gist(prompt) == expected
 
 
 def test_a_rare_name_is_in_the_turn_before_and_no_word_of_training(local, made):

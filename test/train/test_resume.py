@@ -58,7 +58,7 @@ def train(data, directory, **more):
 @pytest.fixture(autouse=True)
 def requests(monkeypatch):
     """Requests to stop that are this test's own."""
-    monkeypatch.setattr(supervision, "_requests", supervision.StopRequest())
+    monkeypatch.setattr(supervision, "requests", supervision.StopRequest())
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from espnet_audiollm.train import supervision
 def run_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("AUDIOLLM_RUN_DIR", str(tmp_path))
     monkeypatch.setenv("RANK", "3")
-    monkeypatch.setattr(supervision, "_pulse", supervision._Pulse())
-    monkeypatch.setattr(supervision, "_requests", supervision.StopRequest())
+    monkeypatch.setattr(supervision, "pulse", supervision.Pulse())
+    monkeypatch.setattr(supervision, "requests", supervision.StopRequest())
     return tmp_path
 
 
 def test_nothing_is_written_without_a_launcher(tmp_path, monkeypatch):
     monkeypatch.delenv("AUDIOLLM_RUN_DIR", raising=False)
-    monkeypatch.setattr(supervision, "_requests", supervision.StopRequest())
+    monkeypatch.setattr(supervision, "requests", supervision.StopRequest())
     monkeypatch.chdir(tmp_path)
     supervision.beat("train", 1)
     supervision.saved()
