@@ -14,7 +14,7 @@ which host, its traceback or what all its threads were doing. Saving and loading
 for saving and stopping. No process outlives this one, however it ends.
 
 Exit status: 0 finished; 75 saved, run me again; 76 may pass, but nothing was saved since the start;
-1 a bug; 2 something that the user can mend. Each node's launcher leaves its own in
+1 a bug; 2 something that the user can correct. Each node's launcher leaves its own in
 $AUDIOLLM_VERDICTS, a directory that all nodes see; `verdict` makes one of them.
 """
 
@@ -55,7 +55,7 @@ POLL: Seconds = 0.2
 GRACE: Seconds = 4.0  # for the other ranks to say why they ended, once one is lost
 AFTERMATH: Seconds = 8.0  # for torchrun to say what it saw, once its workers are gone
 STACKS: Seconds = 2.0  # for a process to write down what its threads do
-SUSPENDED: Seconds = 5.0  # between two looks: this whole node was stopped
+SUSPENDED: Seconds = 5.0  # between two looks: all of this node was stopped
 ASKING = (signal.SIGUSR1, signal.SIGTERM)
 VERDICTS = os.environ.get("AUDIOLLM_VERDICTS")
 ME = [sys.executable, os.path.abspath(__file__)]
@@ -116,7 +116,7 @@ class Launcher:
 
     def watch(self, child: subprocess.Popen) -> None:
         """Until they have ended, or have to be ended."""
-        told = False
+        passed_on = False
         last = time.monotonic()
         lost_at = None
         while child.poll() is None:
@@ -124,8 +124,8 @@ class Launcher:
             now = time.monotonic()
             self.look(now, now - last)
             last = now
-            if self.asked and not told:
-                told = True
+            if self.asked and not passed_on:
+                passed_on = True
                 self.pass_on(self.asked)
             if lost_at is None and (self.find_lost(now) or self.node_is_lost()):
                 lost_at = now
@@ -224,7 +224,7 @@ class Launcher:
 
 
 AFTERWARDS = {
-    RUN_AGAIN: "what was saved is whole: the same command goes on from there (exit status 75)",
+    RUN_AGAIN: "what was saved is complete: the same command goes on from there (exit status 75)",
     MAY_PASS: "nothing was saved since the start; another start may fare better (exit status 76)",
 }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from jobs import processes
 from jobs.contract import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
-from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.member import Member, Setting
 from jobs.state import Exit, State
 
@@ -75,7 +75,7 @@ class Runner:
         done = self.state.done(options.numbers)
         self.waiting = [options.job(number) for number in options.numbers if number not in done]
         if done:
-            self.screen.note(whole_already(len(done), [job.number for job in self.waiting]))
+            self.screen.note(done_already(len(done), [job.number for job in self.waiting]))
 
     def run(self) -> int:
         """Run everything; answer the exit status: 0, or 1 when any job failed."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from jobs import processes
 from jobs.contract import Interrupted, Options, UserError, guarded, heed, parse
-from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.slurm_config import advice, load_config
 from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
 from jobs.state import Exit, State
@@ -43,7 +43,7 @@ STUCK = re.compile(
 
 
 class Runner:
-    """Submits what is not whole yet, watches it, and says what became of it."""
+    """Submits what is not done yet, watches it, and says what became of it."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -58,7 +58,7 @@ class Runner:
         self.failed: list[Failure] = []
         self.absent: dict[int, Seconds] = {}  # since when the queue does not show a member
         self.followed: dict[int, Seconds] = {}  # when a member's log was read
-        self.told: set[str] = set()
+        self.noted: set[str] = set()
 
     def queue_of(self, key: str) -> Queue:
         """This call's jobs in Slurm's queue; an interrupted call with the same key finds them."""
@@ -72,7 +72,7 @@ class Runner:
         done = self.state.done(self.options.numbers)
         self.open = set(self.options.numbers) - done
         if done:
-            self.screen.note(whole_already(len(done), sorted(self.open)))
+            self.screen.note(done_already(len(done), sorted(self.open)))
         self.followers = {
             number: Follower(self.options.job(number), self.screen, self.total == 1)
             for number in sorted(self.open)
@@ -183,8 +183,8 @@ class Runner:
         if line and (states["waiting"] or self.total > 1):
             self.screen.show(line)
         for reason in reasons:
-            if STUCK.search(reason) and reason not in self.told:
-                self.told.add(reason)
+            if STUCK.search(reason) and reason not in self.noted:
+                self.noted.add(reason)
                 self.screen.note(
                     f"a job waits for what may never come: {reason}; "
                     f"{advice(reason, self.config)} (Ctrl-C cancels it)"
@@ -252,7 +252,7 @@ class Runner:
         number = interruption.args[0]
         self.screen.clear()
         if number in (signal.SIGHUP, ORPHANED):
-            raise Interrupted(number, "left alone; the jobs run on: the same command takes them up")
+            raise Interrupted(number, "left; the jobs run on: the same command takes them up")
         for each in (signal.SIGHUP, ORPHANED):
             signal.signal(each, signal.SIG_IGN)
         for each in (signal.SIGINT, signal.SIGTERM):

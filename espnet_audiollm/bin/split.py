@@ -15,9 +15,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a stage that runs as several jobs."""
     add = parser.add_argument_group(
         "splitting",
-        "Jobs fill shards, --merge makes the final files of them; one job alone does both. The "
+        "Jobs fill shards, --merge makes the final files of them; a single job does both. The "
         "results do not depend on the number of jobs. Killed at any moment, the same command goes "
-        "on from the last whole batch.",
+        "on from the last complete batch.",
     ).add_argument
     add("--job", type=int, default=1, help="this job's number, from 1")
     add("--num_jobs", type=int, default=1, help="number of jobs")

@@ -1,4 +1,4 @@
-"""How far the embeddings of audio and text go along with each other, in numbers.
+"""How far the embeddings of audio and text align, in numbers.
 
 AudioChatLlama's Figure 3 shows the pairwise cosine of one utterance and calls it "nearly
 monotonic" (section 4.4). Here are two numbers for every utterance, each beside what it is when the
@@ -57,7 +57,7 @@ IN_ORDER = attrgetter(*(field.name for field in fields(AlignmentNumbers)))  # as
 
 @dataclass(frozen=True)
 class Mean:
-    """Over a whole test set, and the same with shuffled audio positions."""
+    """Over a test set, and the same with shuffled audio positions."""
 
     value: float
     ci95: tuple[float, float]  # bootstrap over utterances
@@ -67,7 +67,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of a whole test set: sums over utterances, then divided."""
+    """Of a test set: sums over utterances, then divided."""
 
     utterances: int
     tokens: int
@@ -139,17 +139,17 @@ def to_record(numbers: AlignmentNumbers) -> dict:
 
 
 def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:
-    """The table `similarity` of a system directory. ValueError for a line that is not whole."""
+    """The table `similarity` of a system directory. ValueError for a line that is damaged."""
     names = {field.name for field in fields(AlignmentNumbers)}
     found = {}
     for id, line in read_table(path).items():
         try:
             item = json.loads(line)
-            whole = item.keys() == names and all(math.isfinite(item[name]) for name in names)
-            whole = whole and min(item["tokens"], item["words"], item["positions"]) > 0
+            complete = item.keys() == names and all(math.isfinite(item[name]) for name in names)
+            complete = complete and min(item["tokens"], item["words"], item["positions"]) > 0
         except (ValueError, TypeError, AttributeError):
-            whole = False
-        if not whole:
+            complete = False
+        if not complete:
             raise ValueError(
                 f"{path}: {id}: not a JSON object of the numbers {', '.join(sorted(names))}; "
                 "rerun stage 10"
@@ -161,7 +161,7 @@ def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:
 def aggregate(
     numbers: Mapping[str, AlignmentNumbers], resamples: int = RESAMPLES, seed: int = 0
 ) -> Alignment:
-    """The alignment of a whole set. ValueError where there is no utterance."""
+    """The alignment of a test set. ValueError where there is no utterance."""
     if not numbers:
         raise ValueError("alignment needs utterances with a transcript; rerun stage 10")
     rows_NF = np.array(list(map(IN_ORDER, numbers.values())), dtype=float)

@@ -111,8 +111,8 @@ def _columns(parts: Sequence[Edit]) -> list[tuple[str, str, str]]:
     """(reference word, hypothesis word, mark) from left to right; stars where a word is missing."""
     rows = []
     for part in parts:
-        said, heard = part.reference_words, part.hypothesis_words
-        said = said or tuple("*" * len(word) for word in heard)
-        heard = heard or tuple("*" * len(word) for word in said)
-        rows += [(a, b, MARKS[part.op]) for a, b in zip(said, heard, strict=True)]
+        reference, hypothesis = part.reference_words, part.hypothesis_words
+        reference = reference or tuple("*" * len(word) for word in hypothesis)
+        hypothesis = hypothesis or tuple("*" * len(word) for word in reference)
+        rows += [(a, b, MARKS[part.op]) for a, b in zip(reference, hypothesis, strict=True)]
     return rows

@@ -42,9 +42,9 @@ def read_embeddings(path: str | Path) -> dict[str, Embeddings]:
                 audio_PD, text_TD = arrays[f"{id}/audio"], arrays[f"{id}/text"]
                 tokens = tuple(str(token) for token in arrays[f"{id}/tokens"])
             except KeyError as error:
-                raise ValueError(f"{path}: {id} is not whole: {error}; rerun stage 10") from None
-            whole = audio_PD.ndim == text_TD.ndim == 2 and len(tokens) == len(text_TD)
-            if not whole or audio_PD.shape[1] != text_TD.shape[1]:
+                raise ValueError(f"{path}: {id} is damaged: {error}; rerun stage 10") from None
+            complete = audio_PD.ndim == text_TD.ndim == 2 and len(tokens) == len(text_TD)
+            if not complete or audio_PD.shape[1] != text_TD.shape[1]:
                 raise ValueError(
                     f"{path}: {id}: audio {audio_PD.shape}, text {text_TD.shape} and "
                     f"{len(tokens)} tokens do not belong together; rerun stage 10"

@@ -1,7 +1,7 @@
 """ROUGE of summaries, by rouge-score (Google Research): F1, mean over the utterances.
 
 English: its own tokenizer (ASCII letters and digits) and Porter stemmer, as is usual for ROUGE.
-Other languages: the words of `text.normalize`, no stemmer. ROUGE-L is of the whole summary
+Other languages: the words of `text.normalize`, no stemmer. ROUGE-L is of the complete summary
 (rougeL), not of its lines.
 
 N utterances, R resamples, M measures

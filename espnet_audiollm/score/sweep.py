@@ -1,6 +1,6 @@
 """Perplexity against word error rate, on a test set and its noisy copies (Table 2, under noise).
 
-The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM hears the same
+The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM is given the same
 noise. All cascades are points of one curve, which says at which word error rate a cascade would be
 as good as AudioLLM. All test sets have the same utterances and references, and their bootstrap the
 same draws, so what is compared across them is paired.
@@ -50,9 +50,9 @@ class Condition:
 
     def log_ppl(self, row: Row) -> np.ndarray:
         """(1 + R,): of all utterances, then of the resamples."""
-        whole = math.log(row.perplexity.value)
+        complete = math.log(row.perplexity.value)
         resampled_R = self.results.comparison.log_ppl_RS[:, self.results.rows.index(row)]
-        return np.concatenate([[whole], resampled_R])
+        return np.concatenate([[complete], resampled_R])
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,14 @@ class EqualWer:
         return f"< {self.measured[0]:.1f}" if wer < 0 else f"> {self.measured[1]:.1f}"
 
 
-def equal_wer(sweep: Sweep, condition: Condition, row: Row, alone: bool = False) -> EqualWer:
+def equal_wer(
+    sweep: Sweep, condition: Condition, row: Row, own_condition: bool = False
+) -> EqualWer:
     """The cascade that equals the AudioLLM `row` of `condition`, on the curve of all conditions, or
-    of that one alone.
+    of that one only (own_condition).
 
     The interval is of the perplexities, paired; the word error rates are taken as they are."""
-    wer_C, log_ppl_CR = curve(sweep, [condition] if alone else sweep.conditions)
+    wer_C, log_ppl_CR = curve(sweep, [condition] if own_condition else sweep.conditions)
     targets = condition.log_ppl(row)
     found = [crossing(wer_C, log_ppl_CR[:, r], targets[r]) for r in range(len(targets))]
     ordered = np.sort(found[1:])

@@ -48,18 +48,18 @@ def read_series(path: str | Path, dtype: type[np.number], next_step: str) -> Ser
     lengths = [len(line.split()) for line in table.values()]
     try:
         numbers_X = np.fromstring(" ".join(table.values()), dtype=dtype, sep=" ")
-        whole = len(numbers_X) == sum(lengths) and np.isfinite(numbers_X).all()
+        complete = len(numbers_X) == sum(lengths) and np.isfinite(numbers_X).all()
     except ValueError:
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         rows = [*table.items()]
-        id, line = next((row for row in rows if not _is_whole(row[1], dtype)), rows[0])
+        id, line = next((row for row in rows if not _is_complete(row[1], dtype)), rows[0])
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
     return Series(table, numbers_X, lengths)
 
 
-def _is_whole(line: str, dtype: type[np.number]) -> bool:
+def _is_complete(line: str, dtype: type[np.number]) -> bool:
     try:
         return bool(np.isfinite([dtype(word) for word in line.split()]).all())
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
 """Results of many utterances that survive a kill, whether one job makes them or a hundred.
 
-    .shard.NNNNN.part    the journal of a shard in progress: a JSON line an utterance, whole batches
+    .shard.NNNNN.part    the journal of a shard in progress: JSON lines of complete batches
     shard.NNNNN.jsonl    a finished shard, in order of ids; once it is there its journal goes
 
 A shard is a window of consecutive utterances in order of ids, and batches are made within it: what
@@ -44,7 +44,7 @@ PATIENCE: Seconds = 60.0  # for another process that holds a journal
 def shard_size(num_items: int) -> int:
     """Utterances in a shard: enough shards for many jobs, enough utterances for even batches.
 
-    Depends on the number of utterances alone, so that the results do."""
+    Depends only on the number of utterances, so that the results do."""
     return min(max(-(-num_items // MOST_SHARDS), SMALLEST), LARGEST)
 
 
@@ -193,7 +193,7 @@ class Shard(Generic[T]):
     def _recover(
         self, journal: IO[bytes], batches: Sequence[Sequence[T]]
     ) -> tuple[dict[str, str], int]:
-        """Cut the journal after its last whole batch: its lines by id, and how many batches."""
+        """Cut the journal after its last complete batch: its lines by id, and how many batches."""
         lines = iter(journal.read().split(b"\n")[:-1])  # what follows the last line end is half one
         kept: dict[str, str] = {}
         size = done = 0
@@ -258,7 +258,7 @@ def _listed(numbers: list[int], most: int = 10) -> str:
 
 @contextmanager
 def _open_journal(path: Path) -> Iterator[IO[bytes]]:
-    """The journal for reading and appending, held by this process alone."""
+    """The journal for reading and appending, held by this process only."""
     with open(path, "a+b", buffering=0) as journal:  # unbuffered: what is written is in the file
         _lock(journal, path)
         journal.seek(0)

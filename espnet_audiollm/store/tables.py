@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read_table(path: str | Path) -> dict[str, str]:
-    """ "id value" lines as {id: value}, in the file's order; an id alone has the value "".
+    """ "id value" lines as {id: value}, in the file's order; a lone id has the value "".
 
     Raises ValueError for an empty line or an id that comes twice."""
     path = Path(path)

@@ -1,6 +1,6 @@
 """Transcripts as prompts: casing and punctuation that an LLM is used to.
 
-A transcript of LibriSpeech is in capitals without punctuation, and what a recogniser hears of it is
+A transcript of LibriSpeech is in capitals without punctuation, and what a recogniser makes of it is
 no better. An LLM has read few questions of that form. A recipe may therefore have every prompt
 brought into one form, chosen by name; stages 7 and 10 must agree, so the name is kept in the store.
 
@@ -10,8 +10,8 @@ brought into one form, chosen by name; stages 7 and 10 must agree, so the name i
     sentence  English: a capital at the start, "I", and a full stop or question mark at the end
     truecase  sentence, with each word as a text of yours writes it most often (names, acronyms)
 
-`sentence` lets the letters alone where a text has both cases already. All forms are stable: of a
-text in that form, nothing is changed.
+`sentence` leaves the letters as they are where a text has both cases already. All forms are
+stable: of a text in that form, nothing is changed.
 """
 
 from __future__ import annotations

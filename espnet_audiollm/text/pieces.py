@@ -18,7 +18,7 @@ META_PIECES = ("<unk>", "<s>", "</s>")  # SentencePiece's own, replaced by ESPne
 def train_pieces(
     lines: Iterable[str], vocab_size: int, model_type: str, directory: str | Path
 ) -> bool:
-    """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .learned, each whole.
+    """Learn a vocabulary; write bpe.model, then tokens.txt, then the marker .learned.
 
     `vocab_size` counts as ESPnet's nbpe does: the entries of tokens.txt, in its order `<blank>`,
     `<unk>`, pieces, `<sos/eos>`. `model_type` is "unigram" or "bpe". The same lines give the same

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and hold nothing but tensors and plain values.
+"""Checkpoints that are complete or absent, and hold nothing but tensors and plain values.
 
 Every record of a checkpoint carries a CRC. torch writes it and does not look at it again; here it
 is compared whenever a checkpoint is read, so that a disk's mistake is no silent change of weights.
@@ -67,8 +67,8 @@ def resumable(directory: Path) -> list[Path]:
     return sorted(steps, key=steps.__getitem__, reverse=True)
 
 
-def newest_whole(directory: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is none of any kind.
+def newest_undamaged(directory: Path) -> Path | None:
+    """The newest checkpoint that is not damaged; None where there is none of any kind.
 
     Damaged ones before it get another name and a warning. ValueError when all are damaged."""
     paths, damaged = resumable(directory), {}

@@ -58,7 +58,7 @@ class Batches:
 
     Args:
         phase: "train" or "valid".
-        loader: of the rest of the epoch; `len(loader)` counts the whole.
+        loader: of the rest of the epoch; `len(loader)` counts all of it.
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
     """

@@ -114,7 +114,7 @@ class TableDataset(AbsDataset):
         return id_, {name: self._cast(value) for name, value in data.items()}
 
     def __getitems__(self, rows: list[int]) -> list | Fault:
-        """A whole batch, for DataLoader."""
+        """A complete batch, for DataLoader."""
         try:
             return [self[row] for row in rows]
         except (ValueError, OSError) as error:
@@ -235,7 +235,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Iterates over the batches; `len` counts those of the whole epoch, wherever it starts."""
+    """Iterates over the batches; `len` counts those of the complete epoch, wherever it starts."""
 
     loader: DataLoader
     num_batches: int

@@ -85,7 +85,7 @@ class Session:
         return None
 
     def resume(self) -> Snapshot | None:
-        """Take over the newest whole checkpoint; the place inside an epoch, if it has one.
+        """Take over the newest undamaged checkpoint; the place inside an epoch, if it has one.
 
         ValueError: all are damaged; made with another configuration, or on other data."""
         path = self.find()
@@ -117,7 +117,7 @@ class Session:
         if self.ranks.first:
             remove_asides(self.directory, "*.pth")
             try:
-                path = checkpoints.newest_whole(self.directory)
+                path = checkpoints.newest_undamaged(self.directory)
                 found = path.name if path else None
                 old = self.directory / "checkpoint.pth"
                 if found is None and old.exists():
@@ -176,7 +176,7 @@ class Session:
         return self.steps + (snapshot.batches // self.options.accum_grad if snapshot else 0)
 
     def save(self, within: Snapshot | None = None) -> None:
-        """The whole state: at the end of the reporter's epoch, or `within` the one after it."""
+        """All of the state: at the end of the reporter's epoch, or `within` the one after it."""
         supervision.beat("save", self.steps_at(within))
         randoms = self.ranks.gather(within.random) if within else []
         if self.ranks.first:

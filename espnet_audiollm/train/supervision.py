@@ -1,4 +1,4 @@
-"""What a training process tells the launcher that watches it (utils/launch.py), and is told by it.
+"""What a training process tells the launcher that watches it (utils/launch.py), and learns from it.
 
 They talk through small files in a directory that the launcher makes, AUDIOLLM_RUN_DIR:
 
@@ -6,7 +6,7 @@ They talk through small files in a directory that the launcher makes, AUDIOLLM_R
     rank<R>.error   {"kind": "user"|"passing"|"lost"|"bug", "text": ...}: why the process ended
     rank<R>.stacks  what every thread is doing, after SIGUSR2
     rank<R>.done    the process ended as it should
-    saved, stopped  a checkpoint is whole; training saved and ended because it was asked to
+    saved, stopped  a checkpoint is complete; training saved and ended because it was asked to
     stop            the launcher asks for that
 
 Without that variable nothing is written, and training is as it would be.
@@ -88,7 +88,7 @@ def beat(phase: str, step: int) -> None:
 
 
 def saved() -> None:
-    """A checkpoint is whole. To be called by every rank, once the writing rank has renamed it."""
+    """A checkpoint is complete. To be called by every rank, once the writing rank renamed it."""
     _mark("saved")
 
 
@@ -128,7 +128,7 @@ def install() -> StopRequest:
     """The requests to stop; from now on SIGUSR1 and SIGTERM are among them.
 
     They are left as they are in a process that is not inside `report_errors` (a test, a notebook).
-    Under a launcher, which gets and passes on what is meant for the whole training, SIGTERM is
+    Under a launcher, which gets and passes on what is meant for the training, SIGTERM is
     ignored: torchrun sends it to all ranks when one is lost, and that is no time to save."""
     if _ours:
         signal.signal(signal.SIGUSR1, requests.ask)
@@ -138,7 +138,7 @@ def install() -> StopRequest:
 
 @contextlib.contextmanager
 def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
-    """Around the whole work of a training process: end as the launcher expects.
+    """Around all the work of a training process: end as the launcher expects.
 
     What went wrong is left for the launcher, which shows it once, and the process ends at once:
     destructors of a broken process group may wait for ranks that are gone. Training that stopped on
@@ -146,7 +146,7 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
     pass through.
 
     Args:
-        explain: the sentence of an error that the user can mend."""
+        explain: the sentence of an error that the user can correct."""
     global _ours
     _ours = True
     directory = _directory()

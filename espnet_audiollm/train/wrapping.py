@@ -14,7 +14,7 @@ from .ranks import Ranks
 
 
 def build_scaler(options: TrainerOptions) -> torch.amp.GradScaler | None:
-    """None without mixed precision on a GPU; a scaler that scales for float16 alone."""
+    """None without mixed precision on a GPU; a scaler that scales for float16 only."""
     if not options.use_amp or options.ngpu == 0:
         return None
     return torch.cuda.amp.GradScaler(enabled=not torch.cuda.is_bf16_supported())

@@ -135,7 +135,7 @@ def test_killed_rank(procs, behaviour, status):
     assert found == status and seconds < 60
     assert f"rank {procs - 1} of {procs} on " in output and "(train, step 2)" in output
     assert "killed by signal 9 (SIGKILL): out of memory" in output
-    assert "what was saved is whole" in output or status == 76
+    assert "what was saved is complete" in output or status == 76
 
 
 def test_rank_that_lost_its_peer_is_not_the_cause():

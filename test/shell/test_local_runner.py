@@ -182,7 +182,7 @@ def test_failed_members_only_run_again(tmp_path):
     (tmp_path / "mended").touch()
     done = run(*work)
     assert done.returncode == 0
-    assert "2 of 3 jobs are whole already; now job 2" in done.stderr
+    assert "2 of 3 jobs are done already; now job 2" in done.stderr
     assert starts(tmp_path) == [1, 2, 1]
     assert run(*work).returncode == 0  # All were whole: everything runs.
     assert starts(tmp_path) == [2, 3, 2]

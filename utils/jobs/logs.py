@@ -53,7 +53,7 @@ def size(path: str) -> int:
         return 0
 
 
-def told_environment() -> str:
+def shown_environment() -> str:
     """Of the environment, what decides how a job runs; no secrets."""
     found = {
         name: re.sub(r"//[^/@]*@", "//***@", value)
@@ -66,8 +66,8 @@ def told_environment() -> str:
 class Follower:
     """Shows the newest progress line of a log that grows."""
 
-    def __init__(self, job: Job, screen: Screen, alone: bool):
-        self.job, self.screen, self.alone = job, screen, alone
+    def __init__(self, job: Job, screen: Screen, single: bool):
+        self.job, self.screen, self.single = job, screen, single
         self.begin = self.read = size(job.log)  # bytes
 
     def look(self) -> None:
@@ -77,12 +77,12 @@ class Follower:
         with open(self.job.log, "rb") as log:
             log.seek(self.read)
             new = log.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self.read += len(whole)
-        lines = [line for line in whole.decode("utf-8", "replace").splitlines() if line]
+        complete = new[: new.rfind(b"\n") + 1]
+        self.read += len(complete)
+        lines = [line for line in complete.decode("utf-8", "replace").splitlines() if line]
         shown = [line for line in map(shorten, lines) if line]
         if shown:
-            self.screen.show(shown[-1] if self.alone else f"job {self.job.number}: {shown[-1]}")
+            self.screen.show(shown[-1] if self.single else f"job {self.job.number}: {shown[-1]}")
 
 
 class Screen:
@@ -173,11 +173,11 @@ def report(failures: list[Failure], total: int, out: IO[str]) -> None:
         print(f"job {those}: {reason}", file=out)
 
 
-def whole_already(done: int, left: list[int]) -> str:
+def done_already(done: int, left: list[int]) -> str:
     """What a call says that finds the work of an earlier one."""
     if not left:
-        return "all is whole already: an earlier call was killed while the jobs ended"
-    return f"{done} of {done + len(left)} jobs are whole already; now job {some(left)}"
+        return "all is done already: an earlier call was killed while the jobs ended"
+    return f"{done} of {done + len(left)} jobs are done already; now job {some(left)}"
 
 
 def some(numbers: Iterable[int]) -> str:

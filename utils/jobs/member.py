@@ -16,7 +16,7 @@ from typing import IO
 
 from . import processes
 from .contract import Job
-from .logs import now, told_environment
+from .logs import now, shown_environment
 
 Seconds = float
 
@@ -34,7 +34,7 @@ class Setting:
     threads: int
     gpus: str  # for the log: "0,1"
     grace: Seconds  # between asking the command to end and killing it
-    group: bool  # whether all that the command started is asked, or it alone
+    group: bool  # whether all that the command started is asked, or only the command itself
     through_srun: bool = False  # which ends a step on SIGTERM, but hands SIGUSR1 on
     job_id: str = ""  # Slurm's
 
@@ -80,15 +80,15 @@ class Member:
 
     def lock(self, log: IO[str]) -> bool:
         """Wait for what is left of an earlier run; the command inherits the lock with the log."""
-        told = False
+        said = False
         while not self.ending:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if not told:
+                if not said:
                     print(f"an earlier run still writes {self.job.log}: waiting", file=sys.stderr)
-                told = True
+                said = True
                 time.sleep(POLL)
             except OSError as error:
                 if error.errno in NO_LOCKS:
@@ -104,7 +104,7 @@ class Member:
             print(f"# job: {setting.job_id}", file=log)
         print(f"# command: {shlex.join(self.job.command)}", file=log)
         print(f"# threads: {setting.threads}, GPUs: {setting.gpus or 'none'}", file=log)
-        if environment := told_environment():
+        if environment := shown_environment():
             print(f"# environment: {environment}", file=log)
         print(f"# start: {now()}", file=log, flush=True)
 

@@ -111,8 +111,8 @@ class RunDirectory:
 
     def statuses(self) -> dict[int, int]:
         """Exit statuses of the ranks that failed, as torchrun saw them; negative: by a signal."""
-        told = json.loads(self.text("failures") or "{}")
-        return {int(rank): status for rank, status in told.items()}
+        listed = json.loads(self.text("failures") or "{}")
+        return {int(rank): status for rank, status in listed.items()}
 
     def remove(self) -> None:
         """With all files."""

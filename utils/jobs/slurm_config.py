@@ -31,7 +31,7 @@ class Kind:
     cpus: int = 0  # of a job, or of each node of a training
     cpus_per_gpu: int = 0  # where GPUs are asked for and `cpus` is not given
     gpu: str = "--gres=gpu:{n}"  # how n GPUs of a node are asked for
-    signal: int = 0  # seconds before the time limit at which a job is told to save and requeue
+    signal: int = 0  # seconds before the time limit at which a job is asked to save and requeue
     extra: list[str] = field(default_factory=list)  # more options of sbatch, as they are
 
 

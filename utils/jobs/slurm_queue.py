@@ -110,7 +110,7 @@ class Queue:
     def patiently(self, first: Callable, again: Callable) -> Any:
         """Call; while the controller is away, call again. Other refusals are raised."""
         since = time.monotonic()
-        told = False
+        noted = False
         call = first
         while True:
             try:
@@ -123,9 +123,9 @@ class Queue:
                         f"the Slurm controller has been away for {self.patience:.0f} s: {refused}; "
                         "what runs goes on, and the same command takes it up again"
                     ) from None
-                if not told:
+                if not noted:
                     self.note(f"the Slurm controller is away, waiting for it: {refused}")
-                told = True
+                noted = True
                 call = again
                 time.sleep(RETRY)
 

@@ -1,7 +1,7 @@
 """What is known of the members of a piece of work, in a directory beside their logs.
 
 It is there while the work is incomplete: N.exit holds how member N ended, `key` of which work.
-Once all members are whole it is removed, so that the next call runs everything again.
+Once all jobs are done it is removed, so that the next call runs everything again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class State:
             self.write("key", key)
 
     def write(self, name: str, text: str) -> None:
-        """A file of the directory, whole or not at all."""
+        """A file of the directory, complete or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
         new = self.path / f"{name}.new{os.getpid()}"
         new.write_text(text)
@@ -94,7 +94,7 @@ class State:
             return 0
 
     def clean(self, members: range) -> None:
-        """At the end: kept when some, but not all, are whole."""
+        """At the end: kept when some, but not all, are done."""
         if len(self.done(members)) in (0, len(members)):
             self.remove()
 

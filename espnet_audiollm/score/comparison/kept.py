@@ -88,7 +88,7 @@ def read(path: Path, systems: int) -> Kept:
         found["ids"] = tuple(found["ids"].tobytes().decode().split("\n"))
         kept = Kept(**found)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"{path}: not whole; rerun stage 11") from None
+        raise ValueError(f"{path}: damaged; rerun stage 11") from None
     n = len(kept.ids)
     one = kept.tokens_N, kept.digests_N, kept.words_N
     many = kept.nats_SN, kept.right_SN, kept.errors_SN

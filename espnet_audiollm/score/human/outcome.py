@@ -76,8 +76,8 @@ class RaterSummary:
     wanted: int  # answers of the page
     same: int  # comparisons with other raters that agree
     compared: int
-    seconds: Seconds | None  # median per item rated whole. None: there is no such item
-    missing: tuple[int, ...]  # items not rated, or not whole
+    seconds: Seconds | None  # median per item rated completely. None: there is no such item
+    missing: tuple[int, ...]  # items not rated, or not completely
 
 
 def items_of(study: Study, level: int | None) -> list[int]:
@@ -187,7 +187,7 @@ def _summary(study: Study, raters: Sequence[Ratings], own: Ratings) -> RaterSumm
         for rater, verdict in verdicts.items()
         if rater != own.rater
     ]
-    whole = [i for i, rated in own.items.items() if None not in rated.answers]
+    complete = [i for i, rated in own.items.items() if None not in rated.answers]
     return RaterSummary(
         own.rater,
         sum(mine),
@@ -195,8 +195,8 @@ def _summary(study: Study, raters: Sequence[Ratings], own: Ratings) -> RaterSumm
         len(judged),
         sum(compared),
         len(compared),
-        median(own.items[i].seconds for i in whole) if whole else None,
-        tuple(sorted(set(range(len(study.items))) - set(whole))),
+        median(own.items[i].seconds for i in complete) if complete else None,
+        tuple(sorted(set(range(len(study.items))) - set(complete))),
     )
 
 

@@ -42,7 +42,7 @@ class Ratings:
 
 
 def read_study(path: str | Path) -> Study:
-    """The key. ValueError if it is not one, or not whole."""
+    """The key. ValueError if it is not one, or damaged."""
     found: Any = _read_json(path, "give the key.json that was written with the page")
     try:
         return study_from_dict(found)
@@ -127,7 +127,7 @@ def _read_json(path: str | Path, next_step: str) -> object:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not whole JSON ({_brief(error)}); {next_step}") from None
+        raise ValueError(f"{path}: not complete JSON ({_brief(error)}); {next_step}") from None
 
 
 def _same_name(rater: str) -> str:
