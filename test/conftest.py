@@ -16,12 +16,24 @@ MINI_RUN = (  # files that share a run of the mini recipe
     "test/faults/test_killed_recipe.py",
     "test/slurm/test_recipe.py",
 )
-LONG = (  # groups that take minutes
+LONG = (  # groups that take minutes: their tests are marked so
     "mini_run",
     "slurm",
     "test/train/test_resume.py",
     "test/shell/test_launch.py",
     "test/bin/test_killed_runs.py",
+    "test/egs2/test_guide.py",
+    "test/egs2/test_real_recipes.py",
+    "test/train/test_distributed.py",
+    "test/tasks/test_llm_sharding.py",
+    "test/model/test_sharding.py",
+    "test/report/test_report_browser.py",
+    "test/report/test_listen_browser.py",
+    "test/report/human/test_browser.py",
+    "test/bench/test_bench_align.py",
+    "test/bench/test_bench_casing.py",
+    "test/bench/test_bench_tools.py",
+    "test/bench/test_scale.py",
 )
 
 

@@ -127,3 +127,10 @@ def test_check_env_finds_what_the_tests_run_on():
     assert lines["Python"].startswith("ok")
     assert lines["LLM"].startswith("MISSING") and "->" in lines["LLM"]
     assert done.returncode == 1
+
+
+def test_files_that_the_tests_share_or_mark_exist():
+    import conftest
+
+    groups = {"mini_run", "slurm"}
+    assert all((ROOT / name).is_file() for name in {*conftest.MINI_RUN, *conftest.LONG} - groups)
