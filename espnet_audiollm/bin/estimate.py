@@ -156,9 +156,9 @@ def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> No
     peak = peak_flops(args.gpu)
     answer = round(args.response_tokens)
     prompt = round(TOKENS_PER_SECOND * corpus.mean) + TEMPLATE_TOKENS
-    positions = round(corpus.mean / 0.08) + TEMPLATE_TOKENS + answer
+    heard = round(corpus.mean / 0.08) + TEMPLATE_TOKENS + answer
     read, said = (llm_forward_flops(llm, [prompt], 0), llm_forward_flops(llm, [1] * answer, answer))
-    learned = llm_step_flops(llm, [positions], answer)
+    learned = llm_step_flops(llm, [heard], answer)
     utterances = align.hours * 3600 / corpus.mean
 
     def hours(flops: float, percent: float) -> float:
@@ -180,7 +180,7 @@ def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> No
         ),
         (
             "9: alignment",
-            f"{_training(align, corpus)}; an utterance: {positions} positions of the LLM, "
+            f"{_training(align, corpus)}; an utterance: {heard} positions of the LLM, "
             f"{learned / 1e12:.2f} TFLOP at {args.llm_mfu:g} %, and the encoder, "
             f"{3 * align.encoder_flops * corpus.mean / 1e12:.2f} TFLOP at {args.encoder_mfu:g} %",
             utterances * hours(learned, args.llm_mfu)

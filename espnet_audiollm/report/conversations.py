@@ -79,7 +79,6 @@ def _part(scored: Scored) -> Part:
 
 
 def notes() -> list[str]:
-    """What a reader of the tables has to know."""
     return [
         "Conversations of several turns (AudioChatLlama, section 4.5); the last turn is answered. "
         "Without context a system has the last turn alone (and the system turn, if there is one). "

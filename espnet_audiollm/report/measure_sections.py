@@ -17,7 +17,6 @@ PICTURED = 6  # utterances
 
 
 def positions(results: Results, tag: str) -> Section | None:
-    """Perplexity by position in the response; None where no system has it."""
     rows = [row for row in results.rows if row.measures.positions is not None]
     if not rows:
         return None
@@ -88,7 +87,6 @@ def _within(value: float, ends: tuple[float, float], digits: int) -> str:
 
 
 def diagnostics(results: Results, tag: str) -> Section | None:
-    """Lengths, empty responses, refusals and loops; None where there are no responses."""
     rows = [row for row in results.rows if row.measures.diagnostics is not None]
     if not rows:
         return None

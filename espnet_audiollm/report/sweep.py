@@ -44,7 +44,7 @@ def _condition_as_dict(sweep: Sweep, condition: Condition) -> dict:
                 **_row_as_dict(row),
                 "p_value_best_cascade": condition.results.p_value(row, condition.best),
                 "equal_wer": equal_wer(sweep, condition, row).as_dict(),
-                "equal_wer_alone": equal_wer(sweep, condition, row, own_condition=True).as_dict(),
+                "equal_wer_alone": equal_wer(sweep, condition, row, alone=True).as_dict(),
             }
             for row in condition.audio
         ],
@@ -119,7 +119,7 @@ def equal_table(sweep: Sweep) -> Table:
             number(row.perplexity.value),
             f"{condition.best.prompt_wer:.1f}",
             str(equal_wer(sweep, condition, row)),
-            str(equal_wer(sweep, condition, row, own_condition=True)),
+            str(equal_wer(sweep, condition, row, alone=True)),
         )
         for condition in sweep.conditions
         for row in condition.audio

@@ -1,4 +1,4 @@
-"""How far the embeddings of audio and text align, in numbers.
+"""How far the embeddings of audio and text go along with each other, in numbers.
 
 AudioChatLlama's Figure 3 shows the pairwise cosine of one utterance and calls it "nearly
 monotonic" (section 4.4). Here are two numbers for every utterance, each beside what it is when the
@@ -57,7 +57,7 @@ IN_ORDER = attrgetter(*(field.name for field in fields(AlignmentNumbers)))  # as
 
 @dataclass(frozen=True)
 class Mean:
-    """Over a test set, and the same with shuffled audio positions."""
+    """Over a whole test set, and the same with shuffled audio positions."""
 
     value: float
     ci95: tuple[float, float]  # bootstrap over utterances
@@ -67,7 +67,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of a test set: sums over utterances, then divided."""
+    """Of a whole test set: sums over utterances, then divided."""
 
     utterances: int
     tokens: int
@@ -79,7 +79,6 @@ class Alignment:
     centred_in_order: Mean
 
     def as_dict(self) -> dict:
-        """For results.json."""
         return asdict(self)
 
 
@@ -139,17 +138,17 @@ def to_record(numbers: AlignmentNumbers) -> dict:
 
 
 def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:
-    """The table `similarity` of a system directory. ValueError for a line that is damaged."""
+    """The table `similarity` of a system directory. ValueError for a line that is not whole."""
     names = {field.name for field in fields(AlignmentNumbers)}
     found = {}
     for id, line in read_table(path).items():
         try:
             item = json.loads(line)
-            complete = item.keys() == names and all(math.isfinite(item[name]) for name in names)
-            complete = complete and min(item["tokens"], item["words"], item["positions"]) > 0
+            whole = item.keys() == names and all(math.isfinite(item[name]) for name in names)
+            whole = whole and min(item["tokens"], item["words"], item["positions"]) > 0
         except (ValueError, TypeError, AttributeError):
-            complete = False
-        if not complete:
+            whole = False
+        if not whole:
             raise ValueError(
                 f"{path}: {id}: not a JSON object of the numbers {', '.join(sorted(names))}; "
                 "rerun stage 10"
@@ -161,7 +160,7 @@ def read_alignments(path: str | Path) -> dict[str, AlignmentNumbers]:
 def aggregate(
     numbers: Mapping[str, AlignmentNumbers], resamples: int = RESAMPLES, seed: int = 0
 ) -> Alignment:
-    """The alignment of a test set. ValueError where there is no utterance."""
+    """The alignment of a whole set. ValueError where there is no utterance."""
     if not numbers:
         raise ValueError("alignment needs utterances with a transcript; rerun stage 10")
     rows_NF = np.array(list(map(IN_ORDER, numbers.values())), dtype=float)
@@ -178,5 +177,4 @@ def aggregate(
         return Mean(values[0], intervals[0], values[1], intervals[1])
 
     means = mean(3, 0, 1.0), mean(5, 1, 100.0), mean(7, 0, 1.0), mean(9, 1, 100.0)
-    tokens, words, positions = (int(total) for total in sums_F[:3])
-    return Alignment(len(rows_NF), tokens, words, positions, *means)
+    return Alignment(len(rows_NF), *(int(total) for total in sums_F[:3]), *means)

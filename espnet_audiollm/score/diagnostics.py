@@ -68,7 +68,6 @@ class Diagnostics:
         return 100.0 * getattr(self, name) / self.total
 
     def as_dict(self) -> dict:
-        """For results.json."""
         return {**asdict(self), "length_ratio": self.length_ratio}
 
 
@@ -77,7 +76,7 @@ def diagnose(system: System, references: References) -> Diagnostics:
     if system.responses is None:
         raise ValueError(f"{system.directory}: there are no responses to diagnose; rerun stage 10")
     texts = [system.responses[id] for id in references.ids]
-    unit, pairs = _pairs(system, system.responses, references)
+    unit, pairs = _pairs(system, references)
     differences = [first_difference(ours, theirs) for ours, theirs in pairs]
     places = [place for place in differences if place is not None]
     reasons = system.finish_reasons
@@ -96,15 +95,13 @@ def diagnose(system: System, references: References) -> Diagnostics:
     )
 
 
-def _pairs(
-    system: System, texts: Mapping[str, str], references: References
-) -> tuple[str, list[tuple]]:
+def _pairs(system: System, references: References) -> tuple[str, list[tuple]]:
     """The unit, and (response, reference response) in it of each utterance."""
     ours: Mapping | None = system.response_ids
     theirs: Mapping | None = references.token_ids
     if ours is not None and theirs is not None:
         return "tokens", [(ours[id].tolist(), theirs[id].tolist()) for id in references.ids]
-    pairs = ((texts[id], references.responses[id]) for id in references.ids)
+    pairs = ((system.responses[id], references.responses[id]) for id in references.ids)
     return "words", [(mine.split(), reference.split()) for mine, reference in pairs]
 
 
@@ -118,13 +115,11 @@ def first_difference(ours: Sequence, theirs: Sequence) -> int | None:
 
 
 def refuses(text: str) -> bool:
-    """Whether the response says that it cannot or will not answer."""
     text = text.replace("\u2019", "'").lower()
     return any(phrase in text for phrase in REFUSALS) and _REFUSAL.search(text) is not None
 
 
 def loops(text: str) -> bool:
-    """Whether the response repeats itself: LOOP_REPEATS times, LOOP_WORDS words or more."""
     words = text.lower().split()
     fewest = LOOP_WORDS - LOOP_WORDS // LOOP_REPEATS  # words that another one repeats
     if len(words) - len(set(words)) < fewest:

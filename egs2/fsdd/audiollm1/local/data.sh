@@ -2,14 +2,14 @@
 # Strings of real spoken digits, and a small Llama that knows which digits they are and their sum.
 set -euo pipefail
 
-fsdd=""                 # Directory that holds recordings/ (empty: FSDD of db.sh, or download).
-downloads=downloads     # Where the download goes.
-num_train=2000          # Strings to train on.
-num_valid=100           # Strings to choose checkpoints by.
-num_test=200            # Strings of each test set.
-new_speaker=george      # Heard in test_new alone.
-seed=1                  # Which strings, and of which recordings.
-llm=exp/llm             # Where the LLM goes.
+fsdd=""             # Directory that holds recordings/ (empty: FSDD of db.sh, or download).
+downloads=downloads # Where the download goes.
+num_train=2000      # Strings to train on.
+num_valid=100       # Strings to choose checkpoints by.
+num_test=200        # Strings of each test set.
+new_speaker=george  # Heard in test_new alone.
+seed=1              # Which strings, and of which recordings.
+llm=exp/llm         # Where the LLM goes.
 llm_conversations=30000 # Texts that the LLM learns from.
 llm_eval=300            # Strings never learned that it is asked about.
 
