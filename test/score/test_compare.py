@@ -89,7 +89,7 @@ def _other_llm(new, put_table):
     "change, reason",
     [
         (_other_tokens, "1 of 4 reference responses have other tokens (first: utt3)"),
-        (_other_utterances, "the utterances are others (1 of 4 are in"),
+        (_other_utterances, "the utterances are others (1 of 4 are only in"),
         (_other_llm, "the LLM is another one (tiny, large)"),
     ],
 )

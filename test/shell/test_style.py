@@ -76,6 +76,12 @@ def test_the_lists_of_files_that_are_not_clean_name_files():
     assert set(shell_files()) >= UNFORMATTED
 
 
+def test_no_test_edits_where_modules_are_looked_for():
+    """pyproject.toml has the pythonpath; what several tests share lies in test/."""
+    edit = re.compile(r"\bsys\.path(\.|\[:)")
+    assert not [str(p) for p in ROOT.glob("test/**/*.py") if edit.search(p.read_text())]
+
+
 def test_the_shell_files_are_found():
     files = shell_files()
     assert "egs2/TEMPLATE/audiollm1/audiollm.sh" in files and ".ci/run" in files
