@@ -1,15 +1,13 @@
-"""`pip install -e .` for an environment of your own; tools/install.sh makes a pinned one.
-
-The ranges come from the versions that tools/requirements.txt pins."""
+"""The dependencies that pyproject.toml leaves open: tools/requirements.txt owns all versions."""
 
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 
-ROOT = Path(__file__).parent
+PINS = Path(__file__).parent / "tools/requirements.txt"
 EXACT = {"espnet", "torch", "torchaudio"}  # Subclassed deeply, or bound to one another.
-DEVELOP = "# To develop and test."
+SECTIONS = ("# To develop and test.", "# To build the documentation.")
 
 
 def ranges(pins: str) -> list[str]:
@@ -21,20 +19,5 @@ def ranges(pins: str) -> list[str]:
     ]
 
 
-runtime, develop = (ROOT / "tools/requirements.txt").read_text(encoding="utf-8").split(DEVELOP)
-version = re.search(r'__version__ = "(.*)"', (ROOT / "espnet_audiollm/__init__.py").read_text())
-
-setup(
-    name="espnet_audiollm",
-    version=version[1],
-    description="Teach a frozen Llama to hear: ESPnet-style recipes for audio LLMs",
-    license="Apache-2.0",
-    python_requires=">=3.11",
-    packages=find_packages(include=["espnet_audiollm", "espnet_audiollm.*"]),
-    package_data={
-        "espnet_audiollm": ["**/*.json", "**/*.jinja", "report/**/*.html", "report/**/*.css"]
-        + ["report/**/*.js"]
-    },
-    install_requires=ranges(runtime),
-    extras_require={"test": ranges(develop)},
-)
+runtime, test, docs = map(ranges, re.split("|".join(SECTIONS), PINS.read_text(encoding="utf-8")))
+setup(install_requires=runtime, extras_require={"test": test, "docs": docs})

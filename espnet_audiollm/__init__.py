@@ -1,3 +1,3 @@
-"""ESPnet-AudioLLM: teach a frozen Llama to hear."""
+"""ESPnet-AudioLLM: audio for Llamas, in recipes of ESPnet's style."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

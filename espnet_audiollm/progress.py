@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from .types import Seconds
@@ -17,7 +17,7 @@ def progress(
     total: int,
     what: str,
     unit: str = "utt",
-    size=lambda item: 1,
+    size: Callable[[T], int] = lambda item: 1,
     every: Seconds = 5.0,
     before: float = 0.0,
 ) -> Iterator[T]:

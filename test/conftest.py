@@ -9,23 +9,37 @@ from recipe_copies import MINI_TRAINING, MiniRun, copy_recipe, run_mini
 os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
+pytest_plugins = ["small_experiment", "small_study", "trained_tasks"]  # fixtures of several rooms
 ROOT = Path(__file__).parents[1]
 MINI_RUN = (  # files that share a run of the mini recipe
     "test/egs2/test_mini_noise.py",
     "test/faults/test_killed_recipe.py",
     "test/slurm/test_recipe.py",
 )
-LONG = (  # groups that take minutes
+LONG = (  # groups that take minutes: their tests are marked so
     "mini_run",
     "slurm",
-    "test/tasks/test_resume.py",
+    "test/train/test_resume.py",
     "test/shell/test_launch.py",
     "test/bin/test_killed_runs.py",
+    "test/egs2/test_guide.py",
+    "test/egs2/test_real_recipes.py",
+    "test/train/test_distributed.py",
+    "test/tasks/test_llm_sharding.py",
+    "test/model/test_sharding.py",
+    "test/report/test_report_browser.py",
+    "test/report/test_listen_browser.py",
+    "test/report/human/test_browser.py",
+    "test/bench/test_bench_align.py",
+    "test/bench/test_bench_casing.py",
+    "test/bench/test_bench_tools.py",
+    "test/bench/test_scale.py",
 )
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--all", action="store_true", help="also run the tests that take long")
+    parser.addoption("--slow", action="store_true", help="and those that take many minutes")
 
 
 def pytest_configure(config):
@@ -35,19 +49,24 @@ def pytest_configure(config):
     if worker:
         processors = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {processors[int(worker[2:]) % len(processors)]})
+    elif config.args_source is config.ArgsSource.ARGS:
+        config.option.all = True  # who names files means them, however long they take
 
 
 def pytest_collection_modifyitems(config, items):
     # What takes longest begins first, so that no process ends long after the others.
     items.sort(key=lambda item: group_of(item.nodeid) not in LONG)
-    if config.getoption("--slow"):
-        return
-    skip = pytest.mark.skip(reason="takes minutes; run with --slow")
+    wanted = {"slow": config.getoption("--slow")}
+    wanted["long"] = wanted["slow"] or config.getoption("--all")
     for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+        if group_of(item.nodeid) in LONG:
+            item.add_marker("long")
+        for mark, runs in wanted.items():
+            if mark in item.keywords and not runs:
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: see CONTRIBUTING.md"))
 
 
+@pytest.hookimpl(optionalhook=True)  # -p no:xdist
 def pytest_xdist_make_scheduler(config, log):
     """For --numprocesses: tests of one group run one after the other in the same process."""
     from xdist.scheduler import LoadScopeScheduling

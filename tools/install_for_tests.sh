@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install from Debian what some tests need: Slurm and munge (test/slurm), Chromium (test/score), sox
+# Install from Debian what some tests need: Slurm and munge (test/slurm), Chromium (test/report), sox
 # and flac (test/data/test_audio_formats.py).
 # Only where root and apt-get are there; else say why not. Nothing is started.
 set -euo pipefail

@@ -33,7 +33,7 @@ def tools(scripts: list[Path]) -> str:
     """A row for each script: its name, and the first sentence of its docstring."""
     lines = ["| tool | what |", "|---|---|"]
     for script in scripts:
-        docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")))
+        docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
         first = " ".join(docstring.split("\n\n")[0].split())
         lines.append(f"| `utils/data/{script.name}` | {_cell(first)} |")
     return "\n".join(lines)
@@ -60,6 +60,7 @@ def fill_in(guide: str, name: str, table: str) -> str:
 
 
 def main() -> None:
+    """Run the command; its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--script", type=Path, default=TEMPLATE / "audiollm.sh")
     parser.add_argument("--guide", type=Path, default=TEMPLATE / "README.md")

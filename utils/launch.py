@@ -14,7 +14,7 @@ which host, its traceback or what all its threads were doing. Saving and loading
 for saving and stopping. No process outlives this one, however it ends.
 
 Exit status: 0 finished; 75 saved, run me again; 76 may pass, but nothing was saved since the start;
-1 a bug; 2 something that the user can mend. Each node's launcher leaves its own in
+1 a bug; 2 something that the user can correct. Each node's launcher leaves its own in
 $AUDIOLLM_VERDICTS, a directory that all nodes see; `verdict` makes one of them.
 """
 
@@ -33,7 +33,8 @@ import time
 from pathlib import Path
 
 from jobs import processes
-from jobs.nodes import Place, UserError, find_place
+from jobs.contract import UserError
+from jobs.nodes import Place, find_place
 from jobs.ranks import (
     BUG,
     FINISHED,
@@ -54,13 +55,15 @@ POLL: Seconds = 0.2
 GRACE: Seconds = 4.0  # for the other ranks to say why they ended, once one is lost
 AFTERMATH: Seconds = 8.0  # for torchrun to say what it saw, once its workers are gone
 STACKS: Seconds = 2.0  # for a process to write down what its threads do
-SUSPENDED: Seconds = 5.0  # between two looks: this whole node was stopped
+SUSPENDED: Seconds = 5.0  # between two looks: all of this node was stopped
 ASKING = (signal.SIGUSR1, signal.SIGTERM)
 VERDICTS = os.environ.get("AUDIOLLM_VERDICTS")
 ME = [sys.executable, os.path.abspath(__file__)]
 
 
 class Launcher:
+    """Starts the training processes of this node, watches them, and ends them."""
+
     def __init__(self, place: Place, command: list[str], stall: Seconds, slow: Seconds):
         self.place, self.command, self.stall, self.slow = place, command, stall, slow
         self.directory = RunDirectory()
@@ -76,7 +79,7 @@ class Launcher:
             signal.signal(number, self.ask)
         try:
             self.child = self.start()
-            self.watch()
+            self.watch(self.child)
             returncode = self.child.poll()
             self.end_all()
             return self.judge(returncode)
@@ -86,10 +89,12 @@ class Launcher:
             self.end_all()
             self.directory.remove()
 
-    def ask(self, number: int, frame) -> None:
+    def ask(self, number: int, frame: object) -> None:
+        """A signal handler: the processes are to save and to stop."""
         self.asked = signal.Signals(number)
 
     def start(self) -> subprocess.Popen:
+        """Start the command: through torchrun where there is more than one process."""
         words = [*ME, "worker", *self.command]
         if self.place.world > 1:
             place = self.place
@@ -109,19 +114,19 @@ class Launcher:
         total = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
         return max(1, total // self.place.procs)
 
-    def watch(self) -> None:
+    def watch(self, child: subprocess.Popen) -> None:
         """Until they have ended, or have to be ended."""
-        told = False
+        passed_on = False
         last = time.monotonic()
         lost_at = None
-        while self.child.poll() is None:
+        while child.poll() is None:
             time.sleep(POLL)
             now = time.monotonic()
             self.look(now, now - last)
             last = now
-            if self.asked and not told:
-                told = True
-                self.pass_on()
+            if self.asked and not passed_on:
+                passed_on = True
+                self.pass_on(self.asked)
             if lost_at is None and (self.find_lost(now) or self.node_is_lost()):
                 lost_at = now
             if lost_at is None and self.find_hung(now):
@@ -132,19 +137,22 @@ class Launcher:
                 return
 
     def look(self, now: Seconds, passed: Seconds) -> None:
+        """Read every rank's beat; `passed` is long when the machine was suspended."""
         for rank in self.ranks:
             if passed > SUSPENDED:
                 rank.since += passed
             self.directory.read_beat(rank, now)
 
-    def pass_on(self) -> None:
-        say(f"{self.asked.name}: the processes are asked to save and to stop")
+    def pass_on(self, asked: signal.Signals) -> None:
+        """Ask the processes to save and to stop."""
+        say(f"{asked.name}: the processes are asked to save and to stop")
         self.directory.touch("stop")
         for rank in self.ranks:
             if rank.pid and not self.directory.supervised(rank):  # it has not begun, or never looks
-                processes.send(rank.pid, self.asked)
+                processes.send(rank.pid, asked)
 
     def find_lost(self, now: Seconds) -> bool:
+        """Whether a rank has failed; notes when."""
         for rank in self.ranks:
             if rank.lost is None and self.directory.failed(rank):
                 rank.lost = now
@@ -170,6 +178,7 @@ class Launcher:
         return True
 
     def show_stacks(self, ranks: list[Rank]) -> None:
+        """Print what these ranks are doing."""
         for rank in ranks:
             if self.directory.supervised(rank):
                 processes.send(rank.pid, signal.SIGUSR2)
@@ -187,6 +196,7 @@ class Launcher:
                 processes.send(rank.pid, signal.SIGKILL)
 
     def end_all(self) -> None:
+        """End what the command started, whatever it is."""
         if not processes.end_descendants(AFTERMATH):
             say(f"these processes cannot be ended: {processes.descendants()}")
 
@@ -208,12 +218,13 @@ class Launcher:
         return status
 
     def name(self, rank: int) -> str:
+        """Of a rank, for the screen."""
         host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         return f"rank {rank} of {self.place.world} on {host}"
 
 
 AFTERWARDS = {
-    RUN_AGAIN: "what was saved is whole: the same command goes on from there (exit status 75)",
+    RUN_AGAIN: "what was saved is complete: the same command goes on from there (exit status 75)",
     MAY_PASS: "nothing was saved since the start; another start may fare better (exit status 76)",
 }
 
@@ -228,6 +239,7 @@ def show(causes: list[Cause]) -> None:
 
 
 def say(text: str) -> None:
+    """Print to stderr at once."""
     print(f"launch.py: {text}", file=sys.stderr, flush=True)
 
 
@@ -257,6 +269,7 @@ def verdict(directory: str | Path, status: int) -> int:
 
 
 def leave_verdict(node: int, status: int) -> None:
+    """Leave this node's exit status for the runner, where it asked for it."""
     if VERDICTS:
         (Path(VERDICTS) / f"node{node}").write_text(str(status))
 
@@ -300,6 +313,7 @@ def worker(command: list[str]) -> int:
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -313,6 +327,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def launch(words: list[str]) -> int:
+    """Run the command as a training; the exit status."""
     parser = get_parser()
     args = parser.parse_args(words)
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -334,6 +349,7 @@ def launch(words: list[str]) -> int:
 
 
 def main() -> int:
+    """Run the command; its exit status."""
     role, words = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if role == "torchrun":
         return torchrun(words)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from jobs import processes
 from jobs.contract import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
-from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.member import Member, Setting
 from jobs.state import Exit, State
 
@@ -39,6 +39,8 @@ def visible_gpus() -> list[str]:
 
 @dataclass
 class Running:
+    """A job in progress."""
+
     job: Job
     keeper: int  # the process that runs the member
     gpus: list[str]  # as CUDA_VISIBLE_DEVICES names them
@@ -73,7 +75,7 @@ class Runner:
         done = self.state.done(options.numbers)
         self.waiting = [options.job(number) for number in options.numbers if number not in done]
         if done:
-            self.screen.note(whole_already(len(done), [job.number for job in self.waiting]))
+            self.screen.note(done_already(len(done), [job.number for job in self.waiting]))
 
     def run(self) -> int:
         """Run everything; answer the exit status: 0, or 1 when any job failed."""
@@ -93,6 +95,7 @@ class Runner:
         return 1 if self.failed else 0
 
     def start(self, job: Job) -> None:
+        """Start a job in a process of its own, which ends with the runner."""
         gpus = [self.free_gpus.pop(0) for _ in range(self.options.gpu)]
         follower = Follower(job, self.screen, self.total == 1)
         self.state.forget(job.number)
@@ -131,6 +134,7 @@ class Runner:
             os._exit(status)
 
     def watch(self, running: Running) -> None:
+        """Show the job's progress; when it has ended, free its GPUs and note a failure."""
         running.follower.look()
         ended, status = os.waitpid(running.keeper, os.WNOHANG)
         if ended:
@@ -150,11 +154,13 @@ class Runner:
         self.running = []
 
 
-def interrupt(number, frame):
+def interrupt(number: int, frame: object) -> None:
+    """A signal handler: end the jobs and stop."""
     raise Interrupted(signal.SIGINT, "interrupted; its jobs were ended")
 
 
 def main() -> int:
+    """Run the command; its exit status."""
     heed(INTERRUPTS, interrupt)
     processes.die_with(os.getppid(), signal.SIGTERM)
     return Runner(parse(sys.argv[1:], __doc__)).run()

@@ -15,12 +15,13 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 from jobs import processes
 from jobs.contract import Interrupted, Options, UserError, guarded, heed, parse
-from jobs.logs import Failure, Follower, Screen, report, whole_already
+from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.slurm_config import advice, load_config
 from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
 from jobs.state import Exit, State
@@ -42,7 +43,7 @@ STUCK = re.compile(
 
 
 class Runner:
-    """Submits what is not whole yet, watches it, and says what became of it."""
+    """Submits what is not done yet, watches it, and says what became of it."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -57,9 +58,10 @@ class Runner:
         self.failed: list[Failure] = []
         self.absent: dict[int, Seconds] = {}  # since when the queue does not show a member
         self.followed: dict[int, Seconds] = {}  # when a member's log was read
-        self.told: set[str] = set()
+        self.noted: set[str] = set()
 
     def queue_of(self, key: str) -> Queue:
+        """This call's jobs in Slurm's queue; an interrupted call with the same key finds them."""
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "", Path(self.options.log).name)[:40]
         return Queue(f"{stem}-{key[:16]}", self.config.controller_wait, self.screen.note)
 
@@ -70,7 +72,7 @@ class Runner:
         done = self.state.done(self.options.numbers)
         self.open = set(self.options.numbers) - done
         if done:
-            self.screen.note(whole_already(len(done), sorted(self.open)))
+            self.screen.note(done_already(len(done), sorted(self.open)))
         self.followers = {
             number: Follower(self.options.job(number), self.screen, self.total == 1)
             for number in sorted(self.open)
@@ -119,10 +121,12 @@ class Runner:
         job = self.submit(missing)
         self.screen.note(f"job {job} submitted ({self.count(missing)}): {self.options.log}")
 
-    def count(self, numbers) -> str:
+    def count(self, numbers: Collection[int]) -> str:
+        """ "3 of 8 jobs", or the kind of a single one."""
         return f"{len(numbers)} of {self.total} jobs" if self.total > 1 else self.options.kind
 
     def submit(self, numbers: list[int]) -> str:
+        """Submit these jobs, as an array where there are several; Slurm's id."""
         options = self.options
         words = self.config.options(options)
         if options.variable:
@@ -152,6 +156,7 @@ class Runner:
             raise UserError(f"the cluster refuses the job: {refused}\n{hint}") from None
 
     def look(self) -> None:
+        """Read the exit statuses and logs, now and then the queue, and settle what has ended."""
         exits = self.state.exits(self.open)
         self.follow()
         doubtful = any(end.status for end in exits.values())
@@ -169,6 +174,7 @@ class Runner:
             self.followers[number].look()
 
     def ask_queue(self) -> None:
+        """Show what runs and what waits, and why."""
         self.take_entries(self.queue.look_patiently())
         states = Counter("waiting" if e.waiting else "running" for e in self.shown())
         reasons = sorted({e.reason for e in self.shown() if e.waiting and e.reason != "None"})
@@ -177,14 +183,15 @@ class Runner:
         if line and (states["waiting"] or self.total > 1):
             self.screen.show(line)
         for reason in reasons:
-            if STUCK.search(reason) and reason not in self.told:
-                self.told.add(reason)
+            if STUCK.search(reason) and reason not in self.noted:
+                self.noted.add(reason)
                 self.screen.note(
                     f"a job waits for what may never come: {reason}; "
                     f"{advice(reason, self.config)} (Ctrl-C cancels it)"
                 )
 
     def take_entries(self, entries: list[Entry]) -> None:
+        """Keep the newest entry of every job."""
         self.looked = time.monotonic()
         self.entries = {}
         for entry in entries:
@@ -194,9 +201,11 @@ class Runner:
                 self.entries[number] = entry
 
     def shown(self) -> list[Entry]:
+        """The entries of open jobs that are not over."""
         return [self.entries[number] for number in self.open if self.active(number)]
 
     def active(self, number: int) -> bool:
+        """Whether Slurm still has this job."""
         entry = self.entries.get(number)
         return entry is not None and not entry.over
 
@@ -215,6 +224,7 @@ class Runner:
                 self.fail(number, end)
 
     def fail(self, number: int, end: Exit | None) -> None:
+        """Settle a job that failed, with the cluster's reason."""
         self.open.discard(number)
         entry = self.entries.get(number)
         reason = OVER.get(entry.state, "") if entry else ""
@@ -238,10 +248,11 @@ class Runner:
                 print(f"slurm: {line}", file=out)
 
     def leave(self, interruption: Interrupted) -> None:
+        """End because of a signal: SIGINT and SIGTERM cancel the jobs, a lost terminal does not."""
         number = interruption.args[0]
         self.screen.clear()
         if number in (signal.SIGHUP, ORPHANED):
-            raise Interrupted(number, "left alone; the jobs run on: the same command takes them up")
+            raise Interrupted(number, "left; the jobs run on: the same command takes them up")
         for each in (signal.SIGHUP, ORPHANED):
             signal.signal(each, signal.SIG_IGN)
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -263,11 +274,13 @@ def ranges(numbers: list[int]) -> str:
     return ",".join(f"{a}-{b}" if b > a else str(a) for a, b in parts)
 
 
-def interrupt(number, frame):
+def interrupt(number: int, frame: object) -> None:
+    """A signal handler."""
     raise Interrupted(number, "interrupted")
 
 
 def main() -> int:
+    """Run the command; its exit status."""
     heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, ORPHANED), interrupt)
     processes.die_with(os.getppid(), ORPHANED)
     forget_outer_job()

@@ -14,12 +14,14 @@ import sys
 
 
 def take_over(spec_path: str, spec: dict) -> None:
+    """Become this script in the checkout, with the runner's directory and Python."""
     here = os.path.join(spec["utils"], "slurm_task.py")
     os.chdir(spec["directory"])
     os.execv(spec["python"], [spec["python"], here, spec_path])
 
 
 def main() -> int:
+    """Run the command; its exit status."""
     spec_path = sys.argv[1]
     with open(spec_path, encoding="utf-8") as file:
         spec = json.load(file)

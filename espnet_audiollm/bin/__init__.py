@@ -1,0 +1,1 @@
+"""One short main for each command."""

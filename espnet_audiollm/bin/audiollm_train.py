@@ -9,6 +9,7 @@ from .cli import complain, user_errors
 
 
 def get_parser():
+    """The command line's options."""
     from ..tasks.audiollm import AudioLLMTask
 
     return AudioLLMTask.get_parser()
@@ -16,6 +17,7 @@ def get_parser():
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Train, as ESPnet's tasks do."""
     from ..train.supervision import report_errors
 
     with report_errors(partial(complain, "audiollm_train")):

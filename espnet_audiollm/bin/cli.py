@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def user_errors(main: Callable) -> Callable:
-    """Turn an error that the user can mend into one sentence on stderr and exit status 1.
+    """Turn an error that the user can correct into one sentence on stderr and exit status 1.
 
     AUDIOLLM_DEBUG=1 in the environment shows the traceback instead."""
 
@@ -37,6 +37,7 @@ def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
 
 
 def complain(name: str, error: Exception) -> str:
+    """The one line that a failed command prints."""
     return f"{name}: error: {explain(error)}"
 
 
@@ -45,7 +46,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"{error.filename or 'a file'}: the disk is full or a size limit is reached "
-            f"({error.strerror}); nothing half-written is taken for whole: free some space and run "
-            "the same command again"
+            f"({error.strerror}); nothing half-written is taken for complete: free some space "
+            "and run the same command again"
         )
     return str(error)

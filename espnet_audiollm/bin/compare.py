@@ -14,6 +14,7 @@ SUFFIXES = (".html", ".json", ".md")
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         prog="compare",
         description="Read results.json of several experiments on one test set, and print their "
@@ -39,6 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     wrong = [name for name in args.output if Path(name).suffix not in SUFFIXES]
     if wrong:

@@ -11,6 +11,7 @@ from .cli import user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="directory of stage 2, e.g. dump/train")
     parser.add_argument("--output", required=True, help="directory of the shape files")
@@ -30,6 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     needed = "bpemodel" if args.token_type == "bpe" else "token_list"
     if bool(args.responses) == bool(getattr(args, needed)):

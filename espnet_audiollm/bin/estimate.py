@@ -31,6 +31,7 @@ FLAC_BYTES = 15_000  # a second of 16 kHz mono: MLS English, 2.4 TB for 44,660 h
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -54,11 +55,14 @@ def get_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Corpus:
+    """What is to be trained on."""
+
     hours: float
     utterances: int
 
     @property
     def mean(self) -> Seconds:
+        """Of an utterance."""
         return 3600 * self.hours / self.utterances
 
 
@@ -74,11 +78,13 @@ class Training:
 
     @property
     def hours(self) -> float:
+        """Audio that the training reads, repeats included."""
         return self.updates * self.audio / 3600
 
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     if args.hours <= 0 or args.utterances <= 0:
         raise ValueError("--hours and --utterances must be more than 0")
@@ -112,6 +118,9 @@ def shape_of(llm: str | None) -> PretrainedConfig:
 
 
 def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Training:
+    """The size and length of the training in a configuration; `updates` in place of its own.
+
+    ValueError where operations or updates cannot be counted."""
     import torch
     import yaml
 
@@ -211,6 +220,7 @@ def _training(training: Training, corpus: Corpus) -> str:
 
 
 def print_disk(corpus: Corpus, ctc: Training, align: Training, llm, answer: float) -> None:
+    """Print what each stage leaves on the disk, and the sum."""
     weights = sum(p.numel() for p in llm.parameters())
     prompt = TOKENS_PER_SECOND * corpus.mean * TOKEN_BYTES
     response = round(200 + prompt + answer * (TOKEN_BYTES + 2 * ID_BYTES))

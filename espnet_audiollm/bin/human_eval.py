@@ -12,6 +12,7 @@ from .cli import user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="human_eval", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
     _add_page(
@@ -79,6 +80,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "-m", "espnet_audiollm.bin.human_eval", *given])

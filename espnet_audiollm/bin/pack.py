@@ -31,6 +31,7 @@ KEPT = (  # options that say what the model is; all others say how it was traine
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -43,6 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     from ..store.atomic import atomic_write, remove_asides
     from ..train import checkpoints
@@ -85,6 +87,7 @@ def portable(config: dict) -> dict:
 
 
 def write_config(pack: zipfile.ZipFile, config: dict) -> None:
+    """Add config.yaml to the pack."""
     import yaml
 
     pack.writestr("config.yaml", yaml.safe_dump(config, sort_keys=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..progress import progress
@@ -12,11 +12,12 @@ from ..store.shards import Record, Shards
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a stage that runs as several jobs."""
     add = parser.add_argument_group(
         "splitting",
-        "Jobs fill shards, --merge makes the final files of them; one job alone does both. The "
+        "Jobs fill shards, --merge makes the final files of them; a single job does both. The "
         "results do not depend on the number of jobs. Killed at any moment, the same command goes "
-        "on from the last whole batch.",
+        "on from the last complete batch.",
     ).add_argument
     add("--job", type=int, default=1, help="this job's number, from 1")
     add("--num_jobs", type=int, default=1, help="number of jobs")
@@ -25,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
+    """ValueError for a job number or a shard size that cannot be."""
     if not 1 <= args.job <= args.num_jobs:
         raise ValueError(f"--job {args.job} is not one of 1 to --num_jobs {args.num_jobs}")
     if args.shard_size is not None and args.shard_size < 1:
@@ -58,7 +60,7 @@ def fill(
     shards: Shards,
     items: Iterable,
     plan: Callable[[list], list[list]],
-    answer: Callable[[list], list[Record]],
+    answer: Callable[[Sequence], list[Record]],
     what: str,
 ) -> Iterator[list[Record]]:
     """Do this job's unfinished shards; yield the records batch by batch, progress shown.
@@ -74,4 +76,5 @@ def fill(
 
 
 def log(message: str) -> None:
+    """Print to stderr at once."""
     print(message, file=sys.stderr, flush=True)

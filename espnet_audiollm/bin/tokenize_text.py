@@ -14,6 +14,7 @@ from .cli import user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -47,6 +48,7 @@ class Transcripts:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     if not Path(args.text).is_file():
         raise ValueError(f"{args.text} does not exist: run stage 2 first")

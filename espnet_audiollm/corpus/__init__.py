@@ -1,0 +1,1 @@
+"""What the tools of recipe authors and local/prepare.py stand on."""

@@ -1,0 +1,1 @@
+"""Kaldi directories, indices and batches, audio, noise, prompts, conversations, responses."""

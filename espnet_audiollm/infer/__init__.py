@@ -1,0 +1,1 @@
+"""Generation, recognition, and the systems' answers."""

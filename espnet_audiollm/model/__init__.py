@@ -1,0 +1,1 @@
+"""The encoder, adapters, the frozen LLM, packing, and the two ESPnet models."""

@@ -24,6 +24,8 @@ COMPARED = [kind.name for kind in KINDS.values() if kind.uses_audio]  # in the t
 
 @dataclass(frozen=True)
 class Compared:
+    """Experiments beside each other, with the differences of their systems."""
+
     experiments: tuple[Experiment, ...]
     pairs: tuple[Pair, ...]  # systems of the same name, of the first experiment and each other one
     any_two: tuple[Pair, ...]  # of COMPARED
@@ -31,6 +33,7 @@ class Compared:
 
 
 def compare(experiments: Sequence[Experiment], resamples: int, seed: int) -> Compared:
+    """Pair the systems of the experiments that share a test set and its responses."""
     together, reasons = groups(experiments)
     pairs, any_two = [], []
     for group in together:
@@ -58,6 +61,7 @@ def parts(compared: Compared) -> list[Part]:
 
 
 def as_dict(compared: Compared) -> dict:
+    """What compare.json holds."""
     return {
         "test_set": compared.experiments[0].results["test_set"],
         "experiments": [
@@ -97,6 +101,7 @@ def screen(compared: Compared) -> str:
 
 
 def systems_table(compared: Compared) -> Table:
+    """Every system of every experiment."""
     header = ("System", "prompt WER %", "response PPL [95 % CI]", "success %", "utterances")
     return Table(header, tuple(map(_row, entries(compared.experiments))))
 
@@ -121,6 +126,7 @@ def _counted(rate: float | None, count: int | None, total: int | None) -> str:
 
 
 def pairs_table(compared: Compared) -> Table:
+    """The differences between systems of the same name."""
     header = ("Second against first", "PPL, second / first", "success, points", "WER, points")
     lines = [
         (

@@ -25,6 +25,8 @@ class Card:
 
 @dataclass(frozen=True)
 class Picture:
+    """A figure that is drawn when the report is written."""
+
     name: str  # of its file in images/, without the suffix
     alt: str  # what it shows, for whoever cannot see it
     draw: Callable[[], Figure]
@@ -32,6 +34,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
+    """A heading with tables, notes and pictures."""
+
     title: str
     tables: tuple[Table | None, ...] = ()  # None: there is nothing to show
     notes: tuple[str, ...] = ()
@@ -41,11 +45,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Part:
+    """The sections of one test set, or of one subject."""
+
     title: str
     sections: tuple[Section, ...]
 
 
 def pictures(parts: Sequence[Part]) -> list[Picture]:
+    """All pictures of the report, in order."""
     return [p for part in parts for section in part.sections for p in section.pictures]
 
 

@@ -48,6 +48,7 @@ def json_text(value: object) -> str:
 
 
 def data_uri(kind: str, content: bytes) -> str:
+    """The content as a URI that a page can hold; kind: its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..score.results import Results, Row
 from ..score.wer import WordErrors
 from .tables import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RESULTS_LINE = re.compile(r"(\d+)epoch results: (.*)")
 SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
@@ -60,7 +64,8 @@ def _parse(line: str, losses: Losses) -> None:
             getattr(losses, section)[int(found.group(1))] = float(found_loss.group(1))
 
 
-def save(figure, out: IO[bytes]) -> None:
+def save(figure: Figure, out: IO[bytes]) -> None:
+    """Write a figure as PNG, on white."""
     figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
 
 
@@ -189,6 +194,7 @@ def log_ticks(axes, values: list[float], formatter) -> None:
     axes.yaxis.set_minor_formatter(formatter(lambda *_: ""))
 
 
-def tidy(axes) -> None:
+def tidy(axes: Axes) -> None:
+    """A light grid, no frame above and on the right."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -38,6 +38,7 @@ def of_test_set(results: Results, tag: str) -> Part:
 
 
 def of_trainings(runs: list[Losses]) -> Part:
+    """The loss curves of the trainings."""
     pictures = tuple(
         Picture(f"loss_{run.name}", f"Loss of each epoch of {run.name}", partial(plot_losses, run))
         for run in runs

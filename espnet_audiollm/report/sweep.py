@@ -112,6 +112,7 @@ def success_table(sweep: Sweep) -> Table | None:
 
 
 def equal_table(sweep: Sweep) -> Table:
+    """At which word error rate a cascade is as good as AudioLLM, for each noise."""
     lines = [
         (
             f"{condition.name}: {row.label}",

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,10 +27,13 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Table:
+    """Cells as text, for markdown and for the screen."""
+
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]  # the first column is text, the others are numbers
 
     def markdown(self) -> str:
+        """With numbers aligned to the right."""
         bar = ("---",) + ("---:",) * (len(self.header) - 1)
         lines = (self.header, bar, *self.rows)
         return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in x) + " |" for x in lines)
@@ -59,7 +62,8 @@ class Origin:
 
 
 def origin(command: str, recipe: str, llm: str) -> Origin:
-    now = datetime.now(timezone.utc)
+    """The command, versions, commit and time of a report that is made now."""
+    now = datetime.now(UTC)
     return Origin(command, recipe, llm, versions(), git_commit(), f"{now:%Y-%m-%d %H:%M} UTC")
 
 
@@ -89,6 +93,7 @@ def git_commit() -> str:
 
 
 def main_table(results: Results) -> Table:
+    """The table of systems: WER, perplexity, success."""
     judged = any(row.measures.judged for row in results.rows)
     rows = (_main_row(row, results) for row in results.rows)
     if not judged:
@@ -157,6 +162,7 @@ def _ratio(results: Results, cascade: Row, audio: Row) -> str:
 
 
 def p_text(p: float) -> str:
+    """ "p = 0.012", or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 

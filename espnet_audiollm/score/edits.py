@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from ..store.tables import check_same_ids
 from ..text.normalize import normalize
@@ -53,6 +53,7 @@ def pair(
 
 
 def chunks(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    """The pairs in parts of CHUNK."""
     return (pairs[i : i + CHUNK] for i in range(0, len(pairs), CHUNK))
 
 
@@ -98,7 +99,7 @@ def write_aligned(
     return wrong
 
 
-def _edit(reference: list[str], hypothesis: list[str], part) -> Edit:
+def _edit(reference: list[str], hypothesis: list[str], part: Any) -> Edit:
     return Edit(
         part.type,
         tuple(reference[part.ref_start_idx : part.ref_end_idx]),
@@ -110,8 +111,8 @@ def _columns(parts: Sequence[Edit]) -> list[tuple[str, str, str]]:
     """(reference word, hypothesis word, mark) from left to right; stars where a word is missing."""
     rows = []
     for part in parts:
-        said, heard = part.reference_words, part.hypothesis_words
-        said = said or tuple("*" * len(word) for word in heard)
-        heard = heard or tuple("*" * len(word) for word in said)
-        rows += [(a, b, MARKS[part.op]) for a, b in zip(said, heard, strict=True)]
+        reference, hypothesis = part.reference_words, part.hypothesis_words
+        reference = reference or tuple("*" * len(word) for word in hypothesis)
+        hypothesis = hypothesis or tuple("*" * len(word) for word in reference)
+        rows += [(a, b, MARKS[part.op]) for a, b in zip(reference, hypothesis, strict=True)]
     return rows

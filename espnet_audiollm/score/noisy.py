@@ -11,6 +11,8 @@ ABOUT = "noise.json"
 
 @dataclass(frozen=True)
 class NoisyCopy:
+    """What was done to the clean test set."""
+
     of: str  # name of the clean test set
     kind: str  # babble | white | files | room
     snr_db: float | None  # None: a room has none

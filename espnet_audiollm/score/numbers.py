@@ -67,10 +67,9 @@ def _below_thousand(tokens: list, at: int) -> tuple[float | None, int]:
     word = tokens[at] if at < len(tokens) else ""
     if isinstance(word, float):
         return word, at + 1
+    value, at = _below_hundred(tokens, at)
     if word == "a" and at + 1 < len(tokens) and tokens[at + 1] in ("hundred", *SCALES):
         value, at = 1, at + 1
-    else:
-        value, at = _below_hundred(tokens, at)
     if value is None or at >= len(tokens) or tokens[at] != "hundred" or not 0 < value < 100:
         return value, at
     skip = at + 1 < len(tokens) and tokens[at + 1] == "and"

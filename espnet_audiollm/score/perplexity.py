@@ -20,12 +20,15 @@ EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # where a band of positions begin
 
 @dataclass(frozen=True)
 class Perplexity:
+    """Of the reference responses under a system, over the corpus."""
+
     nats: float
     tokens: int
     ci95: tuple[float, float]  # paired bootstrap over utterances
 
     @property
     def value(self) -> float:
+        """exp(nats / tokens)."""
         return float(np.exp(self.nats / self.tokens))
 
 
@@ -73,6 +76,7 @@ class PositionPerplexity:
 
     @property
     def value(self) -> float:
+        """exp(nats / tokens)."""
         return float(np.exp(self.nats / self.tokens))
 
 

@@ -12,14 +12,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..types import Seconds
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True)
 class Embeddings:
+    """Of one utterance: what the LLM is given for its audio and for its transcript."""
+
     id: str
     audio_PD: np.ndarray
     text_TD: np.ndarray
@@ -35,9 +42,9 @@ def read_embeddings(path: str | Path) -> dict[str, Embeddings]:
                 audio_PD, text_TD = arrays[f"{id}/audio"], arrays[f"{id}/text"]
                 tokens = tuple(str(token) for token in arrays[f"{id}/tokens"])
             except KeyError as error:
-                raise ValueError(f"{path}: {id} is not whole: {error}; rerun stage 10") from None
-            whole = audio_PD.ndim == text_TD.ndim == 2 and len(tokens) == len(text_TD)
-            if not whole or audio_PD.shape[1] != text_TD.shape[1]:
+                raise ValueError(f"{path}: {id} is damaged: {error}; rerun stage 10") from None
+            complete = audio_PD.ndim == text_TD.ndim == 2 and len(tokens) == len(text_TD)
+            if not complete or audio_PD.shape[1] != text_TD.shape[1]:
                 raise ValueError(
                     f"{path}: {id}: audio {audio_PD.shape}, text {text_TD.shape} and "
                     f"{len(tokens)} tokens do not belong together; rerun stage 10"
@@ -69,7 +76,7 @@ def picture_name(id: str) -> str:
     return f"similarity_{re.sub(r'[^A-Za-z0-9._-]', '_', id)}"
 
 
-def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | None):
+def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | None) -> Figure:
     """For each (label, embeddings) of an utterance the cosine, and below it the centred one."""
     from matplotlib.figure import Figure
 
@@ -87,7 +94,14 @@ def plot_similarity(systems: list[tuple[str, Embeddings]], duration: Seconds | N
     return figure
 
 
-def _panel(figure, axes, title: str, cosine_TP, one: Embeddings, duration: Seconds | None) -> None:
+def _panel(
+    figure: Figure,
+    axes: Axes,
+    title: str,
+    cosine_TP: np.ndarray,
+    one: Embeddings,
+    duration: Seconds | None,
+) -> None:
     tokens = len(one.tokens)
     end = duration if duration is not None else len(one.audio_PD)
     image = axes.imshow(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..store.tables import check_same_ids
 from ..text.normalize import normalize
@@ -62,7 +63,7 @@ def _folded(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _rule(name: str, how: str, form: str, *functions) -> Rule:
+def _rule(name: str, how: str, form: str, *functions: Any) -> Rule:
     sentence = f"An utterance with accepted answers succeeds when at least one of them {how}; "
     return Rule(name, f"{sentence}{STATEMENTS} {form}", *functions)
 
@@ -91,6 +92,8 @@ RULE = RULES["contains"].sentence
 
 @dataclass(frozen=True)
 class SuccessCount:
+    """How many responses succeed."""
+
     successes: int
     total: int
 
@@ -115,6 +118,7 @@ def wilson95(successes: float, total: int) -> tuple[float, float]:
 
 
 def rule_named(name: str) -> Rule:
+    """The rule of this name. ValueError where there is none."""
     if name not in RULES:
         raise ValueError(f"no success rule is called {name}; there are {', '.join(RULES)}")
     return RULES[name]
@@ -185,6 +189,7 @@ def p_value(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
 
 
 def count(verdicts: Mapping[str, bool]) -> SuccessCount:
+    """Successes out of all verdicts."""
     return SuccessCount(sum(verdicts.values()), len(verdicts))
 
 

@@ -1,7 +1,7 @@
 """ROUGE of summaries, by rouge-score (Google Research): F1, mean over the utterances.
 
 English: its own tokenizer (ASCII letters and digits) and Porter stemmer, as is usual for ROUGE.
-Other languages: the words of `text.normalize`, no stemmer. ROUGE-L is of the whole summary
+Other languages: the words of `text.normalize`, no stemmer. ROUGE-L is of the complete summary
 (rougeL), not of its lines.
 
 N utterances, R resamples, M measures
@@ -33,6 +33,7 @@ class RougeScores:
     values_RM: np.ndarray = field(repr=False)  # of each resample
 
     def as_dict(self) -> dict:
+        """For results.json."""
         intervals = {name: list(interval) for name, interval in self.ci95.items()}
         kept = {"utterances": self.utterances, "signature": self.signature}
         return {**kept, **self.values, "ci95": intervals}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class TranslationScores:
     chrf_R: np.ndarray = field(repr=False)
 
     def as_dict(self) -> dict:
+        """For results.json."""
         kept = {name: value for name, value in vars(self).items() if not name.endswith("_R")}
         return {**kept, "bleu_ci95": list(self.bleu_ci95), "chrf_ci95": list(self.chrf_ci95)}
 
@@ -57,7 +59,8 @@ def translation_scores(
     """Score `responses` {id: text} against one translation each.
 
     ValueError when they are not of the same utterances, or a reference translation is empty."""
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     check_same_ids(references, responses, "the responses", "rerun stage 10")
     empty = [id for id, text in references.items() if not text.strip()]
@@ -68,15 +71,25 @@ def translation_scores(
             "correct the table translation"
         )
     theirs, ours = list(references.values()), [responses[id] for id in references]
-    scores = []
-    for metric in (BLEU(tokenize=bleu_tokenizer(target_lang)), CHRF()):
-        score, score_R = _score(metric, ours, theirs, resamples, seed)
-        scores.append((score, percentile_interval(score_R), str(metric.get_signature()), score_R))
-    (*bleu, bleu_R), (*chrf, chrf_R) = scores
-    return TranslationScores(len(ours), *bleu, *chrf, bleu_R, chrf_R)
+    bleu, chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), CHRF()
+    bleu_score, bleu_R = _score(bleu, ours, theirs, resamples, seed)
+    chrf_score, chrf_R = _score(chrf, ours, theirs, resamples, seed)
+    return TranslationScores(
+        len(ours),
+        bleu_score,
+        percentile_interval(bleu_R),
+        str(bleu.get_signature()),
+        chrf_score,
+        percentile_interval(chrf_R),
+        str(chrf.get_signature()),
+        bleu_R,
+        chrf_R,
+    )
 
 
-def _score(metric, ours: list[str], theirs: list[str], resamples: int, seed: int):
+def _score(
+    metric: Any, ours: list[str], theirs: list[str], resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
     """The corpus score and that of each resample (R,), from sums of sentence statistics."""
     score = metric.corpus_score(ours, [theirs]).score
     stats_NF = np.array(metric._extract_corpus_statistics(ours, [theirs]))

@@ -31,6 +31,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
+    """Counts of word errors."""
+
     substitutions: int
     deletions: int
     insertions: int
@@ -38,6 +40,7 @@ class WordErrors:
 
     @property
     def errors(self) -> int:
+        """Of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -52,6 +55,8 @@ class WordErrors:
 
 @dataclass(frozen=True)
 class CharacterErrors:
+    """Counts of character errors."""
+
     substitutions: int
     deletions: int
     insertions: int
@@ -59,6 +64,7 @@ class CharacterErrors:
 
     @property
     def errors(self) -> int:
+        """Of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
@@ -94,8 +100,8 @@ def character_errors(
     counts = [0, 0, 0, 0]
     for chunk in chunks(pair(references, hypotheses, normalize)):
         _, *sides = zip(*chunk, strict=True)
-        sides = [[text.replace(" ", blank) for text in side] for side in sides]
-        out = jiwer.process_characters(*sides)
+        said, recognised = ([text.replace(" ", blank) for text in side] for side in sides)
+        out = jiwer.process_characters(said, recognised)
         length = out.hits + out.substitutions + out.deletions
         for i, count in enumerate((out.substitutions, out.deletions, out.insertions, length)):
             counts[i] += count

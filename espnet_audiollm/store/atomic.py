@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all."""
+"""Files and directories that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(aside, mode, **text) as out:
+        with _open(aside, mode) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -38,6 +37,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _open(path: Path, mode: str) -> IO:
+    return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", newline="\n")
 
 
 def remove_asides(directory: str | Path, *names: str) -> None:
@@ -78,8 +81,8 @@ def new_directories(*paths: str | Path) -> Iterator[list[Path]]:
             aside.mkdir(parents=True)
         yield asides
         there = [os.path.lexists(path) and not _is_empty(path) for path in targets]
-        for path, aside in itertools.compress(zip(paths, asides, strict=True), there):
-            _refuse_other(path, aside)
+        for given, aside in itertools.compress(zip(paths, asides, strict=True), there):
+            _refuse_other(given, aside)
         for path, aside, is_there in zip(targets, asides, there, strict=True):
             if not is_there:
                 _flush_files(aside)

@@ -58,7 +58,7 @@ class Parts:
         return made.get("key") == self.key and all((self.output / f).exists() for f in self.files)
 
     def begin(self) -> None:
-        """Take final files of other inputs for what they are: not whole, and then gone."""
+        """Remove final files that were made of other inputs."""
         if self.whole:
             return
         for name in (INPUTS, *self.files):
@@ -66,7 +66,7 @@ class Parts:
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def finish(self) -> None:
-        """Say that the final files are whole, and remove what they were made of."""
+        """Say that the final files are complete, and remove what they were made of."""
         if not self.whole:
             with atomic_write(self.output / INPUTS) as out:
                 json.dump({"key": self.key, **self.inputs}, out, indent=2, ensure_ascii=False)

@@ -40,7 +40,7 @@ def _index(ids: tuple[str, ...]) -> dict[str, int]:
     return {id: row for row, id in enumerate(ids)}
 
 
-def read_series(path: str | Path, dtype, next_step: str) -> Series:
+def read_series(path: str | Path, dtype: type[np.number], next_step: str) -> Series:
     """The table, in the file's order.
 
     Raises ValueError for what is no finite number, with the id's name."""
@@ -48,19 +48,19 @@ def read_series(path: str | Path, dtype, next_step: str) -> Series:
     lengths = [len(line.split()) for line in table.values()]
     try:
         numbers_X = np.fromstring(" ".join(table.values()), dtype=dtype, sep=" ")
-        whole = len(numbers_X) == sum(lengths) and np.isfinite(numbers_X).all()
+        complete = len(numbers_X) == sum(lengths) and np.isfinite(numbers_X).all()
     except ValueError:
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         rows = [*table.items()]
-        id, line = next((row for row in rows if not _is_whole(row[1], dtype)), rows[0])
+        id, line = next((row for row in rows if not _is_complete(row[1], dtype)), rows[0])
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
     return Series(table, numbers_X, lengths)
 
 
-def _is_whole(line: str, dtype) -> bool:
+def _is_complete(line: str, dtype: type[np.number]) -> bool:
     try:
-        return bool(np.isfinite([np.dtype(dtype).type(word) for word in line.split()]).all())
+        return bool(np.isfinite([dtype(word) for word in line.split()]).all())
     except (ValueError, OverflowError):
         return False

@@ -1,6 +1,6 @@
 """Results of many utterances that survive a kill, whether one job makes them or a hundred.
 
-    .shard.NNNNN.part    the journal of a shard in progress: a JSON line an utterance, whole batches
+    .shard.NNNNN.part    the journal of a shard in progress: JSON lines of complete batches
     shard.NNNNN.jsonl    a finished shard, in order of ids; once it is there its journal goes
 
 A shard is a window of consecutive utterances in order of ids, and batches are made within it: what
@@ -19,12 +19,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Generic, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
 from ..types import Seconds
 from .atomic import atomic_write, remove_asides
 
-T = TypeVar("T")  # an utterance with what is asked of it; has an `id`
+
+class Item(Protocol):
+    """What shards are made of: an utterance with what is asked of it."""
+
+    @property
+    def id(self) -> str:
+        """Unique in the set."""
+
+
+T = TypeVar("T", bound=Item)
 Record = dict  # what a line holds: the id, and the result
 
 MOST_SHARDS = 64  # of a set that is not large
@@ -35,7 +44,7 @@ PATIENCE: Seconds = 60.0  # for another process that holds a journal
 def shard_size(num_items: int) -> int:
     """Utterances in a shard: enough shards for many jobs, enough utterances for even batches.
 
-    Depends on the number of utterances alone, so that the results do."""
+    Depends only on the number of utterances, so that the results do."""
     return min(max(-(-num_items // MOST_SHARDS), SMALLEST), LARGEST)
 
 
@@ -53,9 +62,11 @@ class Shards:
         return -(-self.num_items // self.size)
 
     def path(self, number: int) -> Path:
+        """The finished shard of this number, from 0."""
         return self.directory / f"shard.{number:05d}.jsonl"
 
     def num_items_of(self, number: int) -> int:
+        """How many utterances this shard has; the last one may have fewer."""
         return min(self.size, self.num_items - number * self.size)
 
     def missing(self, job: int = 1, num_jobs: int = 1) -> list[int]:
@@ -135,6 +146,7 @@ class Shard(Generic[T]):
 
     @property
     def journal(self) -> Path:
+        """The file in progress beside the shard."""
         return self.path.with_name(f".{self.path.stem}.part")
 
     def fill(
@@ -167,7 +179,9 @@ class Shard(Generic[T]):
                 out.writelines(lines[id_] for id_ in sorted(lines))
             self.journal.unlink(missing_ok=True)
 
-    def _answer(self, batch: Sequence[T], answer) -> list[Record]:
+    def _answer(
+        self, batch: Sequence[T], answer: Callable[[Sequence[T]], list[Record]]
+    ) -> list[Record]:
         try:
             records = answer(batch)
         except ValueError as error:
@@ -179,7 +193,7 @@ class Shard(Generic[T]):
     def _recover(
         self, journal: IO[bytes], batches: Sequence[Sequence[T]]
     ) -> tuple[dict[str, str], int]:
-        """Cut the journal after its last whole batch: its lines by id, and how many batches."""
+        """Cut the journal after its last complete batch: its lines by id, and how many batches."""
         lines = iter(journal.read().split(b"\n")[:-1])  # what follows the last line end is half one
         kept: dict[str, str] = {}
         size = done = 0
@@ -208,6 +222,7 @@ class Shard(Generic[T]):
 
 
 def to_line(record: Record) -> str:
+    """A record as a line of JSON."""
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
@@ -243,7 +258,7 @@ def _listed(numbers: list[int], most: int = 10) -> str:
 
 @contextmanager
 def _open_journal(path: Path) -> Iterator[IO[bytes]]:
-    """The journal for reading and appending, held by this process alone."""
+    """The journal for reading and appending, held by this process only."""
     with open(path, "a+b", buffering=0) as journal:  # unbuffered: what is written is in the file
         _lock(journal, path)
         journal.seek(0)

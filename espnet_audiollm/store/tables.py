@@ -53,7 +53,7 @@ def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
 
 
 def read_table(path: str | Path) -> dict[str, str]:
-    """ "id value" lines as {id: value}, in the file's order; an id alone has the value "".
+    """ "id value" lines as {id: value}, in the file's order; a lone id has the value "".
 
     Raises ValueError for a line that is damaged or has no id, and an id that comes twice."""
     table: dict[str, str] = {}

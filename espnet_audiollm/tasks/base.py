@@ -21,7 +21,7 @@ class SpeechTask(AbsTask):
     """Speech and one target; `target` is its data name, `target_padding` fills its batches."""
 
     num_optimizers = 1
-    class_choices_list = []
+    class_choices_list: list = []
     trainer = AudioTrainer
     target: str
     target_padding: int

@@ -1,0 +1,1 @@
+"""Texts: normalisation by language, numbers, tokens, casing."""

@@ -104,7 +104,7 @@ def sentence(text: str, forms: Mapping[str, str] | None = None) -> str:
     if text.isupper() or text.islower():
         text = _I.sub("I", text.lower())
         text = _WORD.sub(lambda match: (forms or {}).get(match[0], match[0]), text)
-    start = re.search(r"\w", text).start()
+    start = next(i for i, char in enumerate(text) if char.isalnum() or char == "_")
     text = text[:start] + text[start].upper() + text[start + 1 :]
     if text.rstrip("\"'\u201d\u2019)")[-1:] in _ENDS:
         return text

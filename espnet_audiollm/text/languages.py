@@ -57,7 +57,7 @@ def _without_format(text: str) -> str:
 
 def _characters(text: str) -> list[str]:
     """Characters of scripts without blanks, marks with their base; words of other scripts."""
-    parts = []
+    parts: list[str] = []
     for word in text.split():
         for i, char in enumerate(word):
             mark = unicodedata.category(char)[0] == "M"

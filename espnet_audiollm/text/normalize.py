@@ -50,10 +50,10 @@ class Normalizer:
     numbers: bool  # whether numbers are spelled out
 
     def __call__(self, text: str) -> str:
-        if self.numbers:
-            text = spell_out(text, self.language.code)
         if self.language is None:
             return normalize(text)
+        if self.numbers:
+            text = spell_out(text, self.language.code)
         text = self.language.fold(unicodedata.normalize("NFKC", text))
         return self.language.part(_only_words(text)).replace(KEPT, "'")
 

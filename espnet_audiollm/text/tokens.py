@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..store.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 TokenType = Literal["bpe", "char", "word"]
 TOKEN_TYPES = get_args(TokenType)
@@ -89,11 +92,11 @@ class Tokenizer:
             raise ValueError(f"the token type '{token_type}' is none of {', '.join(TOKEN_TYPES)}")
         if token_type == "bpe" and not bpemodel:
             raise ValueError("tokens of the type bpe need --bpemodel, the bpe.model of stage 3")
-        if token_type == "bpe" and not Path(bpemodel).is_file():
+        if token_type == "bpe" and bpemodel and not Path(bpemodel).is_file():
             raise ValueError(f"{bpemodel} does not exist: run stage 3 first")
         self.token_type, self.bpemodel = token_type, bpemodel
         self.id_of = {token: i for i, token in enumerate(token_list)}
-        self._processor = None
+        self._processor: SentencePieceProcessor | None = None
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, those that the list does not have among them."""
@@ -116,7 +119,7 @@ class Tokenizer:
         return " ".join("".join(chars).split())
 
     @property
-    def processor(self):
+    def processor(self) -> SentencePieceProcessor:
         """SentencePiece's."""
         if self._processor is None:
             from sentencepiece import SentencePieceProcessor
@@ -124,7 +127,7 @@ class Tokenizer:
             self._processor = SentencePieceProcessor(model_file=str(self.bpemodel))
         return self._processor
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         return {**self.__dict__, "_processor": None}
 
 
@@ -144,7 +147,9 @@ def read_token_list(path: str | Path) -> list[str]:
     return tokens
 
 
-def _nothing_left(token_type: str, vocab_size: int, min_count: int, counts, ranked) -> str:
+def _nothing_left(
+    token_type: str, vocab_size: int, min_count: int, counts: Counter, ranked: list
+) -> str:
     if 0 < vocab_size <= 3:
         return f"--vocab_size {vocab_size} has no room: {BLANK}, {UNKNOWN}, {END} take 3; 0 is all"
     most = f"the most frequent, {ranked[0]!r}, comes {counts[ranked[0]]} times" if ranked else ""

@@ -1,0 +1,1 @@
+"""The trainer, sessions, checkpoints, iterators, supervision."""

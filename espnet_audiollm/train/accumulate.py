@@ -32,6 +32,7 @@ class AccumulatedMean(torch.nn.Module):
         return super().train(mode)
 
     def forward(self, **batch):
+        """ESPnet's (loss, stats, weight); in training the batch's share of the update's loss."""
         loss, stats, weight = self.module(**batch)
         return (loss * self.share(weight) if self.training else loss), stats, weight
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and hold nothing but tensors and plain values.
+"""Checkpoints that are complete or absent, and hold nothing but tensors and plain values.
 
 Every record of a checkpoint carries a CRC. torch writes it and does not look at it again; here it
 is compared whenever a checkpoint is read, so that a disk's mistake is no silent change of weights.
@@ -14,12 +14,13 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..store.atomic import atomic_write
 
-State = dict[str, object]
+State = dict[str, Any]  # of tensors and plain values
 
 RESUMABLE = re.compile(r"checkpoint_(\d{9,})\.pth")  # optimiser steps
 
@@ -61,12 +62,13 @@ def check(path: Path) -> None:
 
 def resumable(directory: Path) -> list[Path]:
     """The checkpoints that a training can go on from, newest first."""
-    steps = {p: RESUMABLE.fullmatch(p.name) for p in directory.glob("checkpoint_*.pth")}
-    return sorted((p for p in steps if steps[p]), key=lambda p: int(steps[p][1]), reverse=True)
+    found = ((p, RESUMABLE.fullmatch(p.name)) for p in directory.glob("checkpoint_*.pth"))
+    steps = {p: int(match[1]) for p, match in found if match}
+    return sorted(steps, key=steps.__getitem__, reverse=True)
 
 
-def newest_whole(directory: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is none of any kind.
+def newest_undamaged(directory: Path) -> Path | None:
+    """The newest checkpoint that is not damaged; None where there is none of any kind.
 
     Damaged ones before it get another name and a warning. ValueError when all are damaged."""
     paths, damaged = resumable(directory), {}

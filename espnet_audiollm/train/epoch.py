@@ -58,7 +58,7 @@ class Batches:
 
     Args:
         phase: "train" or "valid".
-        loader: of the rest of the epoch; `len(loader)` counts the whole.
+        loader: of the rest of the epoch; `len(loader)` counts all of it.
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
     """
@@ -86,4 +86,5 @@ class Batches:
             supervision.beat(self.phase, self.done)
 
     def may_pause(self) -> bool:
+        """Between two updates, and not at the end of the epoch."""
         return self.done < len(self) and (self.done - self.start) % self.step == 0

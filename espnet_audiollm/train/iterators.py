@@ -51,6 +51,7 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def read_integers(value: str) -> np.ndarray:
+    """The numbers of a line. ValueError where there is none."""
     if not value:
         raise ValueError("no numbers")
     return np.array(list(map(int, value.split())), np.int64)
@@ -90,9 +91,11 @@ class TableDataset(AbsDataset):
         check_same_ids((table.path, table.ids) for table in self.tables.values())
 
     def has_name(self, name: str) -> bool:
+        """Whether the data has this name, e.g. speech."""
         return name in self.tables
 
     def names(self) -> tuple[str, ...]:
+        """Of the data of an utterance."""
         return tuple(self.tables)
 
     def __len__(self) -> int:
@@ -111,7 +114,7 @@ class TableDataset(AbsDataset):
         return id_, {name: self._cast(value) for name, value in data.items()}
 
     def __getitems__(self, rows: list[int]) -> list | Fault:
-        """A whole batch, for DataLoader."""
+        """A complete batch, for DataLoader."""
         try:
             return [self[row] for row in rows]
         except (ValueError, OSError) as error:
@@ -232,7 +235,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Iterates over the batches; `len` counts those of the whole epoch, wherever it starts."""
+    """Iterates over the batches; `len` counts those of the complete epoch, wherever it starts."""
 
     loader: DataLoader
     num_batches: int
@@ -248,10 +251,12 @@ class Epoch:
 
 
 def collate_or_fault(collate: Callable, samples: list | Fault):
+    """The batch, or the fault that reading met in a worker."""
     return samples if isinstance(samples, Fault) else collate(samples)
 
 
 def seed_worker(seed: int, worker: int) -> None:
+    """Seed Python's and numpy's generators of a data-loading worker."""
     random.seed(seed + worker)
     np.random.seed(seed + worker)
 

@@ -26,6 +26,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list:
@@ -36,6 +37,7 @@ class Ranks:
         return values
 
     def from_first(self, value: Any) -> Any:
+        """The first process's value, in every process."""
         box = [value]
         if self.number > 1:
             torch.distributed.broadcast_object_list(box, src=0)
@@ -50,6 +52,7 @@ class Ranks:
         return [bool(flag) for flag in together.tolist()]
 
     def sum(self, value: float) -> float:
+        """The sum over all processes, in float64."""
         if self.number == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -57,5 +60,6 @@ class Ranks:
         return total.item()
 
     def wait(self) -> None:
+        """Until all processes are here."""
         if self.number > 1:
             torch.distributed.barrier()

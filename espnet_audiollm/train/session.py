@@ -45,20 +45,24 @@ class Session:
 
     @property
     def directory(self) -> Path:
+        """The experiment's."""
         return Path(self.options.output_dir)
 
     @property
     def criteria(self) -> list[tuple[str, str, str]]:
+        """(phase, key, mode) that make an epoch the best, e.g. (valid, loss, min)."""
         wanted = self.options.best_model_criterion
         return [(phase, key, mode) for phase, key, mode in wanted if self.reporter.has(phase, key)]
 
     @property
     def nbest(self) -> list[int]:
+        """How many best epochs are averaged, for each average."""
         keep = self.options.keep_nbest_models
         return [keep] if isinstance(keep, int) else list(keep) or [1]
 
     @property
     def epoch_batches(self) -> int:
+        """Batches of an epoch, of all processes together."""
         return self.options.num_iters_per_epoch or self.data["batches"]
 
     # --- from a checkpoint ------------------------------------------------------------------
@@ -81,7 +85,7 @@ class Session:
         return None
 
     def resume(self) -> Snapshot | None:
-        """Take over the newest whole checkpoint; the place inside an epoch, if it has one.
+        """Take over the newest undamaged checkpoint; the place inside an epoch, if it has one.
 
         ValueError: all are damaged; made with another configuration, or on other data."""
         path = self.find()
@@ -113,8 +117,8 @@ class Session:
         if self.ranks.first:
             remove_asides(self.directory, "*.pth")
             try:
-                path = checkpoints.newest_whole(self.directory)
-                found = path and path.name
+                path = checkpoints.newest_undamaged(self.directory)
+                found = path.name if path else None
                 old = self.directory / "checkpoint.pth"
                 if found is None and old.exists():
                     raise ValueError(
@@ -129,6 +133,7 @@ class Session:
         return self.directory / found if found else None
 
     def check_data(self, theirs: dict, path: Path) -> None:
+        """ValueError where a checkpoint is of other training data."""
         changed = [
             f"{key} {theirs.get(key)!s:.12}, now {value!s:.12}"
             for key, value in self.data.items()
@@ -142,6 +147,8 @@ class Session:
             )
 
     def snapshot(self, within: dict, randoms: list[dict]) -> Snapshot:
+        """This process's part of a saved snapshot; random numbers anew for another number of
+        processes."""
         if len(randoms) == self.ranks.number:
             return Snapshot(random=randoms[self.ranks.rank], **within)
         logging.info(
@@ -165,10 +172,11 @@ class Session:
     # --- to a checkpoint --------------------------------------------------------------------
 
     def steps_at(self, snapshot: Snapshot | None) -> int:
+        """Updates done at a snapshot; None: at the end of an epoch."""
         return self.steps + (snapshot.batches // self.options.accum_grad if snapshot else 0)
 
     def save(self, within: Snapshot | None = None) -> None:
-        """The whole state: at the end of the reporter's epoch, or `within` the one after it."""
+        """All of the state: at the end of the reporter's epoch, or `within` the one after it."""
         supervision.beat("save", self.steps_at(within))
         randoms = self.ranks.gather(within.random) if within else []
         if self.ranks.first:
@@ -182,6 +190,7 @@ class Session:
         supervision.saved()
 
     def write(self, within: Snapshot | None, randoms: list[dict]) -> None:
+        """Write the checkpoint and remove the ones that are too old."""
         state = {
             "model": self.model.state_dict(),
             "reporter": plain(self.finished_epochs(within)),
@@ -239,6 +248,7 @@ class Session:
                 (self.directory / f"{old}epoch.pth").unlink(missing_ok=True)
 
     def average(self) -> None:
+        """Average the best epochs, and remove the epochs that nothing needs."""
         supervision.beat("average", self.steps)
         if self.ranks.first:
             for phase, key, mode in self.criteria:
@@ -253,6 +263,6 @@ def plain(values):
     """The same nested values with numpy's scalars turned into Python's."""
     if isinstance(values, dict):
         return {key: plain(value) for key, value in values.items()}
-    if dataclasses.is_dataclass(values):
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
         return plain(dataclasses.asdict(values))
     return values.item() if hasattr(values, "item") else values

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from espnet2.train.reporter import Average, SubReporter, WeightedAverage
 
-State = dict[str, object]
+State = dict[str, Any]  # of tensors and plain values
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Snapshot:
 
     @classmethod
     def take(cls, epoch: int, batches: int, reporter: SubReporter) -> Snapshot:
+        """Of this moment."""
         return cls(epoch, batches, statistics_of(reporter), random_state())
 
 
 def random_state() -> State:
     """Of Python's, numpy's, torch's and this GPU's generators, as plain values and tensors."""
-    kind, words, position, has_gauss, gauss = np.random.get_state()
+    legacy: Any = np.random.get_state()
+    kind, words, position, has_gauss, gauss = legacy
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
         "python": random.getstate(),
@@ -44,6 +47,7 @@ def random_state() -> State:
 
 
 def set_random_state(state: State) -> None:
+    """Put all generators where `random_state` found them."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -71,6 +75,7 @@ def statistics_of(reporter: SubReporter) -> State:
 
 
 def restore_statistics(reporter: SubReporter, state: State) -> None:
+    """Give ESPnet's reporter back what `statistics_of` took from it."""
     for key, (values, weights) in state["values"].items():
         if weights is None:
             reporter.stats[key] = [Average(v) for v in values.tolist()]

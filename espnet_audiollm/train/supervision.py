@@ -1,4 +1,4 @@
-"""What a training process tells the launcher that watches it (utils/launch.py), and is told by it.
+"""What a training process tells the launcher that watches it (utils/launch.py), and learns from it.
 
 They talk through small files in a directory that the launcher makes, AUDIOLLM_RUN_DIR:
 
@@ -6,7 +6,7 @@ They talk through small files in a directory that the launcher makes, AUDIOLLM_R
     rank<R>.error   {"kind": "user"|"passing"|"lost"|"bug", "text": ...}: why the process ended
     rank<R>.stacks  what every thread is doing, after SIGUSR2
     rank<R>.done    the process ended as it should
-    saved, stopped  a checkpoint is whole; training saved and ended because it was asked to
+    saved, stopped  a checkpoint is complete; training saved and ended because it was asked to
     stop            the launcher asks for that
 
 Without that variable nothing is written, and training is as it would be.
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ..types import Seconds
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 ASKING = (signal.SIGUSR1, signal.SIGTERM)  # "save and stop": Slurm's before the time is up, and at
 # a pre-emption
@@ -52,7 +52,7 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-class _Pulse:
+class Pulse:
     """The file whose changes say that this process is alive."""
 
     def __init__(self):
@@ -61,6 +61,7 @@ class _Pulse:
         self.longest: dict[str, Seconds] = {}  # phase: silence after a beat in it
 
     def write(self, directory: Path, phase: str, step: int) -> None:
+        """The process, its phase and step, and the longest silence of the phase so far."""
         if self.file is None:
             self.file = os.open(directory / f"rank{_rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
         now = time.monotonic()
@@ -71,7 +72,7 @@ class _Pulse:
         os.pwrite(self.file, line.ljust(80).encode() + b"\n", 0)  # at once: never seen half-written
 
 
-_pulse = _Pulse()
+pulse = Pulse()
 
 
 def beat(phase: str, step: int) -> None:
@@ -83,17 +84,17 @@ def beat(phase: str, step: int) -> None:
     """
     directory = _directory()
     if directory:
-        _pulse.write(directory, phase, step)
+        pulse.write(directory, phase, step)
 
 
 def saved() -> None:
-    """A checkpoint is whole. To be called by every rank, once the writing rank has renamed it."""
+    """A checkpoint is complete. To be called by every rank, once the writing rank renamed it."""
     _mark("saved")
 
 
 def stopped() -> None:
     """Training saved and ends early because it was asked to. To be called by every rank."""
-    _requests.obeyed = True
+    requests.obeyed = True
     _mark("stopped")
 
 
@@ -106,10 +107,11 @@ def _mark(name: str) -> None:
 class StopRequest:
     """Whether training was asked to save and stop: by a signal, or by the launcher's file."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signalled = self.obeyed = False
 
     def ask(self, *_) -> None:
+        """As a signal handler, or called."""
         self.signalled = True
 
     def asked(self) -> bool:
@@ -117,18 +119,8 @@ class StopRequest:
         directory = _directory()
         return self.signalled or (directory is not None and (directory / "stop").exists())
 
-    def agreed(self, distributed: bool, device: str | torch.device = "cpu") -> bool:
-        """Any rank was asked: the same answer for all of them. To be called by every rank."""
-        if not distributed:
-            return self.asked()
-        import torch
 
-        flag = torch.tensor(float(self.asked()), device=device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
-
-
-_requests = StopRequest()
+requests = StopRequest()
 _ours = False  # this process is a training and nothing else: its signals are ours
 
 
@@ -136,17 +128,17 @@ def install() -> StopRequest:
     """The requests to stop; from now on SIGUSR1 and SIGTERM are among them.
 
     They are left as they are in a process that is not inside `report_errors` (a test, a notebook).
-    Under a launcher, which gets and passes on what is meant for the whole training, SIGTERM is
+    Under a launcher, which gets and passes on what is meant for the training, SIGTERM is
     ignored: torchrun sends it to all ranks when one is lost, and that is no time to save."""
     if _ours:
-        signal.signal(signal.SIGUSR1, _requests.ask)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if _directory() else _requests.ask)
-    return _requests
+        signal.signal(signal.SIGUSR1, requests.ask)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _directory() else requests.ask)
+    return requests
 
 
 @contextlib.contextmanager
 def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
-    """Around the whole work of a training process: end as the launcher expects.
+    """Around all the work of a training process: end as the launcher expects.
 
     What went wrong is left for the launcher, which shows it once, and the process ends at once:
     destructors of a broken process group may wait for ranks that are gone. Training that stopped on
@@ -154,7 +146,7 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
     pass through.
 
     Args:
-        explain: the sentence of an error that the user can mend."""
+        explain: the sentence of an error that the user can correct."""
     global _ours
     _ours = True
     directory = _directory()
@@ -172,7 +164,7 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
         _ours = False
     if directory:
         (directory / f"rank{_rank()}.done").touch()
-    elif _requests.obeyed:
+    elif requests.obeyed:
         sys.exit(RUN_AGAIN)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class AudioTrainer(Trainer):
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Those of ESPnet's trainer are added by its task."""
         parser.add_argument(
             "--keep_epochs",
             type=int,
@@ -62,6 +64,7 @@ class AudioTrainer(Trainer):
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> AudioTrainerOptions:
+        """The trainer's options out of all."""
         return build_dataclass(AudioTrainerOptions, args)
 
     @classmethod
@@ -101,7 +104,7 @@ class AudioTrainer(Trainer):
             watch=Watch(session, (first, here.batches if here else 0)),
             writers=tensorboard_writers(options) if ranks.first else (None, None),
         )
-        epochs = range(first, options.max_epoch + 1)
+        epochs: Iterable[int] = range(first, options.max_epoch + 1)
         if ranks.first:
             before = first - 1 + (here.batches / session.epoch_batches if here else 0)
             epochs = progress(
@@ -211,6 +214,7 @@ class _Training:
 
 
 def check_options(options: AudioTrainerOptions) -> None:
+    """ValueError for what ESPnet's trainer can do and this one does not."""
     refused = [name for name in UNSUPPORTED if getattr(options, name)]
     if refused:
         raise ValueError(f"--{refused[0]} is not supported by this trainer")
@@ -219,6 +223,7 @@ def check_options(options: AudioTrainerOptions) -> None:
 
 
 def tensorboard_writers(options: TrainerOptions):
+    """(training's, validation's); None where there is to be none."""
     if not options.use_tensorboard:
         return None, None
     from torch.utils.tensorboard import SummaryWriter
@@ -228,6 +233,7 @@ def tensorboard_writers(options: TrainerOptions):
 
 
 def step_schedulers(schedulers, reporter: Reporter, options: TrainerOptions) -> None:
+    """Those that step once an epoch."""
     for scheduler in schedulers:
         if isinstance(scheduler, AbsValEpochStepScheduler):
             scheduler.step(reporter.get_value(*options.val_scheduler_criterion))
@@ -236,6 +242,7 @@ def step_schedulers(schedulers, reporter: Reporter, options: TrainerOptions) -> 
 
 
 def report(reporter: Reporter, options: TrainerOptions, writers) -> None:
+    """Log an epoch, draw it, and send it to TensorBoard."""
     logging.info(reporter.log_message())
     if options.use_matplotlib:
         reporter.matplotlib_plot(Path(options.output_dir) / "images")
@@ -246,6 +253,7 @@ def report(reporter: Reporter, options: TrainerOptions, writers) -> None:
 
 
 def stopped_early(reporter: Reporter, options: TrainerOptions) -> bool:
+    """Whether validation has not improved for --patience epochs."""
     if options.patience is None or reporter.get_epoch() == 0:
         return False
     return reporter.check_early_stopping(options.patience, *options.early_stopping_criterion)

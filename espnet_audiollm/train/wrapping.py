@@ -14,7 +14,7 @@ from .ranks import Ranks
 
 
 def build_scaler(options: TrainerOptions) -> torch.amp.GradScaler | None:
-    """None without mixed precision on a GPU; a scaler that scales for float16 alone."""
+    """None without mixed precision on a GPU; a scaler that scales for float16 only."""
     if not options.use_amp or options.ngpu == 0:
         return None
     return torch.cuda.amp.GradScaler(enabled=not torch.cuda.is_bf16_supported())
@@ -31,6 +31,7 @@ class CPUAutocast(torch.nn.Module):
         self.module = module
 
     def forward(self, **batch):
+        """The module's, in bfloat16 where that is safe."""
         with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
             return self.module(**batch)
 
@@ -58,6 +59,7 @@ def wrap_distributed(model, options: TrainerOptions, distributed_option):
 def wrap(
     model: torch.nn.Module, options: TrainerOptions, distributed_option, ranks: Ranks
 ) -> torch.nn.Module:
+    """The model as it is trained: distributed, in mixed precision, with accumulated gradients."""
     model = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
     if options.accum_grad == 1:
         return model

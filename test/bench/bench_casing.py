@@ -11,22 +11,20 @@ do the work; what lies in --work is used again.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from espnet_audiollm.bin import generate_responses, respond  # noqa: E402
-from espnet_audiollm.data.kaldi_dir import read_dict, write_table  # noqa: E402
-from espnet_audiollm.score import success  # noqa: E402
-from espnet_audiollm.score.perplexity import compare  # noqa: E402
-from espnet_audiollm.score.test_set import References, read_references  # noqa: E402
-from espnet_audiollm.store.runs import Run, read_run  # noqa: E402
-from espnet_audiollm.text.casing import AS_IS, CASINGS, caser  # noqa: E402
-from espnet_audiollm.text.normalize import normalize  # noqa: E402
+from espnet_audiollm.bin import generate_responses, respond
+from espnet_audiollm.data.kaldi_dir import read_dict, write_table
+from espnet_audiollm.score import success
+from espnet_audiollm.score.perplexity import compare
+from espnet_audiollm.score.test_set import References, read_references
+from espnet_audiollm.store.runs import Run, read_run
+from espnet_audiollm.text.casing import AS_IS, CASINGS, caser
+from espnet_audiollm.text.normalize import normalize
 
 
 @dataclass

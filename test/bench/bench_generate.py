@@ -1,6 +1,6 @@
 """Tokens per second of stage 7's batched generation against one-at-a-time `generate`.
 
-    python test/bench/bench_generate.py [--llm DIR] [--prompts 128] [--batch_size 32]
+    PYTHONPATH=test python test/bench/bench_generate.py [--llm DIR] [--prompts 128]
 
 Both answer the same prompts with the same limits (4 x the prompt's tokens) in one run, and the
 answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mini recipe's.
@@ -8,24 +8,22 @@ answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mi
 
 import argparse
 import random
-import sys
 import time
-from pathlib import Path
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-import chat_llms  # noqa: E402
+import chat_llms
 
-from espnet_audiollm.data.prompt import encode  # noqa: E402
-from espnet_audiollm.infer.systems import load_system  # noqa: E402
-from espnet_audiollm.model import llm as llms  # noqa: E402
-from espnet_audiollm.types import Dialogue, Turn  # noqa: E402
+from espnet_audiollm.data.prompt import encode
+from espnet_audiollm.infer.systems import load_system
+from espnet_audiollm.model import llm as llms
+from espnet_audiollm.types import Dialogue, Turn
 
 WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()
 
 
 def random_llm():
+    import chat_llms
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = chat_llms.llama2_trained()

@@ -1,10 +1,4 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for chat_llms.py
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_systems.py
 
 
 @pytest.fixture(scope="session")

@@ -88,14 +88,14 @@ def test_translations_are_downloaded(root, prepare, tmp_path):
     with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "covost" / name, name)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
-        "prepare.URL = 'file://' + sys.argv[2] + '/covost_v2.{}.tsv.tar.gz'\n"
-        "prepare.main(['--commonvoice', sys.argv[2] + '/cv', '--subset', 'true', 'data'])"
+        "import sys, prepare\n"
+        "prepare.URL = 'file://' + sys.argv[1] + '/covost_v2.{}.tsv.tar.gz'\n"
+        "prepare.main(['--commonvoice', sys.argv[1] + '/cv', '--subset', 'true', 'data'])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(root / "egs2/covost2/audiollm1/local"), str(tmp_path)],
+        [sys.executable, "-c", code, str(tmp_path)],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(root)},
+        env={"PYTHONPATH": f"{root}:{root}/egs2/covost2/audiollm1/local"},
         capture_output=True,
         text=True,
     )
@@ -111,9 +111,13 @@ def test_every_language_of_the_pairs_has_a_name(root):
     recipe = root / "egs2/covost2/audiollm1"
     lines = (recipe / "conf/languages.txt").read_text().splitlines()
     names = dict(line.split(" ") for line in lines)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import prepare; print(*prepare.PUBLISHED)"
+    code = "import prepare; print(*prepare.PUBLISHED)"
     done = subprocess.run(
-        [sys.executable, "-c", code, recipe / "local"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{root}:{recipe}/local"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     pairs = done.stdout.split()
     assert len(pairs) == 36 and {code for pair in pairs for code in pair.split("_")} == set(names)

@@ -116,18 +116,17 @@ def test_download_is_checked(root, tmp_path, corpus):
     (tmp_path / "dev-clean.tar.gz").write_bytes(packed.getvalue())
     md5 = hashlib.md5(packed.getvalue()).hexdigest()
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import prepare\n"
-        "prepare.URL = 'file://' + sys.argv[2] + '/{}.tar.gz'\n"
-        "prepare.MD5 = {'dev-clean': sys.argv[3]}\n"
+        "import sys, prepare\n"
+        "prepare.URL = 'file://' + sys.argv[1] + '/{}.tar.gz'\n"
+        "prepare.MD5 = {'dev-clean': sys.argv[2]}\n"
         "prepare.main(['--subset', 'true', 'data/valid=dev-clean'])"
     )
-    local = root / "egs2/librispeech/audiollm1/local"
 
     def call(checksum):
         return subprocess.run(
-            [sys.executable, "-c", code, str(local), str(tmp_path), checksum],
+            [sys.executable, "-c", code, str(tmp_path), checksum],
             cwd=tmp_path,
-            env={"PYTHONPATH": str(root)},
+            env={"PYTHONPATH": f"{root}:{root}/egs2/librispeech/audiollm1/local"},
             capture_output=True,
             text=True,
         )

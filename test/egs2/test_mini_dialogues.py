@@ -1,7 +1,6 @@
 """The mini recipe's conversations of several turns: held out, answerable, and only with context."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ LOCAL = Path(__file__).parents[2] / "egs2" / "mini" / "audiollm1" / "local"
 @pytest.fixture(scope="module")
 def local():
     """The recipe's modules, by name."""
-    sys.path.insert(0, str(LOCAL))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(LOCAL)
         import chats
         import dialogues
         import follow_ups
@@ -21,8 +20,6 @@ def local():
         import written
 
         yield {m.__name__: m for m in (chats, dialogues, follow_ups, world, written)}
-    finally:
-        sys.path.remove(str(LOCAL))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +92,7 @@ def test_spanish_sentences(dialogues, prompt, expected):
     ],
 )
 def test_the_gist_leaves_out_which_and_when(dialogues, prompt, expected):
-    assert dialogues._gist(prompt) == expected
+    assert dialogues.gist(prompt) == expected
 
 
 def test_a_rare_name_is_in_the_turn_before_and_no_word_of_training(local, made):

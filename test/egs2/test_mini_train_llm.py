@@ -17,13 +17,11 @@ LOCAL = ROOT / "egs2" / "mini" / "audiollm1" / "local"
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(LOCAL))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(LOCAL)
         import train_llm
 
         yield train_llm
-    finally:
-        sys.path.remove(str(LOCAL))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The mini recipe's world: what is held out stays out, and the answers are right."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,11 @@ LOCAL = Path(__file__).parents[2] / "egs2" / "mini" / "audiollm1" / "local"
 
 @pytest.fixture(scope="module")
 def world():
-    sys.path.insert(0, str(LOCAL))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(LOCAL)
         import world
 
         yield world
-    finally:
-        sys.path.remove(str(LOCAL))
 
 
 @pytest.fixture(scope="module")

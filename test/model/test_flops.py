@@ -1,7 +1,7 @@
 """Operations counted on small models, against sums by hand and against torch's counter."""
 
 import torch
-from tiny import tiny_llama
+from tiny_models import tiny_llama
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_audiollm.model.conformer import ConformerEncoder

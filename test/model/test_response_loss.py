@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny import tiny_llama
+from tiny_models import tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.data.unit_tokens import UnitTokens

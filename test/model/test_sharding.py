@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import sharded_llm
 import torch
 from chat_llms import llama2_trained, save_tiny_llm
-from sharded import CASES
-from tiny import tiny_llama
+from sharded_llm import CASES
+from tiny_models import tiny_llama
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
@@ -52,7 +53,7 @@ def observed(tmp_path_factory, root) -> Path:
         port = listener.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
     done = subprocess.run(
-        [sys.executable, *torchrun, Path(__file__).parent / "sharded.py", directory],
+        [sys.executable, *torchrun, sharded_llm.__file__, directory],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

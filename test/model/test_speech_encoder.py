@@ -3,7 +3,7 @@
 import pytest
 import torch
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
-from tiny import noise, tiny_encoder
+from tiny_models import noise, tiny_encoder
 
 from espnet_audiollm.model.conformer import ConvSubsampling
 from espnet_audiollm.model.frontend import Filterbank

@@ -97,7 +97,7 @@ def _other_llm(new, put_table):
     "change, reason",
     [
         (_other_tokens, "1 of 4 reference responses have other tokens (first: utt3)"),
-        (_other_utterances, "the utterances are others (1 of 4 are in"),
+        (_other_utterances, "the utterances are others (1 of 4 are only in"),
         (_other_llm, "the LLM is another one (tiny, large)"),
     ],
 )
@@ -153,12 +153,12 @@ def cut_short(experiment):
         (lambda e: edit(e, version=2), "has version 2, this program reads version 1; score that"),
         (lambda e: edit(e, version=None), "has no version, this program reads version 1"),
         (lambda e: edit(e, test_set="dev"), "is of the test set dev, "),
-        (lambda e: edit(e, systems=[]), "not a whole results.json; rerun stage 11"),
-        (lambda e: edit(e, utterances="../x.npz"), "not a whole results.json"),
+        (lambda e: edit(e, systems=[]), "not a results.json; rerun stage 11"),
+        (lambda e: edit(e, utterances="../x.npz"), "not a results.json"),
         (lambda e: (e.output / "results.json").write_text("{"), "not a results.json"),
         (lambda e: (e.output / "results.json").unlink(), "there is no such file; run stage 11"),
         (lambda e: (e.output / "utterances.test.npz").unlink(), "missing; copy it beside"),
-        (cut_short, "utterances.test.npz: not whole; rerun stage 11"),
+        (cut_short, "utterances.test.npz: damaged; rerun stage 11"),
         (
             lambda e: edit(e, systems=e.read()["systems"][:1]),
             "its arrays are not of 1 systems and 4",

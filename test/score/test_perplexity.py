@@ -102,11 +102,10 @@ def nats_of(*rows):
     return {f"utt{i}": np.array(row) for i, row in enumerate(rows)}
 
 
-def test_by_position():
+def test_positions_in_bands():
     """Bands 0, 1, 2 to 3 and from 4 on, by hand."""
-    found = by_position(
-        nats_of([1.0, 2.0, 3.0], [0.0], [2.0, 4.0, 1.0, 0.0, 5.0, 7.0]), (0, 1, 2, 4), resamples=99
-    )
+    nats = nats_of([1.0, 2.0, 3.0], [0.0], [2.0, 4.0, 1.0, 0.0, 5.0, 7.0])
+    (found,) = compare_positions([nats], (0, 1, 2, 4), resamples=99)
     assert [(p.first, p.last) for p in found] == [(0, 0), (1, 1), (2, 3), (4, None)]
     assert [(p.nats, p.tokens) for p in found] == [(3.0, 3), (6.0, 2), (4.0, 3), (12.0, 2)]
     assert found[2].value == pytest.approx(np.exp(4 / 3))
@@ -115,14 +114,15 @@ def test_by_position():
 
 
 def test_bands_that_nothing_reaches_are_left_out():
-    assert [p.first for p in by_position(nats_of([1.0, 1.0, 1.0]), resamples=9)] == [0, 1, 2]
+    (found,) = compare_positions([nats_of([1.0, 1.0, 1.0])], resamples=9)
+    assert [p.first for p in found] == [0, 1, 2]
 
 
 def test_positions_of_systems_are_paired_and_whatever_the_order():
     a, b = nats_of([1.0, 2.0], [3.0, 4.0, 5.0]), nats_of([2.0, 4.0], [6.0, 8.0, 10.0])
     b = dict(reversed(b.items()))
     first, second = compare_positions([a, b], resamples=50)
-    assert first == by_position(a, resamples=50)
+    assert [first] == compare_positions([a], resamples=50)
     for one, two in zip(first, second, strict=True):
         assert two.nats == 2 * one.nats
         assert two.ci95 == pytest.approx(np.square(one.ci95))  # twice the nats in every resample
@@ -133,7 +133,7 @@ def test_positions_of_other_tokens():
         compare_positions([nats_of([1.0, 2.0]), nats_of([1.0])])
     for given, edges in (({}, (0, 1)), (nats_of([1.0]), (1, 2)), (nats_of([1.0]), (0, 2, 1))):
         with pytest.raises(ValueError, match="edges that rise from 0"):
-            by_position(given, edges)
+            compare_positions([given], edges)
 
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):

@@ -55,5 +55,5 @@ def test_bad_embeddings(tmp_path):
     with pytest.raises(ValueError, match=r"u: audio \(3, 4\), text \(2, 5\)"):
         read_embeddings(tmp_path / "e.npz")
     np.savez(tmp_path / "f.npz", **{"u/audio": np.zeros((3, 4))})
-    with pytest.raises(ValueError, match="u is not whole"):
+    with pytest.raises(ValueError, match="u is damaged"):
         read_embeddings(tmp_path / "f.npz")

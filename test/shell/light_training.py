@@ -11,15 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-import types
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-tasks = types.ModuleType("espnet_audiollm.tasks")  # its __init__ imports ESPnet
-tasks.__path__ = [str(ROOT / "espnet_audiollm/tasks")]
-sys.modules["espnet_audiollm.tasks"] = tasks
-supervision = importlib.import_module("espnet_audiollm.train.supervision")
+from espnet_audiollm.train import supervision
 
 BEHAVIOUR, OF_RANK = sys.argv[1:3]
 STEPS = int(sys.argv[3]) if len(sys.argv) > 3 else 400

@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import logs
 
 RUNNER = Path(__file__).parents[2] / "utils/local.py"
-sys.path.insert(0, str(RUNNER.parent))
-from jobs import logs  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x *"
 
@@ -183,7 +182,7 @@ def test_failed_members_only_run_again(tmp_path):
     (tmp_path / "mended").touch()
     done = run(*work)
     assert done.returncode == 0
-    assert "2 of 3 jobs are whole already; now job 2" in done.stderr
+    assert "2 of 3 jobs are done already; now job 2" in done.stderr
     assert starts(tmp_path) == [1, 2, 1]
     assert run(*work).returncode == 0  # All were whole: everything runs.
     assert starts(tmp_path) == [2, 3, 2]

@@ -10,6 +10,7 @@ import pytest
 
 GUIDES = (
     "README.md",
+    "CONTRIBUTING.md",
     "egs2/TEMPLATE/audiollm1/README.md",
     "docs/cluster.md",
     "docs/first_real_run.md",

@@ -1,16 +1,13 @@
 """What the runner asks a cluster for, by configuration and kind of job."""
 
-import sys
-
 import pytest
+from jobs.contract import parse
+from jobs.slurm_config import load_config
 
 
 @pytest.fixture
-def asked(root, tmp_path, monkeypatch):
+def asked(tmp_path):
     """asked(yaml, WORD...): the processors and the options of sbatch for a runner's words."""
-    monkeypatch.setattr(sys, "path", [str(root / "utils"), *sys.path])
-    from jobs.contract import parse
-    from jobs.slurm_config import load_config
 
     def ask(yaml: str, *words: str) -> list[str]:
         (tmp_path / "slurm.yaml").write_text(yaml)

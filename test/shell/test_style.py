@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,18 +44,48 @@ def is_shell(path: Path) -> bool:
     return path.suffix == ".sh" or (first.startswith(b"#") and re.search(rb"\bbash\b", first))
 
 
-def test_ruff():
-    done = subprocess.run([BIN / "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+def clean(tool: str, *words: str) -> None:
+    """The tool of this environment finds nothing to say."""
+    done = subprocess.run([BIN / tool, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [("check", "."), ("format", "--check", ".")], ids=lambda w: w[0])
+def test_ruff(words):
+    clean("ruff", *words)
+
+
+def test_mypy():
+    clean("mypy")
+
+
+def test_the_lists_of_files_that_are_not_clean_name_files():
+    """In pyproject.toml, for mypy."""
+    overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    (listed,) = (each["module"] for each in overrides if each.get("ignore_errors"))
+    paths = [ROOT / name.replace(".", "/") for name in listed]
+    gone = [path for path in paths if not (path.with_suffix(".py").exists() or path.is_dir())]
+    assert not gone
+
+
+def test_no_test_edits_where_modules_are_looked_for():
+    """pyproject.toml has the pythonpath; what several tests share lies in test/."""
+    edit = re.compile(r"\bsys\.path(\.|\[:)")
+    assert not [str(p) for p in ROOT.glob("test/**/*.py") if edit.search(p.read_text())]
+
+
+def test_the_shell_files_are_found():
+    files = shell_files()
+    assert "egs2/TEMPLATE/audiollm1/audiollm.sh" in files and ".ci/run" in files
 
 
 def test_shellcheck():
-    files = shell_files()
-    assert "egs2/TEMPLATE/audiollm1/audiollm.sh" in files and ".ci/run" in files
-    done = subprocess.run(
-        [BIN / "shellcheck", "-x", *files], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+    clean("shellcheck", "-x", *shell_files())
+
+
+def test_shfmt():
+    """Its options are in .editorconfig."""
+    clean("shfmt", "-d", *shell_files())
 
 
 @by_recipe
@@ -95,3 +126,10 @@ def test_check_env_finds_what_the_tests_run_on():
     assert lines["Python"].startswith("ok")
     assert lines["LLM"].startswith("MISSING") and "->" in lines["LLM"]
     assert done.returncode == 1
+
+
+def test_files_that_the_tests_share_or_mark_exist():
+    import conftest
+
+    groups = {"mini_run", "slurm"}
+    assert all((ROOT / name).is_file() for name in {*conftest.MINI_RUN, *conftest.LONG} - groups)

@@ -1,12 +1,7 @@
 """The cluster that the tests here share, and a moment of quiet before each."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cluster import Cluster, missing  # noqa: E402
+from local_slurm import Cluster, missing
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from node import descendants
+from jobs import processes
+from slurm_node import descendants
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "utils"))
 
-from jobs import processes  # noqa: E402
 
 LIGHT = ROOT / "test/shell/light_training.py"
 FOREVER = "100000"  # steps

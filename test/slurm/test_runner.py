@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from jobs import slurm_config, slurm_queue
 
 UTILS = Path(__file__).parents[2] / "utils"
 RUNNER = UTILS / "slurm.py"
-sys.path.insert(0, str(UTILS))
-from jobs import slurm_config, slurm_queue  # noqa: E402
 
 NASTY = "id with spaces $(touch broken) `touch broken` ' \" ; & > x * % \\"
 CONFIG = """\
@@ -124,7 +123,7 @@ def test_failed_members_only_run_again(call):
     (call.dir / "mended").touch()
     done = call.run(*work)
     assert done.returncode == 0, done.stderr
-    assert "4 of 6 jobs are whole already; now job 3, 5" in done.stderr
+    assert "4 of 6 jobs are done already; now job 3, 5" in done.stderr
     runs = [call.text(f"logs/{number}.log").count(f"run {number}\n") for number in range(1, 7)]
     assert runs == [1, 1, 2, 1, 2, 1]
     assert call.run(*work).returncode == 0  # All were whole: everything runs.

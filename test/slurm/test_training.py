@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from slurm_node import descendants
+from tiny_tasks import make_data, make_llm, task_options
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "test/tasks"))
-
-from node import descendants  # noqa: E402
-from tiny_tasks import make_data, make_llm, task_options  # noqa: E402
 
 TRAIN = [sys.executable, "-m", "espnet_audiollm.bin.audiollm_train"]
 PATIENCE = 400.0  # seconds for what takes 20 on a quiet machine

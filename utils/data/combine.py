@@ -15,6 +15,7 @@ EXAMPLE = "example: utils/data/combine.py data/all data/read data/spoken --prefi
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("dst", metavar="DST", help="directory to make")
     parser.add_argument("src", nargs="+", metavar="SRC", help="data directories")
@@ -36,6 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     prefixes = args.prefixes or [""] * len(args.src)
     if len(prefixes) != len(args.src):

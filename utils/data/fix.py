@@ -13,6 +13,7 @@ EXAMPLE = "example: utils/data/fix.py data/train data/valid"
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("directories", nargs="+", metavar="DIR", help="e.g. data/train data/test")
     return parser
@@ -20,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     for directory in args.directories:
         changes = repair.fix(directory)

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,6 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def extra_tables(given: list[str]) -> dict[str, str]:
+    """{table: column} of --extra. ValueError for a pair that is none, or a table given twice."""
     tables = {}
     for pair in given:
         table, _, column = pair.partition("=")
@@ -64,6 +66,7 @@ def extra_tables(given: list[str]) -> dict[str, str]:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     columns = importing.Columns(
         args.id, args.audio, args.text, args.speaker, extra_tables(args.extra)

@@ -22,6 +22,7 @@ EXAMPLE = "example: utils/data/listen.py data/train --output listen.html --choos
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("directory", metavar="DIR", help="data directory, e.g. data/train")
     parser.add_argument("--output", default="listen.html", help="the page (default: listen.html)")
@@ -58,8 +59,11 @@ def choose(args: argparse.Namespace) -> tuple[list[listening.Chosen], str]:
 
 
 def show(chosen: listening.Chosen, args: argparse.Namespace) -> Item:
+    """Read an utterance, for its card on the page; what cannot be read says why."""
     text = chosen.values.get("text")
-    uri, peaks, facts, seconds, trouble = "", (), (), 0.0, ""
+    uri, seconds, trouble = "", 0.0, ""
+    peaks: tuple[int, ...] = ()
+    facts: tuple[str, ...] = ()
     try:
         excerpt = listening.read(chosen.source, args.longest, text, args.allow_pipes == "true")
         uri, peaks, facts = audio_uri(excerpt.samples, "mp3"), excerpt.peaks, excerpt.facts
@@ -73,6 +77,7 @@ def show(chosen: listening.Chosen, args: argparse.Namespace) -> Item:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     if args.longest <= 0:
         raise ValueError(f"--longest {args.longest:g}: seconds, more than none")

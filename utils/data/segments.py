@@ -20,6 +20,7 @@ EXAMPLE = "example: utils/data/segments.py cut data/calls data/calls_cut --nj 8"
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,6 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     allowed = args.allow_pipes == "true"
     if args.action == "join":

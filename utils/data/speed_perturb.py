@@ -17,6 +17,7 @@ EXAMPLE = "example: utils/data/speed_perturb.py data/train data/train_sp --nj 8"
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("src", metavar="SRC", help="data directory, e.g. data/train")
     parser.add_argument("dst", metavar="DST", help="directory to make")
@@ -34,6 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     allowed = args.allow_pipes == "true"
     made = derived.perturb_speed(args.src, args.dst, args.speeds, args.nj, allowed)

@@ -20,6 +20,7 @@ EXAMPLE = (
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("src", type=Path, metavar="SRC", help="data directory, e.g. data/all")
     parser.add_argument("parts", nargs="+", metavar="DIR=SIZE", help="directories to make")
@@ -29,6 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     source = layout.of(args.src)
     wanted = corpus.wanted_splits(args.parts)

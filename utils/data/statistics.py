@@ -18,6 +18,7 @@ EXAMPLE = "example: utils/data/statistics.py data/train --output data/train/stat
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("directory", metavar="DIR", help="data directory, e.g. data/train")
     parser.add_argument("--output", help="where to write the three files (default: DIR/statistics)")
@@ -27,6 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     output = Path(args.output or Path(args.directory) / "statistics")
     found = statistics.collect(args.directory, args.allow_pipes == "true")

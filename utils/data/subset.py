@@ -16,6 +16,7 @@ EXAMPLE = "example: utils/data/subset.py data/train data/train_10h --hours 10"
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("src", type=Path, metavar="SRC", help="data directory, e.g. data/train")
     parser.add_argument("dst", type=Path, metavar="DST", help="directory to make")
@@ -33,6 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def choose(args: argparse.Namespace) -> bytearray:
+    """The mask of chosen rows, by the option that was given."""
     if args.first is not None:
         return selection.first(args.src, args.first)
     if args.random is not None:
@@ -50,6 +52,7 @@ def choose(args: argparse.Namespace) -> bytearray:
 
 
 def first_words(path: Path) -> list[str]:
+    """The first word of each line. ValueError for an empty file."""
     with open(path, encoding="utf-8-sig") as lines:
         words = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
     if not words:
@@ -59,6 +62,7 @@ def first_words(path: Path) -> list[str]:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     source = layout.of(args.src)
     labels = choose(args)

@@ -12,6 +12,7 @@ EXAMPLE = "example: utils/data/validate.py --require_text true data/train data/v
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
     parser.add_argument("directories", nargs="+", metavar="DIR", help="e.g. data/train data/test")
     add_flag(
@@ -25,6 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
     problems = []
     for directory in args.directories:

@@ -32,7 +32,7 @@ LAUNCHER = Path(__file__).resolve().parents[1] / "launch.py"
 
 
 class UserError(Exception):
-    pass
+    """What the user can correct; shown without a traceback."""
 
 
 class Interrupted(Exception):
@@ -41,6 +41,8 @@ class Interrupted(Exception):
 
 @dataclass
 class Options:
+    """What a call of a runner asks for."""
+
     gpu: int = 0
     num_threads: int = 0  # 0: the runner decides
     mem: str = ""  # of a job; a bare number is GB
@@ -58,13 +60,16 @@ class Options:
 
     @property
     def numbers(self) -> range:
+        """Of all jobs."""
         return range(self.first, self.last + 1)
 
     def job(self, number: int) -> Job:
+        """The job of this number, its number put into the log's name and the command."""
         command = [self.fill(word, number) for word in self.command]
         return Job(number, self.fill(self.log, number), command)
 
     def fill(self, word: str, number: int) -> str:
+        """The word with the job's number in place of the variable."""
         return word.replace(self.variable, str(number)) if self.variable else word
 
     def started(self, command: list[str]) -> list[str]:
@@ -83,6 +88,8 @@ class Options:
 
 @dataclass
 class Job:
+    """One command with its log."""
+
     number: int
     log: str
     command: list[str]
@@ -116,6 +123,7 @@ def parse(words: list[str], usage: str = "") -> Options:
 
 
 def set_option(options: Options, name: str, value: str) -> None:
+    """Set an option from its text. UserError for an unknown one, or no number."""
     if name in NUMBERS:
         if not value.isdigit():
             raise UserError(f"--{name} takes a whole number, not '{value}'")
@@ -128,12 +136,14 @@ def set_option(options: Options, name: str, value: str) -> None:
 
 
 def kind_of(options: Options) -> str:
+    """The section of slurm.yaml that fits what is asked for."""
     if options.num_procs:
         return "train"
     return "gpu" if options.gpu else "cpu"
 
 
 def check(options: Options) -> None:
+    """UserError for options that contradict each other."""
     if options.kind not in KINDS:
         raise UserError(f"--kind is one of {', '.join(KINDS)}, not '{options.kind}'")
     if options.last < options.first:
@@ -150,6 +160,7 @@ def check(options: Options) -> None:
 
 
 def processors() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0))
 
 

@@ -32,6 +32,8 @@ SECRET = re.compile(r"TOKEN|KEY|SECRET|PASS", re.IGNORECASE)
 
 @dataclass
 class Failure:
+    """A job that ended badly."""
+
     job: Job
     status: int
     begin: int = 0  # where in the log, in bytes, the output of this run begins
@@ -39,17 +41,19 @@ class Failure:
 
 
 def now() -> str:
+    """The time for a log."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def size(path: str) -> int:
+    """In bytes; 0 where there is no such file."""
     try:
         return os.path.getsize(path)
     except FileNotFoundError:
         return 0
 
 
-def told_environment() -> str:
+def shown_environment() -> str:
     """Of the environment, what decides how a job runs; no secrets."""
     found = {
         name: re.sub(r"//[^/@]*@", "//***@", value)
@@ -62,22 +66,23 @@ def told_environment() -> str:
 class Follower:
     """Shows the newest progress line of a log that grows."""
 
-    def __init__(self, job: Job, screen: Screen, alone: bool):
-        self.job, self.screen, self.alone = job, screen, alone
+    def __init__(self, job: Job, screen: Screen, single: bool):
+        self.job, self.screen, self.single = job, screen, single
         self.begin = self.read = size(job.log)  # bytes
 
     def look(self) -> None:
+        """Show the newest line that the job has written since the last look."""
         if size(self.job.log) <= self.read:
             return
         with open(self.job.log, "rb") as log:
             log.seek(self.read)
             new = log.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self.read += len(whole)
-        lines = [line for line in whole.decode("utf-8", "replace").splitlines() if line]
+        complete = new[: new.rfind(b"\n") + 1]
+        self.read += len(complete)
+        lines = [line for line in complete.decode("utf-8", "replace").splitlines() if line]
         shown = [line for line in map(shorten, lines) if line]
         if shown:
-            self.screen.show(shown[-1] if self.alone else f"job {self.job.number}: {shown[-1]}")
+            self.screen.show(shown[-1] if self.single else f"job {self.job.number}: {shown[-1]}")
 
 
 class Screen:
@@ -93,6 +98,7 @@ class Screen:
         self.pace = ""
 
     def show(self, line: str) -> None:
+        """Show progress: on a terminal in one line, in a file from time to time."""
         if line.startswith("training: "):
             self.pace = f" | {line}"
         else:
@@ -111,6 +117,7 @@ class Screen:
         print(f"{os.path.basename(sys.argv[0])}: {line}", file=self.out, flush=True)
 
     def clear(self) -> None:
+        """Remove the line of progress from a terminal."""
         if self.dirty:
             print("\r\033[K", end="", file=self.out, flush=True)
             self.dirty = False
@@ -166,13 +173,14 @@ def report(failures: list[Failure], total: int, out: IO[str]) -> None:
         print(f"job {those}: {reason}", file=out)
 
 
-def whole_already(done: int, left: list[int]) -> str:
+def done_already(done: int, left: list[int]) -> str:
     """What a call says that finds the work of an earlier one."""
     if not left:
-        return "all is whole already: an earlier call was killed while the jobs ended"
-    return f"{done} of {done + len(left)} jobs are whole already; now job {some(left)}"
+        return "all is done already: an earlier call was killed while the jobs ended"
+    return f"{done} of {done + len(left)} jobs are done already; now job {some(left)}"
 
 
 def some(numbers: Iterable[int]) -> str:
+    """The first ten numbers, for a message."""
     listed = sorted(numbers)
     return ", ".join(map(str, listed[:10])) + (", ..." if len(listed) > 10 else "")

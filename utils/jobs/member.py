@@ -16,7 +16,7 @@ from typing import IO
 
 from . import processes
 from .contract import Job
-from .logs import now, told_environment
+from .logs import now, shown_environment
 
 Seconds = float
 
@@ -34,12 +34,14 @@ class Setting:
     threads: int
     gpus: str  # for the log: "0,1"
     grace: Seconds  # between asking the command to end and killing it
-    group: bool  # whether all that the command started is asked, or it alone
+    group: bool  # whether all that the command started is asked, or only the command itself
     through_srun: bool = False  # which ends a step on SIGTERM, but hands SIGUSR1 on
     job_id: str = ""  # Slurm's
 
 
 class Member:
+    """One job on this machine: its log, its process, and the signals for it."""
+
     def __init__(self, job: Job, setting: Setting):
         self.job, self.setting = job, setting
         self.asked: list[int] = []
@@ -70,22 +72,23 @@ class Member:
             print(f"# exit: {status}", file=log)
         return status
 
-    def ask(self, number: int, frame) -> None:
+    def ask(self, number: int, frame: object) -> None:
+        """A signal handler: pass the signal on to the command."""
         self.asked.append(number)
         if self.child is not None:
-            self.forward(number)
+            self.forward(self.child, number)
 
     def lock(self, log: IO[str]) -> bool:
         """Wait for what is left of an earlier run; the command inherits the lock with the log."""
-        told = False
+        said = False
         while not self.ending:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if not told:
+                if not said:
                     print(f"an earlier run still writes {self.job.log}: waiting", file=sys.stderr)
-                told = True
+                said = True
                 time.sleep(POLL)
             except OSError as error:
                 if error.errno in NO_LOCKS:
@@ -94,19 +97,21 @@ class Member:
         return False
 
     def write_head(self, log: IO[str]) -> None:
+        """The first lines of the log: where, what, with what."""
         setting = self.setting
         print(f"# host: {socket.gethostname()}", file=log)
         if setting.job_id:
             print(f"# job: {setting.job_id}", file=log)
         print(f"# command: {shlex.join(self.job.command)}", file=log)
         print(f"# threads: {setting.threads}, GPUs: {setting.gpus or 'none'}", file=log)
-        if environment := told_environment():
+        if environment := shown_environment():
             print(f"# environment: {environment}", file=log)
         print(f"# start: {now()}", file=log, flush=True)
 
     def execute(self, log: IO[str]) -> int:
+        """Run the command; its exit status, 128 + the number of a signal."""
         try:
-            self.child = subprocess.Popen(
+            child = subprocess.Popen(
                 self.job.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,15 +121,18 @@ class Member:
         except OSError as error:
             print(f"{self.job.command[0]}: {error.strerror}", file=log, flush=True)
             return CANNOT_RUN
+        self.child = child
         for number in list(self.asked):
-            self.forward(number)
-        while (status := self.child.poll()) is None:
+            self.forward(child, number)
+        while (status := child.poll()) is None:
             if self.deadline is not None and time.monotonic() > self.deadline:
-                processes.send(self.child.pid, signal.SIGKILL)
+                processes.send(child.pid, signal.SIGKILL)
             time.sleep(POLL)
         return status if status >= 0 else 128 - status
 
-    def forward(self, number: int) -> None:
+    def forward(self, child: subprocess.Popen, number: int) -> None:
+        """Send the command a signal: SIGUSR1 to save, else SIGTERM, and SIGKILL once its grace is
+        over."""
         if number != signal.SIGUSR1:
             number = signal.SIGTERM
             self.deadline = time.monotonic() + self.setting.grace
@@ -132,8 +140,8 @@ class Member:
             number = signal.SIGUSR1
         try:
             if self.setting.group:
-                os.killpg(self.child.pid, number)
+                os.killpg(child.pid, number)
             else:
-                self.child.send_signal(number)
+                child.send_signal(number)
         except ProcessLookupError:
             pass

@@ -8,15 +8,15 @@ import socket
 import subprocess
 from dataclasses import dataclass
 
+from .contract import UserError
+
 PORTS = range(12_000, 32_000)  # below those that the kernel hands out
-
-
-class UserError(Exception):
-    pass
 
 
 @dataclass(frozen=True)
 class Place:
+    """Where this launcher is among the nodes of a training."""
+
     node: int
     nodes: int
     procs: int  # on each node
@@ -25,6 +25,7 @@ class Place:
 
     @property
     def world(self) -> int:
+        """Processes on all nodes."""
         return self.nodes * self.procs
 
     @property
@@ -59,6 +60,7 @@ def address_of(host: str) -> str:
 
 
 def ask_slurm(*words: str) -> str:
+    """What scontrol prints. UserError where it fails."""
     try:
         done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -69,6 +71,7 @@ def ask_slurm(*words: str) -> str:
 
 
 def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -33,6 +33,7 @@ def state(pid: int) -> str:
 
 
 def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone already is no error."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ STATES = {
 
 @dataclass
 class Rank:
+    """What the launcher knows of one of its training processes."""
+
     number: int
     pid: int = 0  # 0: not known yet
     phase: str = "start"
@@ -53,16 +56,18 @@ class Rank:
 class RunDirectory:
     """The files through which launcher and ranks talk."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):  # of launchers that were killed
             if time.time() - _last_change(old) > A_DAY:
                 shutil.rmtree(old, ignore_errors=True)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
 
     def has(self, name: str) -> bool:
+        """Whether somebody left this mark."""
         return (self.path / name).exists()
 
     def touch(self, name: str) -> None:
+        """Leave a mark for the ranks."""
         (self.path / name).touch()
 
     def text(self, name: str) -> str:
@@ -73,6 +78,7 @@ class RunDirectory:
             return ""
 
     def read_beat(self, rank: Rank, now: Seconds) -> None:
+        """Read how far a rank is; `since` changes only when it moved."""
         path = self.path / f"rank{rank.number}"
         if not path.exists():
             return
@@ -88,6 +94,7 @@ class RunDirectory:
         return self.has(f"rank{rank.number}.stacks")
 
     def finished(self, rank: Rank) -> bool:
+        """Whether this rank ended well."""
         return self.has(f"rank{rank.number}.done")
 
     def failed(self, rank: Rank) -> bool:
@@ -104,10 +111,11 @@ class RunDirectory:
 
     def statuses(self) -> dict[int, int]:
         """Exit statuses of the ranks that failed, as torchrun saw them; negative: by a signal."""
-        told = json.loads(self.text("failures") or "{}")
-        return {int(rank): status for rank, status in told.items()}
+        listed = json.loads(self.text("failures") or "{}")
+        return {int(rank): status for rank, status in listed.items()}
 
     def remove(self) -> None:
+        """With all files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -129,7 +137,11 @@ class Cause:
 
 
 def find_causes(
-    ranks: list[Rank], directory: RunDirectory, statuses: dict[int, int], where, memory_kills: int
+    ranks: list[Rank],
+    directory: RunDirectory,
+    statuses: dict[int, int],
+    where: Callable[[int], str],
+    memory_kills: int,
 ) -> list[Cause]:
     """Why the ranks of this node ended; what the others may follow from comes first.
 
@@ -140,16 +152,18 @@ def find_causes(
     found = []
     for rank in ranks:
         place = f"{where(rank.number)} ({rank.phase}, step {rank.step})"
-        told = _told(rank, directory, statuses.get(rank.number), place, memory_kills)
-        if told:
+        cause = _cause(rank, directory, statuses.get(rank.number), place, memory_kills)
+        if cause:
             ended_by_torchrun = statuses.get(rank.number) == -signal.SIGTERM
             first_hand = directory.error(rank).get("kind") != "lost" and not ended_by_torchrun
             when = float("inf") if rank.lost is None else rank.lost
-            found.append(Cause(*told, first_hand, when))
+            found.append(Cause(*cause, first_hand, when))
     return sorted(found, key=lambda cause: (not cause.first_hand, cause.when))
 
 
-def _told(rank, directory, status, place, memory_kills) -> tuple[int, str] | None:
+def _cause(
+    rank: Rank, directory: RunDirectory, status: int | None, place: str, memory_kills: int
+) -> tuple[int, str] | None:
     """None: this rank did not fail, or was ended because of another."""
     error = directory.error(rank)
     if error.get("kind") == "lost":
@@ -169,6 +183,7 @@ def _told(rank, directory, status, place, memory_kills) -> tuple[int, str] | Non
 
 
 def killed_by(number: int, memory_kills: int) -> str:
+    """The signal in words, with what it may mean."""
     text = f"killed by signal {number} ({signal.Signals(number).name})"
     if number == signal.SIGKILL and memory_kills:
         return f"{text}: out of memory; the kernel killed {memory_kills} process(es) for it"

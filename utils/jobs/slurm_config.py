@@ -31,12 +31,14 @@ class Kind:
     cpus: int = 0  # of a job, or of each node of a training
     cpus_per_gpu: int = 0  # where GPUs are asked for and `cpus` is not given
     gpu: str = "--gres=gpu:{n}"  # how n GPUs of a node are asked for
-    signal: int = 0  # seconds before the time limit at which a job is told to save and requeue
+    signal: int = 0  # seconds before the time limit at which a job is asked to save and requeue
     extra: list[str] = field(default_factory=list)  # more options of sbatch, as they are
 
 
 @dataclass
 class Config:
+    """What slurm.yaml says for a kind of job."""
+
     path: str
     kind: str
     asked: Kind
@@ -65,6 +67,7 @@ class Config:
         return words + kind.extra
 
     def cpus(self, work: Options) -> int:
+        """Processors of a task, for this work."""
         asked = self.asked.cpus or self.asked.cpus_per_gpu * work.gpu
         return work.num_threads or asked or max(1, work.num_procs)
 
@@ -98,6 +101,7 @@ def load_config(named: str, kind: str) -> Config:
 
 
 def fill(asked: Kind, path: Path, section: str, given: dict) -> None:
+    """Set what a section gives. UserError for unknown keys and wrong values."""
     if not isinstance(given, dict):
         raise UserError(f"{path}: '{section}' holds keys and values, not {given!r}")
     known = {each.name: each for each in fields(Kind)}
@@ -123,6 +127,7 @@ def fill(asked: Kind, path: Path, section: str, given: dict) -> None:
 
 
 def check_keys(path: Path, where: str, given: dict, known: set[str]) -> None:
+    """UserError for the first key that is not known."""
     unknown = [str(key) for key in given if key not in known]
     if unknown:
         raise UserError(
@@ -131,6 +136,7 @@ def check_keys(path: Path, where: str, given: dict, known: set[str]) -> None:
 
 
 def number(path: Path, name: str, value: object) -> float:
+    """A number of 0 or more. UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise UserError(f"{path}: '{name}' is a number, 0 or more, not {value!r}")
     return float(value)

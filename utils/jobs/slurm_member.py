@@ -22,18 +22,22 @@ GRACE: Seconds = 3600.0  # Slurm itself kills after KillWait
 
 
 def run(spec: dict) -> int:
+    """Run this array task's job, as `spec` (JSON beside the log) says; its exit status."""
     options = Options(**spec["options"])
     number = int(os.environ.get("SLURM_ARRAY_TASK_ID", options.first))
     return Task(options, options.job(number), State(Path(spec["state"])), spec["cpus"]).run()
 
 
 class Task:
+    """A job inside Slurm's allocation."""
+
     def __init__(self, options: Options, job: Job, state: State, cpus: int):
         self.options, self.job, self.state, self.cpus = options, job, state, cpus
         self.id = os.environ["SLURM_JOB_ID"]
         self.verdicts = state.path / f"{job.number}.verdicts"
 
     def run(self) -> int:
+        """Run the command on the allocated nodes and leave its exit status for the runner."""
         self.state.forget(self.job.number)
         os.environ.update(OMP_NUM_THREADS=str(self.cpus), PYTHONUNBUFFERED="1")
         if not self.options.gpu:
@@ -56,6 +60,7 @@ class Task:
         return status
 
     def name(self) -> str:
+        """Slurm's id, nodes and restarts, for the log."""
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
         name = f"{array}_{self.job.number} ({self.id})" if array else self.id
         restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
@@ -63,6 +68,7 @@ class Task:
         return f"{name} on {nodes}" + (f", restart {restarts}" if restarts != "0" else "")
 
     def on_nodes(self, command: list[str]) -> list[str]:
+        """The command that runs `command` on all nodes of the job."""
         started = self.options.started(command)
         if self.options.num_nodes == 1:
             return started
@@ -75,6 +81,7 @@ class Task:
         return ["srun", *sizes, *started]
 
     def of_all_nodes(self, status: int) -> int:
+        """The exit status of a training on several nodes, from what each of them left."""
         if self.options.num_nodes == 1:
             return status
         from launch import verdict
@@ -100,6 +107,7 @@ class Task:
         return True
 
     def slurm_state(self) -> str:
+        """The job's state as the controller has it; empty where it does not answer."""
         try:
             shown = slurm("scontrol", "--oneliner", "show", "job", self.id)
         except Refused:
@@ -108,4 +116,5 @@ class Task:
         return found[1] if found else ""
 
     def say(self, text: str) -> None:
+        """For the output file of Slurm."""
         Screen(sys.stderr).note(text)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from getpass import getuser
+from typing import Any
 
 from .contract import UserError
 
@@ -49,10 +50,12 @@ class Entry:
 
     @property
     def over(self) -> bool:
+        """Whether it has ended."""
         return self.state in OVER
 
     @property
     def waiting(self) -> bool:
+        """Whether it has not begun."""
         return self.state in WAITING
 
 
@@ -91,6 +94,7 @@ class Queue:
         return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
 
     def look_patiently(self) -> list[Entry]:
+        """The entries; while the controller is away, wait for it."""
         return self.patiently(self.look, self.look)
 
     def cancel(self) -> None:
@@ -103,10 +107,10 @@ class Queue:
 
         self.patiently(cancelled, cancelled)
 
-    def patiently(self, first: Callable, again: Callable):
+    def patiently(self, first: Callable, again: Callable) -> Any:
         """Call; while the controller is away, call again. Other refusals are raised."""
         since = time.monotonic()
-        told = False
+        noted = False
         call = first
         while True:
             try:
@@ -119,9 +123,9 @@ class Queue:
                         f"the Slurm controller has been away for {self.patience:.0f} s: {refused}; "
                         "what runs goes on, and the same command takes it up again"
                     ) from None
-                if not told:
+                if not noted:
                     self.note(f"the Slurm controller is away, waiting for it: {refused}")
-                told = True
+                noted = True
                 call = again
                 time.sleep(RETRY)
 

@@ -1,0 +1,1 @@
+"""The page for raters, and the tables of what they say."""

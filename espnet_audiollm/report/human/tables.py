@@ -61,6 +61,7 @@ class Outcome:
 def evaluate(
     study: Study, raters: Sequence[Ratings], resamples: int = RESAMPLES, seed: int = 0
 ) -> Outcome:
+    """All numbers of a study, for each level and for all of them."""
     levels = [*((str(level), i) for i, level in enumerate(study.levels))][::-1] + [(ALL, None)]
     compared = [
         (name, outcome.paired(study, raters, one, other, level, resamples, seed))
@@ -87,7 +88,9 @@ def evaluate(
     )
 
 
-def _success(study: Study, raters: Sequence[Ratings], system: str, level: int | None):
+def _success(
+    study: Study, raters: Sequence[Ratings], system: str, level: int | None
+) -> outcome.Rate | None:
     return outcome.success(study, raters, system, level)
 
 
@@ -107,6 +110,7 @@ def _words(study: Study, system: str, level: int | None) -> WordErrors | None:
 
 
 def success_table(found: Outcome) -> Table:
+    """The success rate of each system at each level."""
     header = ("System", "level", "prompt WER %", "success % [95 % CI]", "items", "ratings")
     return Table(header, tuple(map(_success_row, found.lines)))
 
@@ -122,6 +126,7 @@ def _success_row(line: Line) -> tuple[str, ...]:
 
 
 def paired_table(found: Outcome) -> Table:
+    """The difference of each two systems, item by item."""
     header = ("Difference", "level", "points [95 % CI]", "first better", "second better", "equal")
     rows = (
         (
@@ -139,6 +144,7 @@ def paired_table(found: Outcome) -> Table:
 
 
 def agreement_table(found: Outcome) -> Table:
+    """How well the raters agree."""
     rows = (
         (
             level,
@@ -153,6 +159,7 @@ def agreement_table(found: Outcome) -> Table:
 
 
 def rater_table(found: Outcome) -> Table:
+    """What each rater did."""
     rows = (
         (
             rater.rater,
@@ -189,6 +196,7 @@ def _ranges(indices: Sequence[int]) -> str:
 
 
 def screen(found: Outcome) -> str:
+    """The tables and what is missing, for a terminal."""
     total = found.agreement[-1][1]
     alpha = f"none: {total.reason}" if total.alpha is None else f"{total.alpha:.3f}"
     parts = [success_table(found).screen(), paired_table(found).screen()]
@@ -197,6 +205,7 @@ def screen(found: Outcome) -> str:
 
 
 def markdown(found: Outcome, made: dict[str, str]) -> str:
+    """The tables with their origin, for HUMAN_EVAL.md. made: command, versions, commit, date."""
     study = found.study
     parts = [
         f"# Human evaluation: {plain(study.test_set)}",
@@ -237,6 +246,7 @@ def plain(text: str) -> str:
 
 
 def as_dict(found: Outcome, made: dict[str, str]) -> dict:
+    """What human_eval.json holds. made: command, versions, commit, date."""
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -1,0 +1,1 @@
+"""The page on which a recipe author listens to a corpus."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...store.atomic import atomic_write
 from ..contents import Picture
 from ..embed import data_uri
 from ..plots import COLOURS, GREY, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, LINES = "#eceef3", "#a4aaba"  # on a dark page
 DARK = dict(
@@ -29,7 +33,7 @@ def draw(pictures: Iterable[Picture], images: Path) -> dict[str, str]:
     return drawn
 
 
-def svg_uri(figure) -> str:
+def svg_uri(figure: Figure) -> str:
     """A matplotlib figure as a data URI of an SVG picture with a transparent ground."""
     import matplotlib
 

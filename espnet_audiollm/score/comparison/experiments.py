@@ -19,6 +19,8 @@ OF_SYSTEMS = ("name", "label", "response_ppl", "response_ppl_ci95", "num_respons
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
+    """A results.json with the numbers of its utterances."""
+
     name: str  # what tells it from the others
     path: Path
     results: dict  # of results.json
@@ -26,6 +28,7 @@ class Experiment:
 
     @property
     def labels(self) -> list[str]:
+        """Of its systems, in the order of the table."""
         return [system["label"] for system in self.results["systems"]]
 
 
@@ -36,7 +39,7 @@ def read_experiments(
     damaged, of another version, or of another test set than the first."""
     files = [Path(path) / "results.json" if Path(path).is_dir() else Path(path) for path in paths]
     if len(files) < 2:
-        raise ValueError("give two results.json or more: one alone has nothing to stand beside")
+        raise ValueError("give two results.json or more: there is nothing to compare one with")
     places = [file.resolve() for file in files]
     twice = [
         str(file) for file, place in zip(files, places, strict=True) if places.count(place) > 1
@@ -90,7 +93,7 @@ def _read(name: str, path: Path) -> Experiment:
             "again (stage 11) with the same version of the program"
         )
     if not _whole(results):
-        raise ValueError(f"{path}: not a whole results.json; rerun stage 11")
+        raise ValueError(f"{path}: damaged, or not a results.json; rerun stage 11")
     return Experiment(
         name, path, results, read(path.parent / results["utterances"], len(results["systems"]))
     )
@@ -124,8 +127,8 @@ def _other_utterances(a: Experiment, b: Experiment) -> str | None:
     if ours == theirs:
         return None
     return (
-        f"the utterances are others ({len(ours - theirs)} of {len(ours)} are in {a.name} alone, "
-        f"{len(theirs - ours)} of {len(theirs)} in {b.name} alone)"
+        f"the utterances are others ({len(ours - theirs)} of {len(ours)} are only in {a.name}, "
+        f"{len(theirs - ours)} of {len(theirs)} only in {b.name})"
     )
 
 

@@ -27,6 +27,11 @@ from ..results import Results, Row, nats_of
 
 @dataclass(frozen=True)
 class Kept:
+    """Numbers of every utterance of a test set, for later comparisons.
+
+    N utterances, S systems. digests_N: CRC-32 of the reference response's token ids. right_SN: 1,
+    0, or -1 where nothing was judged. errors_SN: word errors, -1 where nothing was recognised."""
+
     ids: tuple[str, ...]
     tokens_N: np.ndarray
     digests_N: np.ndarray
@@ -37,6 +42,7 @@ class Kept:
 
 
 def keep(results: Results) -> Kept:
+    """What later comparisons need of a test set's results."""
     references, rows = results.test_set.references, results.rows
     ids = references.ids
     counted = next((row.errors_of for row in rows if row.errors_of is not None), {})
@@ -69,6 +75,7 @@ def _errors(row: Row, ids: tuple[str, ...]) -> list[int]:
 
 
 def write(path: Path, kept: Kept) -> None:
+    """Write the numbers to a .npz without pickled objects."""
     arrays = dict(vars(kept))
     arrays["ids"] = np.frombuffer("\n".join(kept.ids).encode(), dtype=np.uint8)
     with atomic_write(path, "wb") as out:
@@ -85,7 +92,7 @@ def read(path: Path, systems: int) -> Kept:
         found["ids"] = tuple(found["ids"].tobytes().decode().split("\n"))
         kept = Kept(**found)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"{path}: not whole; rerun stage 11") from None
+        raise ValueError(f"{path}: damaged; rerun stage 11") from None
     n = len(kept.ids)
     one = kept.tokens_N, kept.digests_N, kept.words_N
     many = kept.nats_SN, kept.right_SN, kept.errors_SN

@@ -23,10 +23,12 @@ class Entry:
 
     @property
     def system(self) -> dict:
+        """Its item in results.json."""
         return self.experiment.results["systems"][self.place]
 
     @property
     def label(self) -> str:
+        """ "experiment: system"."""
         return f"{self.experiment.name}: {self.system['label']}"
 
 
@@ -39,6 +41,7 @@ class Difference:
     p_value: float
 
     def as_dict(self) -> dict:
+        """For compare.json."""
         return {"value": self.value, "ci95": list(self.ci95), "p_value": self.p_value}
 
 
@@ -54,6 +57,7 @@ class Pair:
 
 
 def entries(experiments: Sequence[Experiment]) -> list[Entry]:
+    """All systems of the experiments, in order."""
     return [Entry(x, place) for x in experiments for place in range(len(x.results["systems"]))]
 
 
@@ -79,6 +83,7 @@ class Comparison:
         self._nats_RS, self._right_RS, self._errors_RS = (sums_RC[:, 2 + i :: 3] for i in range(3))
 
     def pair(self, a: Entry, b: Entry) -> Pair:
+        """The differences b - a, from the same resamples for every pair."""
         i, j = self.entries.index(a), self.entries.index(b)
         log_ratio_R = (self._nats_RS[:, j] - self._nats_RS[:, i]) / self._tokens_R
         ratio = _difference(np.exp(log_ratio_R), log_ratio_R[1:])

@@ -6,7 +6,7 @@ success is the share of its raters who said yes, so with one rater it is 0 or 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -23,6 +23,8 @@ from .study import Study
 
 @dataclass(frozen=True)
 class Rate:
+    """A system's success at a level."""
+
     successes: float  # sum over items of the share of raters who said yes
     items: int  # that somebody rated
     ratings: int
@@ -66,14 +68,16 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RaterSummary:
+    """What one rater did, and how it agrees with the others."""
+
     rater: str
     yes: int
     ratings: int
     wanted: int  # answers of the page
     same: int  # comparisons with other raters that agree
     compared: int
-    seconds: Seconds | None  # median per item rated whole. None: there is no such item
-    missing: tuple[int, ...]  # items not rated, or not whole
+    seconds: Seconds | None  # median per item rated completely. None: there is no such item
+    missing: tuple[int, ...]  # items not rated, or not completely
 
 
 def items_of(study: Study, level: int | None) -> list[int]:
@@ -90,11 +94,11 @@ def shares(study: Study, raters: Sequence[Ratings], system: str) -> list[Fractio
 def success(study: Study, raters: Sequence[Ratings], system: str, level: int | None) -> Rate | None:
     """None: nobody has rated anything of it."""
     of_items = shares(study, raters, system)
-    rated = [i for i in items_of(study, level) if of_items[i] is not None]
+    rated = {i: share for i in items_of(study, level) if (share := of_items[i]) is not None}
     if not rated:
         return None
     ratings = sum(len(_verdicts(raters, i, study.items[i].answer_of(system))) for i in rated)
-    return Rate(float(sum(of_items[i] for i in rated)), len(rated), ratings)
+    return Rate(float(sum(rated.values())), len(rated), ratings)
 
 
 def paired(
@@ -108,11 +112,8 @@ def paired(
 ) -> Paired | None:
     """None: no item has ratings of both."""
     ones, others = (shares(study, raters, system) for system in (first, second))
-    differences = [
-        ones[i] - others[i]
-        for i in items_of(study, level)
-        if ones[i] is not None and others[i] is not None
-    ]
+    both = ((ones[i], others[i]) for i in items_of(study, level))
+    differences = [a - b for a, b in both if a is not None and b is not None]
     if not differences:
         return None
     values_N1 = np.array([[float(d)] for d in differences])
@@ -148,6 +149,7 @@ def sign_flip_p(differences: Sequence[Fraction]) -> float:
 
 
 def agreement(study: Study, raters: Sequence[Ratings], level: int | None) -> Agreement:
+    """Between raters of the same answers, at a level (None: at all levels)."""
     units = [verdicts for _, verdicts in _judged(study, raters, level) if len(verdicts) > 1]
     pairs = [pair for unit in units for pair in combinations(unit.values(), 2)]
     same = sum(one == other for one, other in pairs)
@@ -162,7 +164,7 @@ def agreement(study: Study, raters: Sequence[Ratings], level: int | None) -> Agr
     return Agreement(alpha, reason, len(units), len(pairs), same)
 
 
-def krippendorff_alpha(units: Sequence[dict[str, object]]) -> float:
+def krippendorff_alpha(units: Sequence[Mapping[str, object]]) -> float:
     """Nominal alpha of [{rater: value}], each unit with two values or more, not all the same."""
     from nltk.metrics.agreement import AnnotationTask
 
@@ -171,6 +173,7 @@ def krippendorff_alpha(units: Sequence[dict[str, object]]) -> float:
 
 
 def summarise(study: Study, raters: Sequence[Ratings]) -> list[RaterSummary]:
+    """A summary for each rater."""
     return [_summary(study, raters, ratings) for ratings in raters]
 
 
@@ -184,7 +187,7 @@ def _summary(study: Study, raters: Sequence[Ratings], own: Ratings) -> RaterSumm
         for rater, verdict in verdicts.items()
         if rater != own.rater
     ]
-    whole = [i for i, rated in own.items.items() if None not in rated.answers]
+    complete = [i for i, rated in own.items.items() if None not in rated.answers]
     return RaterSummary(
         own.rater,
         sum(mine),
@@ -192,8 +195,8 @@ def _summary(study: Study, raters: Sequence[Ratings], own: Ratings) -> RaterSumm
         len(judged),
         sum(compared),
         len(compared),
-        median(own.items[i].seconds for i in whole) if whole else None,
-        tuple(sorted(set(range(len(study.items))) - set(whole))),
+        median(own.items[i].seconds for i in complete) if complete else None,
+        tuple(sorted(set(range(len(study.items))) - set(complete))),
     )
 
 

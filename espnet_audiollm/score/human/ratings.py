@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...types import Seconds
 from .study import Study, study_from_dict
@@ -36,12 +37,13 @@ class Ratings:
     items: dict[int, Rated]  # by index into Study.items
 
     def verdict(self, item: int, answer: int) -> bool | None:
+        """Of an answer; None where it was not rated."""
         return self.items[item].answers[answer] if item in self.items else None
 
 
 def read_study(path: str | Path) -> Study:
-    """The key. ValueError if it is not one, or not whole."""
-    found = _read_json(path, "give the key.json that was written with the page")
+    """The key. ValueError if it is not one, or damaged."""
+    found: Any = _read_json(path, "give the key.json that was written with the page")
     try:
         return study_from_dict(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -68,8 +70,9 @@ def read_raters(paths: Sequence[str | Path], study: Study) -> tuple[Ratings, ...
 
 
 def read_ratings(path: str | Path, study: Study) -> Ratings:
+    """One rater's file. ValueError for another page's, another version's, or a damaged one."""
     again = "ask the rater to export again"
-    found = _read_json(path, again)
+    found: Any = _read_json(path, again)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"{path}: not an export of a rating page; {again}")
     if found.get("version") != VERSION:
@@ -124,7 +127,7 @@ def _read_json(path: str | Path, next_step: str) -> object:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not whole JSON ({_brief(error)}); {next_step}") from None
+        raise ValueError(f"{path}: not complete JSON ({_brief(error)}); {next_step}") from None
 
 
 def _same_name(rater: str) -> str:

@@ -26,6 +26,7 @@ class Level:
     high: float | None  # %; None: no limit
 
     def holds(self, rate: float) -> bool:
+        """Whether a word error rate (%) is of this level."""
         return self.low <= rate and (self.high is None or rate < self.high)
 
     def __str__(self) -> str:
@@ -36,6 +37,8 @@ class Level:
 
 @dataclass(frozen=True)
 class Item:
+    """An utterance that is rated."""
+
     id: str  # of the utterance
     level: int  # index into Study.levels
     words: dict[str, WordErrors]  # label of a cascade: its errors in this utterance
@@ -48,6 +51,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Study:
+    """The key of a page: what raters are not to know."""
+
     page: str  # id of the page that goes with this key
     test_set: str
     seed: int
@@ -58,6 +63,7 @@ class Study:
     items: tuple[Item, ...]  # the first is item 1 of the page
 
     def as_dict(self) -> dict:
+        """What key.json holds."""
         return {"format": FORMAT, "version": VERSION, **asdict(self)}
 
 
@@ -104,6 +110,7 @@ def blind(id: str, answers: Mapping[str, str], seed: int) -> list[tuple[str, tup
 
 
 def rank(seed: int, *what: str) -> bytes:
+    """A random order that depends on the seed and the names only, on every machine."""
     return hashlib.sha256("\0".join([str(seed), *what]).encode()).digest()
 
 

@@ -112,7 +112,7 @@ def summary(rng: random.Random) -> Dialogue:
     """Two sentences, or three: the answer keeps who did what, not which or when."""
     number = rng.choice((2, 2, 3))
     said = [_statement(rng, KINDS) for _ in range(number)]
-    *first, last = (_gist(item.prompt) for item in said)
+    *first, last = (gist(item.prompt) for item in said)
     item = Item(
         prompt=" ".join(each.prompt for each in said),
         response=f"{' , '.join(first)} and {last} .",
@@ -238,7 +238,8 @@ def _spanish_statement(prompt: str) -> str:
     return " ".join([person, SPANISH_DEEDS[verb], article, spanish(f"{adjective} {noun}"), *when])
 
 
-def _gist(prompt: str) -> str:
+def gist(prompt: str) -> str:
+    """What is said, without which one and when."""
     kind, who, words = _parse(prompt)
     if kind == "weather":
         return f"it is {words[0]} in {words[2]}"

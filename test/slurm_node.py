@@ -1,4 +1,4 @@
-"""One node of the test's cluster: node.py COMMAND... runs slurmd as if on a machine of its own.
+"""One node of the test's cluster: `slurm_node.py COMMAND...` is slurmd on a machine of its own.
 
 All that slurmd starts, daemons included, stays a descendant of this process (Linux's child
 subreaper). SIGTERM, or the end of the parent, is the power cut: everything is killed at once.

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_checkpoints import file_size_limit, flip
+from damage import file_size_limit, flip
 from tiny_tasks import ENCODER, ctc_options
 
 from espnet_audiollm.bin.cli import explain
@@ -58,7 +58,7 @@ def train(data, directory, **more):
 @pytest.fixture(autouse=True)
 def requests(monkeypatch):
     """Requests to stop that are this test's own."""
-    monkeypatch.setattr(supervision, "_requests", supervision.StopRequest())
+    monkeypatch.setattr(supervision, "requests", supervision.StopRequest())
 
 
 @pytest.fixture

@@ -213,9 +213,9 @@ def _twice(found):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (_cut, "ann.json: not whole JSON ("),
-        (_deep, "ann.json: not whole JSON ("),
-        (_binary, "ann.json: not whole JSON ("),
+        (_cut, "ann.json: not complete JSON ("),
+        (_deep, "ann.json: not complete JSON ("),
+        (_binary, "ann.json: not complete JSON ("),
         (_list, "ann.json: not an export of a rating page; ask the rater to export again"),
         (spoiled(lambda f: f.update(format="x")), "not an export of a rating page"),
         (spoiled(lambda f: f.update(version=9)), "its version is 9, and 1 is read"),

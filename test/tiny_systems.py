@@ -9,19 +9,15 @@ talks.jsonl  conversations of two spoken turns, with the system's own answer bet
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from chat_llms import save_tiny_llm
+from tiny_tasks import ctc_options, task_options
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))  # for tiny_tasks.py
-
-from tiny_tasks import ctc_options, task_options  # noqa: E402
-
-from espnet_audiollm.data.kaldi_dir import write_data_dir, write_table  # noqa: E402
-from espnet_audiollm.types import Utterance  # noqa: E402
+from espnet_audiollm.data.kaldi_dir import write_data_dir, write_table
+from espnet_audiollm.types import Utterance
 
 WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
 

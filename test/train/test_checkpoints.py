@@ -1,12 +1,10 @@
 """Files that training leaves: whole or absent, and damage is noticed."""
 
-import contextlib
-import resource
-import signal
 import zipfile
 
 import pytest
 import torch
+from damage import file_size_limit, flip
 
 from espnet_audiollm.bin.cli import explain
 from espnet_audiollm.train import checkpoints
@@ -14,29 +12,10 @@ from espnet_audiollm.train import checkpoints
 STATE = {"weight": torch.arange(6.0), "epoch": 3, "scheduler": {"lr": 0.5}}
 
 
-@contextlib.contextmanager
-def file_size_limit(size):
-    """No file of this process grows over `size` bytes: as a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def saved(directory, steps, state=STATE):
     path = directory / f"checkpoint_{steps:09d}.pth"
     checkpoints.save(state, path)
     return path
-
-
-def flip(path, position, bits=1):
-    content = bytearray(path.read_bytes())
-    content[position] ^= bits
-    path.write_bytes(content)
 
 
 def same(state):
@@ -92,12 +71,12 @@ def nothing(content):
 
 
 @pytest.mark.parametrize("damage", [cut, without_end, zeros_at_the_end, zeros, nothing])
-def test_the_newest_whole_one_is_used(tmp_path, damage, caplog):
+def test_the_newest_undamaged_one_is_used(tmp_path, damage, caplog):
     old, whole, newest = (saved(tmp_path, steps) for steps in (7, 90, 1_000))
     newest.write_bytes(damage(newest.read_bytes()))
     with pytest.raises(ValueError, match=f"{newest.name} cannot be read"):
         checkpoints.load(newest)
-    assert checkpoints.newest_whole(tmp_path) == whole
+    assert checkpoints.newest_undamaged(tmp_path) == whole
     assert f"{newest} is damaged" in caplog.text
     assert checkpoints.resumable(tmp_path) == [whole, old]
     assert (tmp_path / f"{newest.name}.damaged").exists()
@@ -108,7 +87,7 @@ def test_all_damaged_is_an_error_every_time(tmp_path):
         flip(saved(tmp_path, steps), 100)
     for _ in range(2):
         with pytest.raises(ValueError, match="all 2 checkpoints in .* are damaged"):
-            checkpoints.newest_whole(tmp_path)
+            checkpoints.newest_undamaged(tmp_path)
 
 
 def test_newest_is_by_steps(tmp_path):
@@ -119,7 +98,7 @@ def test_newest_is_by_steps(tmp_path):
         (tmp_path / name).touch()
     names = [path.name for path in checkpoints.resumable(tmp_path)]
     assert names == [f"checkpoint_{n}.pth" for n in ("1000000000", "000000010", "000000002")]
-    assert checkpoints.newest_whole(tmp_path / "nothing here") is None
+    assert checkpoints.newest_undamaged(tmp_path / "nothing here") is None
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):

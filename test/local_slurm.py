@@ -20,7 +20,7 @@ Seconds = float
 
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 LIBC = ctypes.CDLL(None)
-NODE = Path(__file__).with_name("node.py")
+NODE = Path(__file__).with_name("slurm_node.py")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "sinfo")
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 PATIENCE: Seconds = 60.0  # for a daemon to come up or a node to be seen, on a busy machine

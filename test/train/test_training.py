@@ -20,11 +20,11 @@ def test_ctc_leaves_what_was_asked_for(ctc_exp):
     assert {"checkpoint_000000003.pth", "1epoch.pth", "3epoch.pth", "valid.loss.ave.pth"} <= names
     assert {"valid.loss.best.pth", "latest.pth", "config.yaml", "tensorboard"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
-    assert checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["epoch"] == 3
+    assert checkpoints.load(checkpoints.newest_undamaged(ctc_exp))["reporter"]["epoch"] == 3
 
 
 def test_average_is_the_mean(ctc_exp):
-    losses = checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["stats"]
+    losses = checkpoints.load(checkpoints.newest_undamaged(ctc_exp))["reporter"]["stats"]
     best = sorted(losses, key=lambda epoch: losses[epoch]["valid"]["loss"])[:2]
     a, b = (checkpoints.load(ctc_exp / f"{epoch}epoch.pth") for epoch in best)
     mean = checkpoints.load(ctc_exp / "valid.loss.ave_2best.pth")
@@ -43,7 +43,7 @@ def test_resumed_training_ends_like_an_uninterrupted_one(data, ctc_exp, tmp_path
 
 
 def test_training_lowers_the_loss(ctc_exp):
-    stats = checkpoints.load(checkpoints.newest_whole(ctc_exp))["reporter"]["stats"]
+    stats = checkpoints.load(checkpoints.newest_undamaged(ctc_exp))["reporter"]["stats"]
     assert stats[3]["train"]["loss"] < stats[1]["train"]["loss"]
 
 

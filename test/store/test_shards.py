@@ -5,6 +5,7 @@ import json
 from collections import namedtuple
 
 import pytest
+from damage import file_size_limit
 
 from espnet_audiollm.store import shards as module
 from espnet_audiollm.store.shards import Shards, shard_size, to_line
@@ -237,37 +238,13 @@ def test_damaged_shards(tmp_path, whole, damage, message):
         list(shards_of(tmp_path / "whole").records())
 
 
-def test_full_disk(tmp_path, whole, monkeypatch):
-    """The journal takes what fits and then fails: one sentence, and the rerun mends it."""
-
-    class Full:
-        def __init__(self, file):
-            self.file = file
-            self.room = 300
-
-        def write(self, data):
-            if not self.room:
-                raise OSError(28, "No space left on device")
-            taken = self.file.write(data[: self.room])
-            self.room -= taken
-            return taken
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    opened = module._open_journal
-
-    @module.contextmanager
-    def full(path):
-        with opened(path) as journal:
-            yield Full(journal)
-
-    monkeypatch.setattr(module, "_open_journal", full)
+def test_full_disk(tmp_path, whole):
+    """The journal takes what fits and then fails: one sentence, and the rerun completes it."""
     (shard, *_) = shards_of(tmp_path / "store").windows(ITEMS)
-    with pytest.raises(ValueError, match=r"cannot write .*shard.00000.part .No space left.* again"):
-        list(shard.fill(plan(shard.items), answer))
+    with file_size_limit(300):
+        with pytest.raises(ValueError, match=r"cannot write .*shard.00000.part .* again"):
+            list(shard.fill(plan(shard.items), answer))
     assert shard.journal.stat().st_size == 300
-    monkeypatch.setattr(module, "_open_journal", opened)
     assert fill(tmp_path / "store") == 0
     assert contents(tmp_path / "store") == whole
 

@@ -1,6 +1,6 @@
 """One of the two processes of test_sharding.py: what the LLM says in it, and what it holds.
 
-    python -m torch.distributed.run --nproc_per_node 2 test/model/sharded.py DIRECTORY
+    python -m torch.distributed.run --nproc_per_node 2 test/sharded_llm.py DIRECTORY
 
 DIRECTORY has the LLMs `plain` and `tied`, and as `first_reads` one whose weights only the first
 process can see. Each case leaves DIRECTORY/CASE.RANK.pt.
