@@ -1,16 +1,30 @@
-"""Padding, and how to keep it from mattering."""
+"""Padding, and how to keep it from mattering.
+
+Lengths may stay on the host while what they measure is on a GPU: a length that is asked for there
+(`int(lengths.max())`) would wait for all that the GPU has still to do.
+"""
 
 from __future__ import annotations
 
 import torch
 
 
-def valid_mask(lengths_B: torch.Tensor, longest: int) -> torch.Tensor:
-    """(B, longest) bool: True where a position lies within its sequence."""
+def on_host(lengths: torch.Tensor | list[int]) -> torch.Tensor:
+    """(B,) lengths where Python can read them without waiting; a GPU's are waited for here."""
+    return torch.as_tensor(lengths, device="cpu")
+
+
+def valid_mask(
+    lengths_B: torch.Tensor, longest: int, device: torch.device | None = None
+) -> torch.Tensor:
+    """(B, longest) bool: True where a position lies within its sequence.
+
+    device: of the mask (None: where the lengths are)."""
+    lengths_B = lengths_B.to(device or lengths_B.device, non_blocking=True)
     return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
 
 
 def mask_padding(x_BTx: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
     """`x_BTx` with exact zeros at the padded positions (dimension 1 is time)."""
-    mask = valid_mask(lengths_B, x_BTx.shape[1])
+    mask = valid_mask(lengths_B, x_BTx.shape[1], x_BTx.device)
     return x_BTx.masked_fill(~mask.reshape(mask.shape + (1,) * (x_BTx.dim() - 2)), 0.0)
