@@ -24,6 +24,17 @@ def valid_mask(
     return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
 
 
+def even_length(x_BTx: torch.Tensor, step: int) -> torch.Tensor:
+    """`x_BTx`, on a GPU with zeros up to a multiple of `step` positions.
+
+    There cuDNN and cuFFT make a plan for each new shape, which takes longer than to run it; with
+    lengths of their own, nearly all batches have a new one."""
+    if not x_BTx.is_cuda:
+        return x_BTx
+    sides = (0, 0) * (x_BTx.dim() - 2)
+    return torch.nn.functional.pad(x_BTx, (*sides, 0, -x_BTx.shape[1] % step))
+
+
 def mask_padding(x_BTx: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
     """`x_BTx` with exact zeros at the padded positions (dimension 1 is time)."""
     mask = valid_mask(lengths_B, x_BTx.shape[1], x_BTx.device)

@@ -146,7 +146,7 @@ def packed_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> 
     layout = Layout.of([len(e) for e in embeds], embeds[0].device)
     with attention(model.config, PACKED):
         out = model.base_model(
-            inputs_embeds=torch.cat(embeds).unsqueeze(0),
+            inputs_embeds=torch.cat([e.unsqueeze(0) for e in embeds], dim=1),
             position_ids=layout.positions_T.unsqueeze(0),
             use_cache=False,
             layout=layout,
