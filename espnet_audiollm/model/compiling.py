@@ -13,6 +13,9 @@ import torch
 
 
 def compile_layers(layers: Iterable[torch.nn.Module]) -> None:
-    """From now on the layers run compiled; the first batch takes a minute for it."""
+    """From now on the layers run compiled; the first batches take a minute for it.
+
+    Where compiling fails (no C compiler, say), torch warns and runs the layer as it is."""
+    torch._dynamo.config.suppress_errors = True
     for layer in layers:
         layer.forward = torch.compile(layer.forward, dynamic=True)

@@ -11,7 +11,8 @@ from ..data.prompt import encode, user_prompt
 from ..data.responses import check_origin
 from ..model import llm as llms
 from ..model.audiollm import AudioLLMESPnetModel
-from ..model.recompute import recompute_layers
+from ..model.compiling import compile_layers
+from ..model.recompute import decoder_layers, recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
 from ..types import Audio
 from .base import SpeechTask
@@ -57,6 +58,12 @@ class AudioLLMTask(SpeechTask):
             "(the conformer's: --encoder_conf activation_checkpointing=true)",
         )
         group.add_argument(
+            "--llm_compile",
+            type=str2bool,
+            default=False,
+            help="Compile its layers (torch.compile): fewer kernels, a minute at the start",
+        )
+        group.add_argument(
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
         # `--adapter` is taken: ESPnet means LoRA by it.
@@ -76,6 +83,8 @@ class AudioLLMTask(SpeechTask):
             llm = load_shared(
                 args.llm, args.chat_template, args.llm_dtype, device, args.llm_sharding
             )
+            if args.llm_compile:  # before recomputing, which then computes compiled layers again
+                compile_layers(decoder_layers(llm.model))
             if args.llm_activation_checkpointing:
                 recompute_layers(llm.model)
         check_stores(args, llm)
