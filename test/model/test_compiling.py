@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from tiny import tiny_llama
+from tiny_models import tiny_llama
 
 from espnet_audiollm.model.compiling import compile_layers
 from espnet_audiollm.model.packing import packed_hidden_states

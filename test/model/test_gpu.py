@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from tiny import noise, tiny_encoder
+from tiny_models import noise, tiny_encoder
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT

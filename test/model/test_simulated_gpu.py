@@ -3,7 +3,7 @@
 import pytest
 import torch
 from simulated_gpu import GPU, SimulatedGPU
-from tiny import noise, tiny_encoder, tiny_llama
+from tiny_models import noise, tiny_encoder, tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.infer.generate import _Decoder
