@@ -21,6 +21,8 @@ FinishReason = Literal["stop", "length"]  # the end-of-turn token came | the len
 
 @dataclass(frozen=True)
 class Utterance:
+    """One recording of a data directory."""
+
     id: str
     audio: str  # path
     speaker: str
@@ -49,6 +51,8 @@ Content = str | Audio | Units
 
 @dataclass(frozen=True)
 class Turn:
+    """One turn of a dialogue."""
+
     role: Role
     content: Content | None  # None: the assistant's, and the system answers here itself
 
@@ -90,6 +94,8 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Response:
+    """What was answered, with its token ids."""
+
     id: str
     prompt: str  # what was asked: the transcript; "" when the prompt was audio
     response: str

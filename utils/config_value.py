@@ -32,6 +32,7 @@ def value_of(config: Path, key: str, words: list[str]) -> object:
 
 
 def main() -> None:
+    """Print the value of a configuration's key, as the training will see it."""
     config, key, *words = sys.argv[1:]
     try:
         value = value_of(Path(config), key, words)

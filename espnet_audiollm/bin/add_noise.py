@@ -25,6 +25,7 @@ ABOUT = "noise.json"
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -38,6 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Make the noisy copy, or this job's part of it."""
     args = get_parser().parse_args(argv)
     split.check(args)
     if Path(args.data).resolve() == Path(args.output).resolve():
@@ -85,6 +87,7 @@ def add(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
 
 
 def write(output: str, id_: str, samples, scale: float) -> dict:
+    """Write one recording; its record for the shard."""
     from ..data.audio import write_audio
 
     path = recording(id_)
@@ -119,6 +122,7 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
 
 
 def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]) -> None:
+    """noise.json: which noise, and how many utterances were made quieter for it."""
     from ..store.atomic import atomic_write
 
     about = {

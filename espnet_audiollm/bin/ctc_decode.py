@@ -23,6 +23,7 @@ SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -40,6 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Decode the set, or this job's part of it."""
     args = get_parser().parse_args(argv)
     split.check(args)
     normalizer(args.normalizer)

@@ -10,6 +10,7 @@ from .cli import add_flag, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -37,6 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Format the data directory, or this job's part of it."""
     args = get_parser().parse_args(argv)
     if args.nj < 1:
         raise ValueError(f"--nj {args.nj}: at least one process is needed")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         prog="generate_responses",
         description=__doc__,
@@ -61,6 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> None:
+    """Answer the set, or this job's part of it."""
     args = get_parser().parse_args(argv)
     _check(args)
     with split.named(args):

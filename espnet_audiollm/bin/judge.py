@@ -15,6 +15,7 @@ from .cli import user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         prog="judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,6 +31,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Judge every run that lacks verdicts."""
     args = get_parser().parse_args(argv)
     if args.batch_size < 1:
         raise ValueError(f"--batch_size {args.batch_size} is not positive")

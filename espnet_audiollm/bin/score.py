@@ -13,6 +13,7 @@ from .cli import user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         prog="score",
         description="Score the runs of stage 10 on test sets; write RESULTS.md, results.json, "
@@ -63,6 +64,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
+    """Score the runs, write the reports, print the tables."""
     args = get_parser().parse_args(argv)
     from ..report import contents, results_files
     from ..report import tables as report

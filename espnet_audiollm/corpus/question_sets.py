@@ -15,6 +15,8 @@ Questions = dict[str, questions.Question]  # by id
 
 @dataclass(frozen=True)
 class QuestionSet:
+    """A published set of questions: its files, and how they are read."""
+
     name: str  # of the marker that says what was made
     files: Mapping[str, Path]  # by split as published
     published: Mapping[str, int]  # questions of each

@@ -150,6 +150,8 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
 
 @dataclass(frozen=True)
 class Shapes:
+    """The lengths that batches are made by."""
+
     lengths: np.ndarray  # (N,) int32
     width: int  # elements of a frame ("412,80": 80)
     ids: bytes  # hash

@@ -40,20 +40,25 @@ class Range(io.RawIOBase):
         self._file, self._begin, self._size, self._at = file, begin, size, 0
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """The place in the range (bytes)."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in the range (bytes); returns it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, start + offset)  # libsndfile looks for FLAC frames before the file, too
         return self._at
 
     def readinto(self, buffer) -> int:
+        """Fill the buffer; how many bytes were read."""
         self._file.seek(self._begin + self._at)
         content = self._file.read(max(0, min(len(buffer), self._size - self._at)))
         buffer[: len(content)] = content

@@ -238,6 +238,7 @@ class Lines:
         return self._cut(self.id_ends, self.ends)
 
     def id(self, line: int) -> str:
+        """The id of a line."""
         return self.chars[self.begins[line] : self.id_ends[line]].tobytes().decode()
 
     def _cut(self, begins: np.ndarray, ends: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ A `Decoder` is a batch of rows, a `Session` one dialogue whose cache the next tu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -18,7 +18,9 @@ from ..model.response_loss import embed_prompt
 if TYPE_CHECKING:
     from transformers import Cache
 
-Prompt = Sequence[int] | torch.Tensor  # token ids, or embeddings (T, D) where audio is in it
+Prompt: TypeAlias = (
+    Sequence[int] | torch.Tensor
+)  # token ids, or embeddings (T, D) where audio is in it
 
 
 class Decoder:

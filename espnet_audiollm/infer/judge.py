@@ -27,6 +27,8 @@ MAX_TOKENS = 8  # of a reply
 
 @dataclass(frozen=True)
 class Case:
+    """What the judge is asked about one response."""
+
     id: str
     question: str
     accepted: str  # accepted answers, "Paris or the city of Paris", or the reference response
@@ -34,6 +36,7 @@ class Case:
 
 
 def prompt(case: Case) -> Turns:
+    """The question that the judge model is asked."""
     said = PROMPT.format(
         question=case.question, accepted=case.accepted, response=case.response or "(nothing)"
     )

@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -35,8 +36,8 @@ from .recognise import load_recogniser
 CHECKPOINT = "valid.loss.ave.pth"
 MAX_TOKENS_FACTOR = 4.0  # an answer has at most this x its prompt's positions (section 3.1)
 
-Speech = str | torch.Tensor  # in place of a spoken turn: a text, or embeddings (P, D)
-Reader = Callable[[Sequence[Utterance]], Sequence[Speech]]
+Speech: TypeAlias = str | torch.Tensor  # in place of a spoken turn: a text, or embeddings (P, D)
+Reader: TypeAlias = Callable[[Sequence[Utterance]], Sequence[Speech]]
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class StackAdapter(Adapter):
         self.project = nn.Linear(stack * encoder_width, llm_width)
 
     def forward(self, x_BTC, lengths_B):
+        """(B, T, C) and (B,) to (B, P, D) and (B,)."""
         x_BTC = mask_padding(x_BTC, lengths_B)
         x_BTC = F.pad(x_BTC, (0, 0, 0, -x_BTC.shape[1] % self.stack))
         positions_B = (lengths_B + self.stack - 1) // self.stack
@@ -67,6 +68,7 @@ class ConvAdapter(Adapter):
         self.project = nn.Linear(encoder_width, llm_width)
 
     def forward(self, x_BTC, lengths_B):
+        """(B, T, C) and (B,) to (B, P, D) and (B,)."""
         x_BTC = mask_padding(x_BTC, lengths_B)
         x_BPC = self.conv(x_BTC.transpose(1, 2)).transpose(1, 2)
         positions_B = (lengths_B + self.stride - 1) // self.stride
@@ -96,6 +98,7 @@ class CTCCompressAdapter(Adapter):
         self.project = nn.Linear(encoder_width, llm_width)
 
     def forward(self, x_BTC, lengths_B):
+        """(B, T, C) and (B,) to (B, P, D) and (B,)."""
         best_BT = self.ctc_out(x_BTC.detach()).argmax(-1)
         merged = [
             self._merge(x_TC[:n], best_T[:n])
@@ -157,6 +160,7 @@ class QFormerAdapter(Adapter):
         self.project = nn.Linear(encoder_width, llm_width)
 
     def forward(self, x_BTC, lengths_B):
+        """(B, T, C) and (B,) to (B, P, D) and (B,)."""
         x_BTC = F.pad(mask_padding(x_BTC, lengths_B), (0, 0, 0, -x_BTC.shape[1] % self.window))
         batch, frames, width = x_BTC.shape
         padding_BT = ~valid_mask(lengths_B, frames, x_BTC.device)

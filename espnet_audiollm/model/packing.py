@@ -47,6 +47,7 @@ class Layout:
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> Layout:
+        """The layout of sequences of these lengths."""
         lengths_S, longest, total = torch.tensor(lengths), max(lengths), sum(lengths)
         bounds = F.pad(lengths_S.cumsum(0), (1, 0))
 

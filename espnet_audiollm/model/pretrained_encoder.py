@@ -82,6 +82,7 @@ class Whisper(Network):
         self.samples_per_frame = 2 * extractor.hop_length
 
     def forward(self, wave_BN, lengths_B):
+        """(B, N) samples and (B,) to (B, T, D) and (B,) frames."""
         frames_B = (lengths_B + self.samples_per_frame - 1) // self.samples_per_frame
         x_BTD = self.model(self.extract(wave_BN, lengths_B)).last_hidden_state
         return x_BTD[:, : int(frames_B.max())], frames_B
@@ -120,6 +121,7 @@ class Wav2Vec2(Network):
         return samples
 
     def forward(self, wave_BN, lengths_B):
+        """(B, N) samples and (B,) to (B, T, D) and (B,) frames."""
         wave_BN = self.extract(wave_BN, lengths_B)
         wave_BN = F.pad(wave_BN, (0, max(0, self.shortest - wave_BN.shape[1])))
         projected = self.model.feature_projection(self._convolve(wave_BN, lengths_B))
@@ -146,6 +148,7 @@ class Wav2Vec2Bert(Network):
         self.samples_per_frame = KaldiMel.HOP * extractor.stride
 
     def forward(self, wave_BN, lengths_B):
+        """(B, N) samples and (B,) to (B, T, D) and (B,) frames."""
         frames_B = self.features.num_frames(lengths_B)
         x_BTD, _ = self.model.feature_projection(self.extract(wave_BN, lengths_B))
         mask_BT = valid_mask(frames_B, x_BTD.shape[1], x_BTD.device)

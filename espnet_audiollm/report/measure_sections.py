@@ -17,6 +17,7 @@ PICTURED = 6  # utterances
 
 
 def positions(results: Results, tag: str) -> Section:
+    """Perplexity by the position of the response token."""
     rows = results.rows
     bands = [_band(position) for position in rows[0].measures.positions]
     lines = [("(tokens counted)", *(str(p.tokens) for p in rows[0].measures.positions))]
@@ -85,6 +86,7 @@ def _within(value: float, ends: tuple[float, float], digits: int) -> str:
 
 
 def diagnostics(results: Results, tag: str) -> Section:
+    """What is unusual about the responses."""
     rows = results.rows
     header = (
         "Responses of",

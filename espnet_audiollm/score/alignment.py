@@ -75,6 +75,7 @@ class Alignment:
     centred_in_order: Mean
 
     def as_dict(self) -> dict:
+        """For results.json."""
         return asdict(self)
 
 

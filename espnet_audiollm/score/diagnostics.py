@@ -69,6 +69,7 @@ class Diagnostics:
         return 100.0 * getattr(self, name) / self.total
 
     def as_dict(self) -> dict:
+        """For results.json."""
         return {**asdict(self), "length_ratio": self.length_ratio}
 
 
@@ -103,11 +104,13 @@ def first_difference(ours: Sequence, theirs: Sequence) -> int | None:
 
 
 def refuses(text: str) -> bool:
+    """Whether a response declines to answer."""
     text = text.replace("\u2019", "'").lower()
     return any(phrase in text for phrase in REFUSALS) and _REFUSAL.search(text) is not None
 
 
 def loops(text: str) -> bool:
+    """Whether a response repeats itself to its end."""
     words = text.lower().split()
     fewest = LOOP_WORDS - LOOP_WORDS // LOOP_REPEATS  # words that another one repeats
     if len(words) - len(set(words)) < fewest:

@@ -24,6 +24,8 @@ WORD_EDGES = (3, 5, 8, 12, 20, 40)  # reference words, where durations are not k
 
 @dataclass(frozen=True)
 class Row:
+    """One system of a test set, scored."""
+
     run: Run
     perplexity: Perplexity
     errors_of: dict[str, WordErrors] | None  # by dialogue. None: no transcripts to count them on
@@ -38,10 +40,12 @@ class Row:
 
     @property
     def label(self) -> str:
+        """What the tables call the system."""
         return self.run.info.label
 
     @cached_property
     def word_errors(self) -> WordErrors | None:
+        """Of all hypotheses. None: no transcripts to count them on."""
         return total(self.errors_of.values()) if self.errors_of is not None else None
 
     @property
@@ -53,11 +57,14 @@ class Row:
 
     @property
     def success(self) -> SuccessCount | None:
+        """Over the whole set. None: not judged."""
         return count(self.verdicts) if self.verdicts else None
 
 
 @dataclass(frozen=True)
 class Results:
+    """All numbers of one test set."""
+
     test_set: TestSet
     rows: tuple[Row, ...]  # in the order of KINDS, cascades by WER
     comparison: PerplexityTable  # of the rows, in their order
@@ -72,6 +79,7 @@ class Results:
 
     @property
     def length_unit(self) -> str:
+        """Of the groups by length: seconds, or words where durations are not known."""
         return "words" if self.test_set.seconds is None else "s"
 
     def by_length(self, row: Row) -> list[tuple[str, WordErrors]]:

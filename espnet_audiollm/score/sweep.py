@@ -31,6 +31,7 @@ class Condition:
 
     @property
     def cascades(self) -> list[Row]:
+        """Rows of cascades whose word error rate is known."""
         return [row for row in self.results.of("hypothesis") if row.prompt_wer is not None]
 
     @property
@@ -40,9 +41,11 @@ class Condition:
 
     @property
     def audio(self) -> list[Row]:
+        """Rows of systems that take audio."""
         return self.results.of("audio")
 
     def row(self, label: str) -> Row:
+        """The row with this label."""
         return next(row for row in self.results.rows if row.label == label)
 
     def log_ppl(self, row: Row) -> np.ndarray:
@@ -54,6 +57,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Sweep:
+    """A clean test set and its noisy copies."""
+
     name: str  # of the clean test set
     conditions: tuple[Condition, ...]  # without noise first, where it was scored
 

@@ -95,6 +95,7 @@ def to_record(response: Response) -> Record:
 
 
 def from_record(record: Record) -> Response:
+    """The response of a line; the inverse of `to_record`."""
     return Response(**{**record, "response_ids": tuple(record["response_ids"])})
 
 

@@ -77,6 +77,7 @@ class Judged:
 
     @property
     def unparsable(self) -> int:
+        """How many replies are neither yes nor no."""
         return sum(verdict is None for verdict in self.verdicts.values())
 
     @property
@@ -112,10 +113,12 @@ class Run:
 
     @property
     def kind(self) -> Kind:
+        """The kind of system."""
         return KINDS[self.info.kind]
 
     @property
     def embeddings(self) -> Path | None:
+        """The file of kept embeddings. None: there is none."""
         path = self.directory / EMBEDDINGS
         return path if path.is_file() else None
 
