@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     from ..store.atomic import remove_asides
 
     how = (args.resamples, args.seed)
-    found = find(args.runs, _test_sets(args))
+    test_sets = sets.read(args, args.success_rule, args.normalizer, args.target_lang)
+    found = find(args.runs, test_sets)
     everything = [score(each.test_set, each.runs, *how) for each in found]
     talks = [
         compare_contexts(results, each, *how)
@@ -92,11 +93,6 @@ def main(argv: list[str] | None = None) -> int:
     print(report.screen(everything))
     print(f"\nwritten: {output}/RESULTS.md, results.json, report.html, images/")
     return 0
-
-
-def _test_sets(args: argparse.Namespace) -> list:
-    how = {"rule": args.success_rule, "normalize": args.normalizer}
-    return sets.read(args, **how, target_lang=args.target_lang)
 
 
 def _parts(everything: list, talks: list, args: argparse.Namespace) -> list:

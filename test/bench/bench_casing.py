@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
 from espnet_audiollm.score import success
