@@ -101,7 +101,9 @@ def _parts(everything: list, talks: list, args: argparse.Namespace) -> list:
     from ..report.plots import read_losses
 
     of_dialogues = {each.results.test_set.name: each for each in talks}
-    clean, dialogues, noisy = [], [], []
+    clean: list = []
+    dialogues: list = []
+    noisy: list = []
     for place, results in enumerate(everything):
         test_set, tag = results.test_set, f".{results.test_set.name}" if place else ""
         if test_set.name in of_dialogues:
