@@ -2,13 +2,14 @@
 # Install everything into tools/venv: no root, nothing outside this directory; safe to repeat.
 # shellcheck disable=SC2034,SC2154
 set -euo pipefail
-cd "$(dirname "$(readlink -f "$0")")"
+_tools="$(dirname "$(readlink -f "$0")")"
 
 python=""       # Python to build on (empty: the first of python3, python3.13, ... that will do).
 on_demand=false # For tools/activate: silent when installed; refuses an environment made elsewhere.
 force=false     # Build the environment anew.
 # shellcheck source=utils/parse_options.sh
-. ../utils/parse_options.sh
+. "${_tools}/../utils/parse_options.sh"
+cd "${_tools}"
 
 disk_needed=7      # GB, with pip's temporary files.
 pip_version=23.2.1 # pip 26 refuses espnet: its ci_sdr declares a direct URL.

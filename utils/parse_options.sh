@@ -31,6 +31,8 @@ _po_options() { # The names of the options, one a line.
     _po_block | sed -nE "/${_po_pattern}/s/=.*//p"
 }
 
+[ -r "${_po_script}" ] ||
+    _po_die "cannot read ${_po_script} in ${PWD}: source parse_options.sh before any cd, or start the script by its full path"
 _po_known=$'\n'"$(_po_options)"$'\n'
 
 _po_is_option() {

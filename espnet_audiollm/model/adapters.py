@@ -101,7 +101,7 @@ class CTCCompressAdapter(Adapter):
             self._merge(x_TC[:n], best_T[:n])
             for x_TC, best_T, n in zip(x_BTC, best_BT, lengths_B.tolist(), strict=True)
         ]
-        positions_B = torch.tensor([len(m) for m in merged], device=x_BTC.device)
+        positions_B = torch.tensor([len(m) for m in merged])
         out_BPD = self.project(pad_sequence(merged, batch_first=True))
         return mask_padding(out_BPD, positions_B), positions_B
 
@@ -159,7 +159,7 @@ class QFormerAdapter(Adapter):
     def forward(self, x_BTC, lengths_B):
         x_BTC = F.pad(mask_padding(x_BTC, lengths_B), (0, 0, 0, -x_BTC.shape[1] % self.window))
         batch, frames, width = x_BTC.shape
-        padding_BT = ~valid_mask(lengths_B, frames)
+        padding_BT = ~valid_mask(lengths_B, frames, x_BTC.device)
         windows_B = (lengths_B + self.window - 1) // self.window
         # A window that is padding throughout would have nothing to attend to: let it see its
         # zeros; its positions are masked below.

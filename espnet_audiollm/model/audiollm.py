@@ -8,6 +8,7 @@ only what produces them is trained.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from ..data.prompt import AUDIO_SLOT
 from .adapters import Adapter
 from .llm import LLM
+from .masking import on_host
 from .response_loss import embed_prompt, response_nats
 from .speech_encoder import SpeechEncoder
 
@@ -60,28 +62,30 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         """Returns the mean nats of a response token, statistics, and the weight (tokens).
 
         Args:
-            speech: (B, N) samples; speech_lengths: (B,).
+            speech: (B, N) samples; speech_lengths: (B,), on the host or a plain list: lengths on
+                a GPU are waited for.
             response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
-                token included; response_lengths: (B,).
+                token included; response_lengths: (B,), likewise.
         """
         audios = self.encode_audio(speech, speech_lengths)
         prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
-        responses = [r[:n] for r, n in zip(response, response_lengths.tolist(), strict=True)]
+        lengths = on_host(response_lengths).tolist()
+        responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
         nats_X = torch.cat(response_nats(self.llm.model, prompts, responses, self.packed))
         loss = nats_X.mean()
         stats = {
             "loss": loss.detach(),
             "perplexity": loss.detach().exp(),
-            "audio_positions": loss.new_tensor(sum(map(len, audios)) / len(audios)),
+            "audio_positions": loss.new_full((), sum(map(len, audios)) / len(audios)),
         }
-        return force_gatherable((loss, stats, loss.new_tensor(len(nats_X))), loss.device)
+        return force_gatherable((loss, stats, loss.new_full((), len(nats_X))), loss.device)
 
     def encode_audio(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor | Sequence[int]
     ) -> list[torch.Tensor]:
         """(B, N) samples and (B,) lengths to the audio embeddings of each utterance, (P, D) without
         padding."""
-        x_BTC, frames_B = self.speech_encoder(speech, speech_lengths)
+        x_BTC, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
         audio_BPD, positions_B = self.adapter(x_BTC, frames_B)
         return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
 

@@ -236,11 +236,14 @@ class ConformerEncoder(AbsEncoder):
         """(B, F, M) and (B,) to (B, T, D), (B,) and None (ESPnet's encoder interface)."""
         x_BTD, lengths_B = self.subsample(mask_padding(xs_pad, ilens), ilens)
         x_BTD = self.dropout(x_BTD)
-        mask_B11T = valid_mask(lengths_B, x_BTD.shape[1])[:, None, None]
+        on_device_B = lengths_B.to(x_BTD.device, non_blocking=True)  # once, for all layers
+        mask_B11T = valid_mask(on_device_B, x_BTD.shape[1])[:, None, None]
         angles = self.positions(x_BTD.shape[1])
         for layer in self.layers:
             if self.activation_checkpointing and self.training:
-                x_BTD = checkpoint(layer, x_BTD, lengths_B, mask_B11T, angles, use_reentrant=False)
+                x_BTD = checkpoint(
+                    layer, x_BTD, on_device_B, mask_B11T, angles, use_reentrant=False
+                )
             else:
-                x_BTD = layer(x_BTD, lengths_B, mask_B11T, angles)
-        return mask_padding(x_BTD, lengths_B), lengths_B, None
+                x_BTD = layer(x_BTD, on_device_B, mask_B11T, angles)
+        return mask_padding(x_BTD, on_device_B), lengths_B, None

@@ -10,6 +10,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import nn
 
+from .masking import on_host
 from .speech_encoder import SpeechEncoder
 
 BLANK = 0
@@ -40,9 +41,11 @@ class CTCESPnetModel(AbsESPnetModel):
         too small for the encoder's frames (characters need 40 ms: subsampling 4).
 
         Args:
-            speech: (B, N) samples; speech_lengths: (B,).
-            text: (B, L) token ids; text_lengths: (B,).
+            speech: (B, N) samples; speech_lengths: (B,), on the host or a plain list: lengths on
+                a GPU are waited for.
+            text: (B, L) token ids; text_lengths: (B,), likewise.
         """
+        text_lengths = on_host(text_lengths)
         log_posterior_BTV, frames_B = self.log_posteriors(speech, speech_lengths)
         loss = F.ctc_loss(
             log_posterior_BTV.transpose(0, 1),
@@ -53,18 +56,18 @@ class CTCESPnetModel(AbsESPnetModel):
             reduction="sum",
             zero_infinity=True,
         ) / len(speech)
-        too_long = (frames_needed(text, text_lengths) > frames_B).float().mean()
-        stats = {"loss": loss.detach(), "piece_error": None, "too_long": too_long}
+        too_long = frames_needed(text, text_lengths) > frames_B.to(loss.device, non_blocking=True)
+        stats = {"loss": loss.detach(), "piece_error": None, "too_long": too_long.float().mean()}
         if not self.training:
             best_BT = log_posterior_BTV.argmax(-1)
             stats["piece_error"] = piece_error(best_BT, frames_B, text, text_lengths)
-        return force_gatherable((loss, stats, loss.new_tensor(len(speech))), loss.device)
+        return force_gatherable((loss, stats, loss.new_full((), len(speech))), loss.device)
 
     def log_posteriors(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, V) natural logarithms and (B,) frames."""
-        x_BTD, frames_B = self.speech_encoder(speech, speech_lengths)
+        x_BTD, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
         return self.ctc_out(x_BTD).float().log_softmax(-1), frames_B
 
     def collect_feats(
@@ -78,7 +81,7 @@ class CTCESPnetModel(AbsESPnetModel):
 def frames_needed(text_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
     """(B,) frames that CTC needs: one a token, and a blank between two that are the same."""
     repeats_BL = (text_BL[:, 1:] == text_BL[:, :-1]) & (text_BL[:, 1:] != PADDING)
-    return lengths_B + repeats_BL.sum(1)
+    return lengths_B.to(text_BL.device, non_blocking=True) + repeats_BL.sum(1)
 
 
 def collapse(best_T: list[int]) -> list[int]:

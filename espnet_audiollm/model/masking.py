@@ -1,16 +1,41 @@
-"""Masks, so that padding changes nothing."""
+"""Padding, and how to keep it from mattering.
+
+Lengths may stay on the host while what they measure is on a GPU: a length that is asked for there
+(`int(lengths.max())`) would wait for all that the GPU has still to do.
+"""
 
 from __future__ import annotations
 
 import torch
 
 
-def valid_mask(lengths_B: torch.Tensor, longest: int) -> torch.Tensor:
-    """(B, longest) bool: True where a position lies within its sequence."""
+def on_host(lengths: torch.Tensor | list[int]) -> torch.Tensor:
+    """(B,) lengths where Python can read them without waiting; a GPU's are waited for here."""
+    return torch.as_tensor(lengths, device="cpu")
+
+
+def valid_mask(
+    lengths_B: torch.Tensor, longest: int, device: torch.device | None = None
+) -> torch.Tensor:
+    """(B, longest) bool: True where a position lies within its sequence.
+
+    device: of the mask (None: where the lengths are)."""
+    lengths_B = lengths_B.to(device or lengths_B.device, non_blocking=True)
     return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
+
+
+def even_length(x_BTx: torch.Tensor, step: int) -> torch.Tensor:
+    """`x_BTx`, on a GPU with zeros up to a multiple of `step` positions.
+
+    There cuDNN and cuFFT make a plan for each new shape, which takes longer than to run it; with
+    lengths of their own, nearly all batches have a new one."""
+    if not x_BTx.is_cuda:
+        return x_BTx
+    sides = (0, 0) * (x_BTx.dim() - 2)
+    return torch.nn.functional.pad(x_BTx, (*sides, 0, -x_BTx.shape[1] % step))
 
 
 def mask_padding(x_BTx: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
     """`x_BTx` with exact zeros at the padded positions (dimension 1 is time)."""
-    mask = valid_mask(lengths_B, x_BTx.shape[1])
+    mask = valid_mask(lengths_B, x_BTx.shape[1], x_BTx.device)
     return x_BTx.masked_fill(~mask.reshape(mask.shape + (1,) * (x_BTx.dim() - 2)), 0.0)

@@ -24,7 +24,7 @@ class UtteranceMVN(AbsNormalize):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, M) and (B,) to the same shapes, zero where padded."""
         x_BFM = mask_padding(x_BFM, ilens)
-        frames_B11 = ilens[:, None, None]
+        frames_B11 = ilens.to(x_BFM.device, non_blocking=True)[:, None, None]
         mean_B1M = x_BFM.sum(1, keepdim=True) / frames_B11
         centred_BFM = mask_padding(x_BFM - mean_B1M, ilens)
         if self.norm_means:

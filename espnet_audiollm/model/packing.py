@@ -2,9 +2,10 @@
 
 Everything in a Llama but attention works position by position, so a packed batch costs exactly its
 own tokens there. Attention is kept within each sequence by a function that transformers calls in
-place of its own: it lays queries, keys and values out as (sequence, position), runs torch's causal
-kernel, and packs the result again. Padding sits at the right end, where a causal kernel lets no
-real position see it, so no mask is built: not on a CPU, not on a GPU, whatever the batch.
+place of its own. On a GPU in 16 bits that is FlashAttention for variable lengths. Elsewhere it lays
+queries, keys and values out as (sequence, position), runs torch's causal kernel, and packs the
+result again. Padding sits at the right end, where a causal kernel lets no real position see it, so
+no mask is built: not on a CPU, not on a GPU, whatever the batch.
 """
 
 # S sequences, T packed positions (sum of the lengths), L longest sequence, H heads, K head width
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
@@ -25,30 +27,54 @@ PACKED = "audiollm_packed"  # no mask function is registered under this name: no
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the positions of a packed batch stand.
+    """Where the positions of a packed batch stand. Made on the host, then copied once.
 
     Args:
+        longest: L.
         positions_T: place of each packed position within its own sequence.
+        bounds: (S + 1,) int32, the packed position where each sequence begins, and T.
         gather_SL: packed position that stands at (sequence, place); 0 where there is none.
         scatter_T: flat (sequence, place) of each packed position.
+        flash: whether the device has FlashAttention (NVIDIA: from Ampere on).
     """
 
+    longest: int
     positions_T: torch.Tensor
+    bounds: torch.Tensor
     gather_SL: torch.Tensor
     scatter_T: torch.Tensor
+    flash: bool = False
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> Layout:
-        lengths_S = torch.tensor(lengths, device=device)
-        longest = int(lengths_S.max())
-        steps_L = torch.arange(longest, device=device)
-        valid_SL = steps_L < lengths_S[:, None]
-        starts_S = lengths_S.cumsum(0) - lengths_S
-        return cls(
-            positions_T=steps_L.expand_as(valid_SL)[valid_SL],
-            gather_SL=(starts_S[:, None] + steps_L).masked_fill(~valid_SL, 0),
-            scatter_T=valid_SL.flatten().nonzero().squeeze(1),
+        lengths_S, longest, total = torch.tensor(lengths), max(lengths), sum(lengths)
+        bounds = F.pad(lengths_S.cumsum(0), (1, 0))
+
+        def of_sequence(x_S: torch.Tensor) -> torch.Tensor:  # (T,)
+            return x_S.repeat_interleave(lengths_S, output_size=total)
+
+        steps_L = torch.arange(longest)
+        positions_T = torch.arange(total) - of_sequence(bounds[:-1])
+        tables = (
+            positions_T,
+            bounds.int(),
+            (bounds[:-1, None] + steps_L).masked_fill(steps_L >= lengths_S[:, None], 0),
+            positions_T + of_sequence(torch.arange(len(lengths)) * longest),
         )
+        on_device = (table.to(device, non_blocking=True) for table in tables)
+        return cls(longest, *on_device, flash=_has_flash(device))
+
+    def unpack(self, x_1HTK: torch.Tensor) -> torch.Tensor:
+        """(S, H, L, K); what stands in the padding is not defined.
+
+        The gradient of a gather adds up rows that were taken twice, which a GPU does one after
+        the other for the padding: there rows are copied to their places instead."""
+        x_THK = x_1HTK[0].transpose(0, 1)
+        if not x_THK.is_cuda:
+            return x_THK[self.gather_SL].transpose(1, 2)
+        flat = x_THK.new_zeros(self.gather_SL.numel(), *x_THK.shape[1:])
+        flat = flat.index_copy(0, self.scatter_T, x_THK)
+        return flat.unflatten(0, self.gather_SL.shape).transpose(1, 2)
 
 
 def packed_attention(
@@ -62,21 +88,43 @@ def packed_attention(
 
     Returns: (1, T, H, K) and no attention weights.
     """
-
-    def unpack(x_1HTK: torch.Tensor) -> torch.Tensor:  # (S, H, L, K)
-        return x_1HTK[0].transpose(0, 1)[layout.gather_SL].transpose(1, 2)
-
+    heads = [_autocast(x_1HTK) for x_1HTK in (query, key, value)]
+    if layout.flash and dropout == 0 and _suits_flash(heads[0]):
+        return _varlen(*heads, scaling, layout).unsqueeze(0), None
     out_SHLK = F.scaled_dot_product_attention(
-        unpack(query),
-        unpack(key),
-        unpack(value),
+        *map(layout.unpack, heads),
         is_causal=True,
         scale=scaling,
         dropout_p=dropout,
         enable_gqa=key.shape[1] != query.shape[1],
     )
-    out_THK = out_SHLK.transpose(1, 2).flatten(0, 1)[layout.scatter_T]
+    out_THK = out_SHLK.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter_T)
     return out_THK.unsqueeze(0), None
+
+
+def _has_flash(device: torch.device) -> bool:
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _suits_flash(x_1HTK: torch.Tensor) -> bool:
+    width, dtype = x_1HTK.shape[-1], x_1HTK.dtype
+    return dtype in (torch.bfloat16, torch.float16) and width <= 256 and width % 8 == 0
+
+
+def _autocast(x: torch.Tensor) -> torch.Tensor:
+    """What torch's own attention would compute in."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+def _varlen(query, key, value, scaling: float | None, layout: Layout) -> torch.Tensor:
+    """(T, H, K)."""
+    heads = (x_1HTK[0].transpose(0, 1) for x_1HTK in (query, key, value))
+    bounds, longest = layout.bounds, layout.longest
+    causal = (-1, 0)
+    return varlen_attn(*heads, bounds, bounds, longest, longest, scale=scaling, window_size=causal)
 
 
 AttentionInterface.register(PACKED, packed_attention)
@@ -98,7 +146,7 @@ def packed_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> 
     layout = Layout.of([len(e) for e in embeds], embeds[0].device)
     with attention(model.config, PACKED):
         out = model.base_model(
-            inputs_embeds=torch.cat(embeds).unsqueeze(0),
+            inputs_embeds=torch.cat([e.unsqueeze(0) for e in embeds], dim=1),
             position_ids=layout.positions_T.unsqueeze(0),
             use_cache=False,
             layout=layout,
@@ -111,4 +159,4 @@ def padded_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> 
     layout = Layout.of([len(e) for e in embeds], embeds[0].device)
     padded_SLD = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True)
     hidden_SLD = model.base_model(inputs_embeds=padded_SLD, use_cache=False).last_hidden_state
-    return hidden_SLD.flatten(0, 1)[layout.scatter_T]
+    return hidden_SLD.flatten(0, 1).index_select(0, layout.scatter_T)

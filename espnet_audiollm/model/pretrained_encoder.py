@@ -125,7 +125,7 @@ class Wav2Vec2(Network):
         projected = self.model.feature_projection(self._convolve(wave_BN, lengths_B))
         x_BTD = projected[0] if isinstance(projected, tuple) else projected
         frames_B = self.num_frames(lengths_B)
-        mask_BT = valid_mask(frames_B, x_BTD.shape[1])
+        mask_BT = valid_mask(frames_B, x_BTD.shape[1], x_BTD.device)
         return self.model.encoder(x_BTD, attention_mask=mask_BT).last_hidden_state, frames_B
 
     def _convolve(self, wave_BN: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
@@ -148,7 +148,7 @@ class Wav2Vec2Bert(Network):
     def forward(self, wave_BN, lengths_B):
         frames_B = self.features.num_frames(lengths_B)
         x_BTD, _ = self.model.feature_projection(self.extract(wave_BN, lengths_B))
-        mask_BT = valid_mask(frames_B, x_BTD.shape[1])
+        mask_BT = valid_mask(frames_B, x_BTD.shape[1], x_BTD.device)
         return self.model.encoder(x_BTD, attention_mask=mask_BT).last_hidden_state, frames_B
 
 

@@ -35,7 +35,7 @@ class NormalizedWave(nn.Module):
         wave_BN = mask_padding(wave_BN, lengths_B)
         if not self.do_normalize:
             return wave_BN
-        lengths_B1 = lengths_B[:, None]
+        lengths_B1 = lengths_B[:, None].to(wave_BN.device)
         centred_BN = mask_padding(wave_BN - wave_BN.sum(1, keepdim=True) / lengths_B1, lengths_B)
         variance_B1 = centred_BN.square().sum(1, keepdim=True) / lengths_B1
         return centred_BN / (variance_B1 + WAVE_EPS).sqrt()

@@ -37,8 +37,8 @@ def embed_prompt(
     if len(slots) != len(audios):
         raise ValueError(f"the prompt has {len(slots)} audio slots, but {len(audios)} audios came")
     embed = model.get_input_embeddings()
-    ids = torch.tensor([max(token, 0) for token in prompt], device=embed.weight.device)
-    text_LD = embed(ids)
+    ids = torch.tensor([max(token, 0) for token in prompt])
+    text_LD = embed(ids.to(embed.weight.device, non_blocking=True))
     pieces, start = [], 0
     for slot, audio_PD in zip(slots, audios, strict=True):
         pieces += [text_LD[start:slot], audio_PD.to(text_LD.dtype)]
@@ -78,7 +78,8 @@ def response_logits(
     sequences = [torch.cat([p.to(r.dtype), r]) for p, r in zip(prompts, read, strict=True)]
     run = packed_hidden_states if packed else padded_hidden_states
     hidden_TD = run(model, sequences)
-    return model.get_output_embeddings()(hidden_TD[predicting_positions(prompts, responses)])
+    predicting_X = predicting_positions(prompts, responses)
+    return model.get_output_embeddings()(hidden_TD.index_select(0, predicting_X))
 
 
 def predicting_positions(
@@ -90,4 +91,4 @@ def predicting_positions(
         first = start + len(prompt_LD) - 1
         positions.append(torch.arange(first, first + len(response_R)))
         start = first + len(response_R)
-    return torch.cat(positions).to(prompts[0].device)
+    return torch.cat(positions).to(prompts[0].device, non_blocking=True)

@@ -16,7 +16,11 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..types import SAMPLE_RATE
-from .masking import mask_padding
+from .conformer import ConformerEncoder
+from .masking import even_length, mask_padding
+
+EVEN_FRAMES = 64  # 10 ms each
+EVEN_SAMPLES = 10_240  # as many frames
 
 
 class SpeechEncoder(nn.Module):
@@ -67,7 +71,7 @@ class SpeechEncoder(nn.Module):
         self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, F, M) features before augmentation and normalisation, and (B,) frames."""
-        speech_BN = speech_BN[:, : int(lengths_B.max())]
+        speech_BN = even_length(speech_BN[:, : int(lengths_B.max())], EVEN_SAMPLES)
         if self.frontend is None:
             return speech_BN, lengths_B
         return self.frontend(speech_BN, lengths_B)
@@ -93,5 +97,7 @@ class SpeechEncoder(nn.Module):
             x_BFM, frames_B = self.normalize(x_BFM, frames_B)
         if self.specaug is not None and self.training:
             x_BFM, frames_B = self.specaug(x_BFM, frames_B)
+        if isinstance(self.encoder, ConformerEncoder):  # it does not see padding
+            x_BFM = even_length(x_BFM, EVEN_FRAMES)
         x_BTD, frames_B, _ = self.encoder(x_BFM, frames_B)
         return mask_padding(x_BTD[:, : int(frames_B.max())], frames_B), frames_B

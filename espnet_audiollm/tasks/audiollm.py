@@ -12,7 +12,8 @@ from ..data.prompt import encode, user_prompt
 from ..model import llm as llms
 from ..model.adapters import ADAPTERS
 from ..model.audiollm import AudioLLMESPnetModel
-from ..model.recompute import recompute_layers
+from ..model.compiling import compile_layers
+from ..model.recompute import decoder_layers, recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
 from ..store.responses import check_origin
 from ..types import Audio
@@ -62,6 +63,12 @@ class AudioLLMTask(SpeechTask):
             "(the conformer's: --encoder_conf activation_checkpointing=true)",
         )
         group.add_argument(
+            "--llm_compile",
+            type=str2bool,
+            default=False,
+            help="Compile its layers (torch.compile): fewer kernels, a minute at the start",
+        )
+        group.add_argument(
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
         group.add_argument(
@@ -97,6 +104,8 @@ class AudioLLMTask(SpeechTask):
     def _load_llm(cls, args: argparse.Namespace) -> llms.LLM:
         device = "cuda" if args.ngpu > 0 else "cpu"
         llm = load_shared(args.llm, args.chat_template, args.llm_dtype, device, args.llm_sharding)
+        if args.llm_compile:  # before recomputing, which then computes compiled layers again
+            compile_layers(decoder_layers(llm.model))
         if args.llm_activation_checkpointing:
             recompute_layers(llm.model)
         return llm

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
+
 from ..types import SAMPLE_RATE, Seconds
 from . import supervision
 from .session import Session
@@ -41,6 +43,17 @@ class Watch:
         return self.stopping
 
 
+def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor | list[int]]:
+    """A batch on its way to `device`; its lengths stay here, as numbers.
+
+    ESPnet's loop would wait for each copy, and would take the lengths to where reading them waits
+    for the GPU."""
+    return {
+        name: value.tolist() if name.endswith("_lengths") else value.to(device, non_blocking=True)
+        for name, value in data.items()
+    }
+
+
 @contextmanager
 def without_signals() -> Iterator[None]:
     """Processes begun in here never see a request to stop: it may go to all that a training
@@ -61,12 +74,19 @@ class Batches:
         loader: of the rest of the epoch; `len(loader)` counts all of it.
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
+        device: where the model reads them.
     """
 
     def __init__(
-        self, phase: str, loader, pause: Callable[[int], bool], start: int = 0, step: int = 1
+        self,
+        phase: str,
+        loader,
+        pause: Callable[[int], bool],
+        start: int = 0,
+        step: int = 1,
+        device: str = "cpu",
     ):
-        self.phase, self.loader, self.pause = phase, loader, pause
+        self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
         self.audio: Seconds = 0.0  # in this rank's share
 
@@ -80,8 +100,9 @@ class Batches:
                 batch = next(batches, None)
             if batch is None:
                 break
-            yield batch
-            self.audio += batch[1]["speech_lengths"].sum().item() / SAMPLE_RATE
+            ids, data = batch
+            yield ids, sent(data, self.device)
+            self.audio += data["speech_lengths"].sum().item() / SAMPLE_RATE
             self.done += 1
             supervision.beat(self.phase, self.done)
 

@@ -133,6 +133,10 @@ class _Training:
     watch: Watch
     writers: tuple
 
+    @property
+    def device(self) -> str:
+        return "cuda" if self.session.options.ngpu > 0 else "cpu"
+
     def epoch(self, epoch: int, here: Snapshot | None) -> bool:
         """Train, validate, save. False: asked to stop, and saved where that was.
 
@@ -171,6 +175,7 @@ class _Training:
             lambda done: self.watch.pause(lambda: Snapshot.take(epoch, done, reporter)),
             start,
             options.accum_grad,
+            self.device,
         )
         began = time.monotonic()
         nothing_learned = self.loop.train_one_epoch(
@@ -202,6 +207,7 @@ class _Training:
             "valid",
             self.factories["valid"].build_iter(epoch),
             lambda done: self.watch.pause(lambda: end),
+            device=self.device,
         )
         self.loop.validate_one_epoch(
             model=self.model,

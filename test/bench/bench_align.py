@@ -1,29 +1,41 @@
 """The alignment step on one GPU: what it does a second, what memory it takes, where the time goes.
 
     python test/bench/bench_align.py                   # Llama-2-7B's shape, 18 and 36 layers
+    python test/bench/bench_align.py --audio 40 160    # seconds in a batch
     python test/bench/bench_align.py --profile         # and the kernels that take the time
     python test/bench/bench_align.py --tiny            # a few seconds on a processor
 
 Random weights; the sizes of the paper's encoders; the model's own forward pass, backward pass, and
 Adam. Utterances are as long as LibriSpeech's (up to 20 s, 12 s on average), responses have 100 to
-200 tokens. The systems (packed or padded; all activations kept, or those of the encoder, of the LLM
-or of both computed again) take turns on the same batches; times are medians. MFU: see
-espnet_audiollm/model/flops.py; neither padding nor recomputing counts as work. Peak memory is the
-allocator's, of the worst batch. The optimiser runs after every batch here (the paper: every 8th).
+200 tokens. The systems take turns on the same batches; times are medians:
+
+    packed, gathered, padded     sequences end to end, with attention by FlashAttention's kernel for
+                                 variable lengths (on a GPU) or by laying them out; a padded batch
+    none, encoder, LLM, both     whose activations are computed again in the backward pass
+    eager, LLM, both             whose layers torch.compile has compiled
+
+MFU: see espnet_audiollm/model/flops.py; neither padding nor recomputing counts as work. Peak memory
+is the allocator's, of the worst batch. Waits are the times that the host waits for the GPU in a
+step. The optimiser runs after every batch here (the paper: every 8th).
 """
 
 import argparse
 import gc
 import statistics
 import time
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
 
 import torch
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
+from espnet_audiollm.model import packing
 from espnet_audiollm.model.adapters import StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
+from espnet_audiollm.model.compiling import compile_layers
 from espnet_audiollm.model.conformer import ConformerEncoder
 from espnet_audiollm.model.flops import (
     PEAK_FLOPS,
@@ -37,18 +49,22 @@ from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
 from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
+from espnet_audiollm.train.epoch import sent
 
 RATE = 16_000  # Hz
 PREFIX, SUFFIX = 10, 4  # tokens of the prompt around the audio, about those of Llama-2's template
 PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", "optimiser")
+LAYOUTS = ("packed", "gathered", "padded")
 RECOMPUTE = ("none", "encoder", "LLM", "both")
+COMPILED = ("eager", "LLM", "both")
 
 
 @dataclass(frozen=True)
 class System:
     layers: int  # of the conformer
-    packed: bool
+    layout: str
     recompute: str
+    compiled: str
 
 
 @dataclass
@@ -56,6 +72,7 @@ class Measured:
     seconds: list[float] = field(default_factory=list)  # a step
     phases: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     peak: int = 0  # bytes
+    waits: Counter = field(default_factory=Counter)  # of the host, by the line that waits
     failed: bool = False  # out of memory
 
 
@@ -71,8 +88,10 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--layers", type=int, nargs="+", default=[18, 36], help="of the encoder")
-    parser.add_argument("--recompute", nargs="+", default=list(RECOMPUTE), choices=RECOMPUTE)
-    parser.add_argument("--audio", type=float, default=40, help="seconds in a batch, at most")
+    parser.add_argument("--layout", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
+    parser.add_argument("--recompute", nargs="+", default=["none", "both"], choices=RECOMPUTE)
+    parser.add_argument("--compile", nargs="+", default=["eager"], choices=COMPILED)
+    parser.add_argument("--audio", type=float, nargs="+", default=[40], help="seconds in a batch")
     parser.add_argument("--batches", type=int, default=8, help="measured steps of each system")
     parser.add_argument("--warm_up", type=int, default=2, help="steps before them")
     parser.add_argument("--peak", help=f"{', '.join(PEAK_FLOPS)}, or TFLOP/s (default: by name)")
@@ -115,14 +134,14 @@ def make_model(layers: int, llm: LLM, args) -> AudioLLMESPnetModel:
     return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt).to(args.device).train()
 
 
-def make_batch(args, vocab: int) -> Batch:
-    """Utterances until the batch would hold more than --audio seconds."""
+def make_batch(args, vocab: int, audio: float) -> Batch:
+    """Utterances until the batch would hold more than `audio` seconds."""
     durations = []
     while True:
         short = torch.rand(()) < 0.3
         low, high = (1.5, 12) if short else (12, 17)
         duration = min(float(torch.empty(()).uniform_(low, high)), 20.0)
-        if durations and sum(durations) + duration > args.audio:
+        if durations and sum(durations) + duration > audio:
             break
         durations.append(round(duration, 2))
     responses = torch.randint(100, 201, (len(durations),)).tolist()
@@ -134,7 +153,7 @@ def make_batch(args, vocab: int) -> Batch:
         "response": torch.randint(3, vocab, (len(durations), max(responses))),
         "response_lengths": torch.tensor(responses),
     }
-    return Batch({k: t.to(args.device) for k, t in tensors.items()}, durations, responses)
+    return Batch(sent(tensors, args.device), durations, responses)
 
 
 class Clock:
@@ -184,42 +203,88 @@ def step(model: AudioLLMESPnetModel, optimizer, batch: Batch, device: str) -> di
     return clock.phases()
 
 
-def set_up(model: AudioLLMESPnetModel, system: System) -> None:
-    model.packed = system.packed
-    encoder = model.speech_encoder.encoder
+def set_up(model: AudioLLMESPnetModel, system: System, ready: dict) -> None:
+    """ready: the layers' forward passes for each way in which they were needed before."""
+    model.packed = system.layout != "padded"
+    packing._has_flash = _no_flash if system.layout == "gathered" else _HAS_FLASH
+    encoder, llm = model.speech_encoder.encoder, model.llm.model
     encoder.activation_checkpointing = system.recompute in ("encoder", "both")
-    for layer in decoder_layers(model.llm.model):
-        layer.__dict__.pop("forward", None)  # as it was before recompute_layers
-    if system.recompute in ("LLM", "both"):
-        recompute_layers(model.llm.model)
+    recompute, layers = system.recompute in ("LLM", "both"), decoder_layers(llm)
+    ways = {
+        ("LLM", recompute, system.compiled != "eager"): (layers, llm),
+        ("encoder", False, system.compiled == "both"): (encoder.layers, None),
+    }
+    for (part, again, compiled), (modules, model_to_recompute) in ways.items():
+        way = (part, again, compiled)
+        for module in modules:
+            module.__dict__.pop("forward", None)
+        if way not in ready:
+            if compiled:
+                compile_layers(modules)
+            if again:
+                recompute_layers(model_to_recompute)
+            ready[way] = [module.__dict__.get("forward") for module in modules]
+        for module, forward in zip(modules, ready[way], strict=True):
+            if forward is not None:
+                module.forward = forward
 
 
-def measure(model, optimizer, systems: list[System], batches: list[Batch], args):
+_HAS_FLASH = packing._has_flash
+
+
+def _no_flash(device: torch.device) -> bool:
+    return False
+
+
+def measure(model, optimizer, systems, batches: list[Batch], ready: dict, args):
     measured = {system: Measured() for system in systems}
     for number, batch in enumerate(batches):
-        for system in systems:
+        turn = number % len(systems)  # who is first pays for a batch's new shapes
+        for system in systems[turn:] + systems[:turn]:
             result = measured[system]
-            if result.failed:
-                continue
-            set_up(model, system)
-            if args.device.startswith("cuda"):
-                torch.cuda.reset_peak_memory_stats()
-            try:
-                phases = step(model, optimizer, batch, args.device)
-            except torch.OutOfMemoryError:
-                result.failed = True
-                optimizer.zero_grad()
-                gc.collect()
-                torch.cuda.empty_cache()
-                continue
-            if args.device.startswith("cuda"):
-                result.peak = max(result.peak, torch.cuda.max_memory_allocated())
-            if number < args.warm_up:
-                continue
-            result.seconds.append(sum(phases.values()))
-            for phase, seconds in phases.items():
-                result.phases[phase].append(seconds)
+            if not result.failed:
+                set_up(model, system, ready)
+                one_step(model, optimizer, batch, args, number, result)
+    if args.device.startswith("cuda"):
+        for system, result in measured.items():
+            if not result.failed:
+                set_up(model, system, ready)
+                result.waits = count_waits(lambda: step(model, optimizer, batch, args.device))
     return measured
+
+
+def one_step(model, optimizer, batch: Batch, args, number: int, result: Measured) -> None:
+    """Step `number`, measured once it is warm."""
+    on_gpu = args.device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        phases = step(model, optimizer, batch, args.device)
+    except torch.OutOfMemoryError:
+        result.failed = True
+        optimizer.zero_grad()
+        gc.collect()
+        torch.cuda.empty_cache()
+        return
+    if on_gpu:
+        result.peak = max(result.peak, torch.cuda.max_memory_allocated())
+    if number >= args.warm_up:
+        result.seconds.append(sum(phases.values()))
+        for phase, seconds in phases.items():
+            result.phases[phase].append(seconds)
+
+
+def count_waits(run) -> Counter:
+    """Lines at which the host waits for the GPU in `run()`, and how often; not the clock's own."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    lines = (f"{Path(w.filename).name}:{w.lineno}" for w in found if "synchroniz" in str(w.message))
+    return Counter(lines)
 
 
 def positions(batch: Batch) -> list[int]:
@@ -229,23 +294,26 @@ def positions(batch: Batch) -> list[int]:
     return [PREFIX + -(-f // 8) + SUFFIX + answer - 1 for f, answer in pairs]
 
 
-def step_flops(model: AudioLLMESPnetModel, layers: int, batch: Batch, args) -> int:
-    meta = make_model(layers, model.llm, argparse.Namespace(**{**vars(args), "device": "meta"}))
-    encoder = meta.speech_encoder.encoder
-    heard = 3 * sum(encoder_flops(encoder, duration) for duration in batch.durations)
-    lengths = positions(batch)
-    return heard + llm_step_flops(model.llm.model, lengths, sum(batch.responses))
+def step_flops(llm: LLM, layers: int, batches: list[Batch], args) -> float:
+    """Of a batch, a mean. The encoder's are counted for the mean utterance: it does 3 % of them."""
+    meta = make_model(layers, llm, argparse.Namespace(**{**vars(args), "device": "meta"}))
+    durations = [duration for batch in batches for duration in batch.durations]
+    one = encoder_flops(meta.speech_encoder.encoder, statistics.mean(durations))
+    answers = sum(llm_step_flops(llm.model, positions(b), sum(b.responses)) for b in batches)
+    return (3 * len(durations) * one + answers) / len(batches)
 
 
 def report(measured, model, batches: list[Batch], args, peak: float | None) -> None:
     audio = statistics.mean(sum(b.durations) for b in batches)
     tokens = statistics.mean(sum(positions(b)) for b in batches)
     layers = next(iter(measured)).layers
-    flops = statistics.mean(step_flops(model, layers, b, args) for b in batches)
+    flops = step_flops(model.llm, layers, batches, args)
     for system, result in measured.items():
-        name = f"| {layers} | {'packed' if system.packed else 'padded'} | {system.recompute} |"
+        name = (
+            f"| {audio:.0f} | {layers} | {system.layout} | {system.recompute} | {system.compiled} |"
+        )
         if result.failed:
-            print(f"{name} out of memory | | | | | | |")
+            print(f"{name} out of memory | | | | | | | |")
             continue
         seconds = statistics.median(result.seconds)
         shares = (statistics.median(result.phases[phase]) / seconds for phase in PHASES)
@@ -253,7 +321,8 @@ def report(measured, model, batches: list[Batch], args, peak: float | None) -> N
         memory = f"{result.peak / 2**30:.1f}" if result.peak else ""
         print(
             f"{name} {seconds * 1e3:.0f} | {audio / seconds:.0f} | {tokens / seconds:.0f} | {mfu} "
-            f"| {memory} | {flops / 1e12:.3g} | {' / '.join(f'{100 * s:.0f}' for s in shares)} |"
+            f"| {memory} | {result.waits.total()} | {flops / 1e12:.3g} "
+            f"| {' / '.join(f'{100 * s:.0f}' for s in shares)} |"
         )
 
 
@@ -263,10 +332,11 @@ def profile(model, optimizer, batch: Batch, device: str) -> None:
     activities = [ProfilerActivity.CPU]
     if device.startswith("cuda"):
         activities.append(ProfilerActivity.CUDA)
+    step(model, optimizer, batch, device)
     with torch.profiler.profile(activities=activities) as profiler:
         step(model, optimizer, batch, device)
     by = "self_cuda_time_total" if device.startswith("cuda") else "self_cpu_time_total"
-    print(profiler.key_averages().table(sort_by=by, row_limit=20, max_name_column_width=60))
+    print(profiler.key_averages().table(sort_by=by, row_limit=40, max_name_column_width=60))
 
 
 def main(argv=None):
@@ -275,31 +345,49 @@ def main(argv=None):
         args.layers, args.batches, args.warm_up = [1, 2], 2, 1
     torch.manual_seed(args.seed)
     llm = make_llm(args)
-    vocab = llm.model.config.vocab_size
-    batches = [make_batch(args, vocab) for _ in range(args.warm_up + args.batches)]
     peak = peak_flops(args.peak) if args.peak else known_peak(args.device)
     on = torch.cuda.get_device_name() if args.device.startswith("cuda") else "processor"
-    used = [sum(positions(b)) / (len(b.responses) * max(positions(b))) for b in batches]
     print(f"{on}, torch {torch.__version__}, peak {peak / 1e12 if peak else '?'} TFLOP/s")
-    print(f"{args.batches} batches of at most {args.audio:g} s of audio, a median of each:")
-    print(f"padding is {100 * (1 - statistics.mean(used)):.0f} % of a padded batch in the LLM\n")
+    print(f"{args.batches} batches, a median of each\n")
     print(
-        "| layers | batch | recomputed | ms a step | audio s/s | LLM positions/s | MFU "
-        f"| peak GiB | TFLOP a step | share, %: {' / '.join(PHASES)} |"
+        "| audio, s | layers | batch | recomputed | compiled | ms a step | audio s/s "
+        "| LLM positions/s | MFU | peak GiB | waits | TFLOP a step "
+        f"| share, %: {' / '.join(PHASES)} |"
     )
-    print("|--:|---|---|--:|--:|--:|--:|--:|--:|---|")
-    for layers in args.layers:
-        model = make_model(layers, llm, args)
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=1e-5, betas=(0.9, 0.98))
-        systems = [System(layers, packed, r) for r in args.recompute for packed in (True, False)]
-        measured = measure(model, optimizer, systems, batches, args)
-        report(measured, model, batches[args.warm_up :], args, peak)
-        if args.profile and layers == args.layers[0]:
-            set_up(model, systems[0])
-            profile(model, optimizer, batches[-1], args.device)
-        del model, optimizer, trained
-        gc.collect()
+    print("|--:|--:|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|")
+    notes = [run(layers, audio, llm, peak, args) for layers in args.layers for audio in args.audio]
+    print("\n" + "\n".join(notes))
+
+
+def run(layers: int, audio: float, llm: LLM, peak: float | None, args) -> str:
+    """Measure and print the systems of one size; what else there is to say of them."""
+    vocab = llm.model.config.vocab_size
+    batches = [make_batch(args, vocab, audio) for _ in range(args.warm_up + args.batches)]
+    model = make_model(layers, llm, args)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-5, betas=(0.9, 0.98))
+    choices = product(args.recompute, args.compile, args.layout)
+    systems = [System(layers, layout, again, compiled) for again, compiled, layout in choices]
+    ready: dict = {}
+    measured = measure(model, optimizer, systems, batches, ready, args)
+    report(measured, model, batches[args.warm_up :], args, peak)
+    used = [sum(positions(b)) / (len(b.responses) * max(positions(b))) for b in batches]
+    notes = [
+        f"At most {audio:g} s of audio: padding is {100 * (1 - statistics.mean(used)):.0f} % of a "
+        "padded batch in the LLM."
+    ]
+    for system, result in measured.items():
+        if result.waits:
+            where = ", ".join(f"{line} ({times})" for line, times in result.waits.most_common())
+            notes.append(f"The host waits ({system.layout}, {system.recompute}): {where}")
+    if args.profile and layers == args.layers[0]:
+        set_up(model, systems[0], ready)
+        profile(model, optimizer, batches[-1], args.device)
+    del model, optimizer, trained
+    gc.collect()
+    if args.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    return "\n".join(notes)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import argparse
 import random
 import time
 
-import torch
-
 import chat_llms
+import torch
 
 from espnet_audiollm.data.prompt import encode
 from espnet_audiollm.infer.systems import load_system
@@ -23,7 +22,6 @@ WORDS = "the cat sat on a mat and dog ran to park what is capital of france".spl
 
 
 def random_llm():
-    import chat_llms
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = chat_llms.llama2_trained()

@@ -2,6 +2,7 @@
 
 import torch
 from bench.bench_align import (
+    LAYOUTS,
     PHASES,
     RECOMPUTE,
     get_parser,
@@ -14,15 +15,15 @@ from bench.bench_align import (
 
 
 def test_every_system_is_measured(capsys):
-    main(["--tiny", "--device", "cpu", "--peak", "1", "--profile"])
+    main(["--tiny", "--device", "cpu", "--peak", "1", "--profile", "--recompute", *RECOMPUTE])
     output = capsys.readouterr().out
     rows = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| ")]
     names, cells = rows[0], rows[1:]
-    assert [row[:3] for row in cells] == [
-        [layers, batch, recomputed]
+    assert [row[1:4] for row in cells] == [
+        [layers, layout, recomputed]
         for layers in ("1", "2")
         for recomputed in RECOMPUTE
-        for batch in ("packed", "padded")
+        for layout in LAYOUTS
     ]
     for row in cells:
         found = dict(zip(names, row, strict=True))
@@ -34,11 +35,11 @@ def test_every_system_is_measured(capsys):
 
 
 def test_positions_are_the_models():
-    args = get_parser().parse_args(["--tiny", "--device", "cpu", "--audio", "60"])
+    args = get_parser().parse_args(["--tiny", "--device", "cpu"])
     torch.manual_seed(0)
     llm = make_llm(args)
     model = make_model(1, llm, args).eval()
-    batch = make_batch(args, 500)
+    batch = make_batch(args, 500, 60)
     assert len(batch.durations) > 3 and sum(batch.durations) <= 60
     heard = model.encode_audio(batch.tensors["speech"], batch.tensors["speech_lengths"])
     rest = len(model.prompt) - 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pretrained_encoders import ENCODERS, save_encoder
 from safetensors.torch import load_file, save_file
-from tiny import noise
+from tiny_models import noise
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,

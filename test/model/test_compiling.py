@@ -1,0 +1,37 @@
+"""Compiled layers: the same figures, and one compilation for all layers and lengths."""
+
+from functools import partial
+
+import torch
+from tiny_models import tiny_llama
+
+from espnet_audiollm.model.compiling import compile_layers
+from espnet_audiollm.model.packing import packed_hidden_states
+from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+
+
+def run(llama, *lengths):
+    generator = torch.Generator().manual_seed(0)
+    embeds = [torch.randn(n, 16, generator=generator).requires_grad_() for n in lengths]
+    hidden_TD = packed_hidden_states(llama, embeds)
+    hidden_TD.square().sum().backward()
+    return hidden_TD.detach(), torch.cat([e.grad for e in embeds])
+
+
+def test_compiled_and_recomputed_layers(monkeypatch):
+    # Traced in full; without the C compiler's part, which takes a minute on a processor.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    batches = [(5, 9, 3), (7, 20), (11, 4, 6, 8)]
+    llama = tiny_llama(dtype=torch.float32)
+    expected = [run(llama, *lengths) for lengths in batches]
+    compile_layers(decoder_layers(llama))
+    recompute_layers(llama)
+    for lengths, (hidden_TD, grad) in zip(batches, expected, strict=True):
+        found, found_grad = run(llama, *lengths)
+        torch.testing.assert_close(found, hidden_TD)
+        torch.testing.assert_close(found_grad, grad)
+    assert not counters["graph_break"]
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2  # of 2 layers and 3 batches
