@@ -133,8 +133,8 @@ def _read_runs(args: argparse.Namespace, test_set) -> tuple[list, list]:
     from ..store.runs import read_info
 
     paths = [Path(path) for path in (*args.runs, *([args.cascade] if args.cascade else []))]
-    labels = labels_of({path: read_info(path) for path in paths})
-    found = {path: read_labelled(path, labels[path], test_set) for path in paths}
+    named = labels_of({path: read_info(path) for path in paths})
+    found = {path: read_labelled(path, named[path], test_set) for path in paths}
     runs = [found[Path(path)] for path in args.runs]
     labels = [run.info.label for run in runs]
     if not 2 <= len(runs) <= MOST_SYSTEMS or len(set(labels)) < len(labels):

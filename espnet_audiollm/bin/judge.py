@@ -131,6 +131,7 @@ def _report(directory: Path) -> None:
     from ..store.runs import read_judged
 
     judged = read_judged(directory)
+    assert judged is not None
     yes, total = sum(judged.successes.values()), len(judged.verdicts)
     no = total - yes - judged.unparsable
     print(f"{directory}: {total} responses: {yes} yes, {no} no, {judged.unparsable} not parsable")

@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     from ..store.atomic import remove_asides
 
     how = (args.resamples, args.seed)
-    found = find(args.runs, _test_sets(args))
+    test_sets = sets.read(args, args.success_rule, args.normalizer, args.target_lang)
+    found = find(args.runs, test_sets)
     everything = [score(each.test_set, each.runs, *how) for each in found]
     talks = [
         compare_contexts(results, each, *how)
@@ -96,18 +97,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _test_sets(args: argparse.Namespace) -> list:
-    how = {"rule": args.success_rule, "normalize": args.normalizer}
-    return sets.read(args, **how, target_lang=args.target_lang)
-
-
 def _parts(everything: list, talks: list, args: argparse.Namespace) -> list:
     """What the report consists of, in its order: test sets, noise, dialogues, noisy copies."""
     from ..report import conversations, sections, sweep
     from ..report.plots import read_losses
 
     of_dialogues = {each.results.test_set.name: each for each in talks}
-    clean, dialogues, noisy = [], [], []
+    clean: list = []
+    dialogues: list = []
+    noisy: list = []
     for place, results in enumerate(everything):
         test_set, tag = results.test_set, f".{results.test_set.name}" if place else ""
         if test_set.name in of_dialogues:

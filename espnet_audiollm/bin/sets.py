@@ -35,8 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(args: argparse.Namespace, **how: str | None) -> list[TestSet]:
-    """The test sets. how: further arguments of `read_test_set`.
+def read(
+    args: argparse.Namespace,
+    rule: str = "contains",
+    normalize: str = "basic",
+    target_lang: str | None = None,
+) -> list[TestSet]:
+    """The test sets; arguments as for `read_test_set`.
 
     Errors (ValueError): not a store for each set, two sets of one name, a damaged set."""
     from ..score.test_set import read_test_set
@@ -46,7 +51,10 @@ def read(args: argparse.Namespace, **how: str | None) -> list[TestSet]:
         raise ValueError(
             f"{len(args.sets)} --sets but {len(stores)} --references; give one for each, or none"
         )
-    found = [read_test_set(*each, **how) for each in zip(args.sets, stores, strict=True)]
+    found = [
+        read_test_set(*each, rule, normalize, target_lang)
+        for each in zip(args.sets, stores, strict=True)
+    ]
     names = [test_set.name for test_set in found]
     twice = [path for path, name in zip(args.sets, names, strict=True) if names.count(name) > 1]
     if twice:

@@ -70,7 +70,7 @@ def compare_contexts(
     """The numbers of a set of dialogues. results: of `found.runs`."""
     columns = {(row.label, FULL): row.run for row in results.rows}
     columns |= {(label, LAST_TURN): run for label, run in found.last_turns.items()}
-    verdicts = {column: success_of(run, results.test_set) for column, run in columns.items()}
+    verdicts = {column: success_of(run, results.test_set) or {} for column, run in columns.items()}
     groups, rows = _groups(results), {}
     for name, ids in groups.items():
         group = _Group(results, columns, verdicts, ids, resamples, seed)
@@ -86,7 +86,7 @@ def as_list(conversations: Conversations) -> list[dict]:
             "name": row.name,
             "label": row.label,
             "set": results.test_set.name,
-            "success_rate": row.success.rate,
+            "success_rate": row.success.rate if row.success else None,
             "response_ppl": row.perplexity.value,
             "num_dialogues": len(results.test_set.references.ids),
             "groups": {
@@ -171,7 +171,7 @@ def _carried(
     text = _text(results)
     if text is None or text.label not in last_turns:
         return []
-    dialogues, rows = results.test_set.dialogues, []
+    dialogues, rows = results.test_set.dialogues or {}, []
     for group, members in groups.items():
         ids = [id for id in members if isinstance(dialogues[id].turns[-1].content, Audio)]
         for row in results.rows if ids else ():

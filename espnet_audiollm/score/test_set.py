@@ -127,7 +127,8 @@ def read_test_set(
     Errors (ValueError): nothing there, tables of other ids than the references, an unknown rule,
     normaliser, or damaged file."""
     path = Path(path)
-    how = (target_lang, rule_named(rule).name, normalizer(normalize))
+    how: dict = {"target_lang": target_lang, "rule": rule_named(rule).name}
+    how["normalize"] = normalizer(normalize)
     if path.is_dir():
         tables = _read_directory(path)
     elif path.suffix == ".jsonl":
@@ -138,8 +139,7 @@ def read_test_set(
             "of dialogues (.jsonl)"
         )
     references = read_references(store or path / "responses")
-    names = ("target_lang", "rule", "normalize")
-    test_set = TestSet(name_of(path), references, **tables, **dict(zip(names, how, strict=True)))
+    test_set = TestSet(name_of(path), references, **tables, **how)
     _check(test_set)
     return test_set
 
@@ -191,10 +191,13 @@ def _of_dialogues(dialogues: Sequence[Dialogue]) -> dict:
 
 def _check(test_set: TestSet) -> None:
     ids = test_set.references.ids
-    same = {"category": test_set.categories, "utt2spk": test_set.speakers}
+    same: dict[str, Mapping | None] = {
+        "category": test_set.categories,
+        "utt2spk": test_set.speakers,
+    }
     same |= {"utt2dur": test_set.seconds, "dialogues": test_set.dialogues}
-    some = {"answers": test_set.accepted, "translation": test_set.translations}
-    some |= {"summary": test_set.summaries}
+    some: dict[str, Mapping | None] = {"answers": test_set.accepted}
+    some |= {"translation": test_set.translations, "summary": test_set.summaries}
     if test_set.dialogues is None:
         same["text"] = test_set.texts
     for what, table in same.items():

@@ -21,9 +21,10 @@ import math
 import shutil
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from .kinds import KINDS, Kind
 from .series import Series, read_series
 from .shards import Record, to_line
 from .tables import check_same_ids, read_table, write_table
+
+T = TypeVar("T")
 
 RUN = "run.json"
 ANSWERS = "answers.jsonl"
@@ -152,7 +155,8 @@ def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> None
     """Write the tables of a run, and run.json after them.
 
     records: of `FIELDS`, in order of ids; what a context lacks is None and left out."""
-    nats, token_nats, recordings = [], [], {}
+    nats, token_nats = [], []
+    recordings: dict = {}
     with atomic_write(directory / ANSWERS) as out:
         for record in records:
             recordings |= record["recordings"]
@@ -178,7 +182,7 @@ def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> None
 def write_embeddings(directory: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """{"recording/audio": (P, D), "recording/text": (T, D), "recording/tokens": (T,)}."""
     with atomic_write(directory / EMBEDDINGS, "wb") as out:
-        np.savez(out, **arrays)
+        np.savez(out, allow_pickle=False, **arrays)
 
 
 def copy_embeddings(source: Path, directory: Path) -> None:
@@ -279,7 +283,7 @@ def references_hash(responses: Iterable[tuple[str, Iterable[int]]]) -> str:
     return total.hexdigest()
 
 
-def _optional(path: Path, read):
+def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
     return read(path) if path.is_file() else None
 
 
