@@ -1,7 +1,9 @@
 """tools/activate: the environment of this place, installed on the first run, never over another."""
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,17 @@ def test_other_requirements_are_installed_by_the_next_run(activate):
     place, _ = activate()
     _, done = activate(f"0123 {place}\n")
     assert done.returncode == 1 and "needs Python 3.11 or newer" in done.stderr
+
+
+def test_a_stamp_of_an_earlier_version_names_no_place(activate):
+    _, done = activate("4c54a474  -\n")
+    assert "was made in another place" not in done.stderr
+    assert "needs Python 3.11 or newer" in done.stderr  # it is about to install
+
+
+@pytest.mark.parametrize("where", [".", "tools", "egs2/mini"])
+def test_install_sh_is_found_from_any_directory(root, where):
+    script = Path(os.path.relpath(root / "tools/install.sh", root / where))
+    words = [f"./{script}" if script.parts[0] != ".." else script, "--help"]
+    done = subprocess.run(words, cwd=root / where, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "--force" in done.stdout
