@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt
@@ -42,7 +43,8 @@ class Decoder:
         """Append a prompt to each row; log-probabilities (B, V) of the token after it."""
         embeds = [embed(self.llm, row) for row in rows]
         mask_BT = _left_mask([len(row) for row in embeds]).to(embeds[0].device)
-        embeds_BTD = torch.nn.utils.rnn.pad_sequence(embeds, True, padding_side="left")
+        longest = mask_BT.shape[1]
+        embeds_BTD = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in embeds])
         return self._forward(mask_BT, inputs_embeds=embeds_BTD)
 
     @torch.inference_mode()

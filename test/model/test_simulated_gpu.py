@@ -6,7 +6,7 @@ from simulated_gpu import GPU, SimulatedGPU
 from tiny_models import noise, tiny_encoder, tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
-from espnet_audiollm.infer.generate import _Decoder
+from espnet_audiollm.infer.decoder import Decoder
 from espnet_audiollm.model import packing
 from espnet_audiollm.model.adapters import ConvAdapter, QFormerAdapter, StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
@@ -100,8 +100,8 @@ def test_generation(gpu):
     llm = llm_on(gpu)
     with gpu:
         rows = [torch.zeros(n, 16, device=GPU) for n in (3, 5)]
-        decoder = _Decoder(llm, rows)
-        logp_BV = decoder.start()
+        decoder = Decoder(llm)
+        logp_BV = decoder.read(rows)
         decoder.select([1])
         logp_BV = decoder.step(logp_BV.argmax(-1)[:1])
     assert logp_BV.device == GPU and logp_BV.shape == (1, 40)
