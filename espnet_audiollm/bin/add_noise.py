@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from ..data import kaldi_dir, noise
 from ..store.parts import Parts, hash_files
+from ..store.tables import write_table
 from . import split
 from .cli import user_errors
 
@@ -60,8 +61,9 @@ def open_parts(args: argparse.Namespace, kind: noise.Noise) -> Parts:
     data = Path(args.data)
     count = kaldi_dir.count_utterances(data)
     names = [*kaldi_dir.tables(data), ".done"]
-    inputs = {"options": split.options(args), "contents": hash_files(*(data / n for n in names))}
-    if kind.kind == "files":
+    inputs: dict[str, object] = {"options": split.options(args)}
+    inputs["contents"] = hash_files(*(data / n for n in names))
+    if kind.directory is not None:
         states = [(p, os.path.getsize(p)) for p in noise.noise_files(kind.directory)]
         inputs["recordings"] = hashlib.sha256(repr(states).encode()).hexdigest()
     made = [*kaldi_dir.tables(data), ABOUT]
@@ -110,9 +112,9 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
         write_about(args, kind, [scale for scale in scales if scale < 1])
         for name in kaldi_dir.tables(data):
             if name != "wav.scp":
-                kaldi_dir.write_table(output / name, kaldi_dir.read_table(data / name), True)
+                write_table(output / name, kaldi_dir.read_table(data / name), True)
         rows = ((r["id"], f"{args.output}/{r['audio']}") for r in parts.shards.records())
-        kaldi_dir.write_table(output / "wav.scp", rows, presorted=True)
+        write_table(output / "wav.scp", rows, presorted=True)
     remove_orphans(output)
     parts.finish()
     about = json.loads((output / ABOUT).read_text(encoding="utf-8"))

@@ -92,7 +92,7 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:
     """hyp, wer.json and errors.txt from the shards; the word error rate on the screen."""
-    from ..data.kaldi_dir import write_table
+    from ..store.tables import write_table
 
     output = Path(args.output)
     if not parts.whole:
@@ -149,8 +149,8 @@ def counts(args: argparse.Namespace, found: dict[str, Utterance], hyps: dict[str
     if all(utt.speaker for utt in found.values()):
         speakers = wer.group(each, {id_: utt.speaker for id_, utt in found.items()})
         made["by_speaker"] = {name: errors.as_dict() for name, errors in sorted(speakers.items())}
-    if all(utt.duration is not None for utt in found.values()):
-        seconds = {id_: utt.duration for id_, utt in found.items()}
+    seconds = {id_: utt.duration for id_, utt in found.items() if utt.duration is not None}
+    if len(seconds) == len(found):
         groups = wer.group_by_length(each, seconds, SECONDS)
         made["by_seconds"] = {label: errors.as_dict() for label, errors in groups}
     return made

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..data import pipes
-from ..data.formatting import Limits, format_dir, format_parts, merge
+from ..data.formatting import format_dir, format_parts, merge
+from ..data.formatting.utterance import Limits
 from .cli import add_flag, user_errors
 
 
@@ -47,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     limits = Limits(args.min_audio, args.max_audio, args.allow_pipes == "true")
     drop = args.drop_bad_audio == "true"
     if args.merge:
-        summary = merge(args.src, args.dst, limits, drop)
+        summary = str(merge(args.src, args.dst, limits, drop))
     elif args.num_jobs == 1:
-        summary = format_dir(args.src, args.dst, limits, args.nj, drop)
+        summary = str(format_dir(args.src, args.dst, limits, args.nj, drop))
     else:
         made = format_parts(
             args.src, args.dst, limits, args.nj, drop, job=args.job, num_jobs=args.num_jobs

@@ -145,6 +145,7 @@ def _given(system: System, dialogue: Dialogue) -> Response:
     from ..data.prompt import decode
     from ..infer.systems import reference_ids
 
+    assert dialogue.reference is not None
     ids = reference_ids(system.llm, dialogue.reference)
     text = decode(ids, system.llm.tokenizer)
     return Response(dialogue.id, dialogue.turns[-1].text or "", text, ids, "stop")

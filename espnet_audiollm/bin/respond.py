@@ -100,7 +100,7 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files += [file for file in (args.hyp, args.chat_template, args.casing_text) if file]
     if args.exp:
         files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
-    inputs = {"options": split.options(args), "contents": hash_files(*files)}
+    inputs: dict[str, object] = {"options": split.options(args), "contents": hash_files(*files)}
     inputs["fields"] = runs.FIELDS
     made = runs.files_of(KINDS[args.system])
     made += [f"{runs.LAST_TURN}/{runs.RUN}"] * (runs.LAST_TURN in contexts(args))
@@ -272,6 +272,7 @@ def similarity(system: System, id_: str, text: str | None, audio_PD: Speech) -> 
 
     if not (text or "").strip():
         return None
+    assert not isinstance(audio_PD, str)
     ids, text_TD = embed_transcript(system.llm, text, system.system_prompt)
     text_TD, audio_PD = (x.float().cpu().numpy() for x in (text_TD, audio_PD))
     seed = zlib.crc32(id_.encode())
@@ -289,6 +290,7 @@ def embeddings(args: argparse.Namespace, system: System) -> dict:
     few: Iterator[Utterance] = itertools.islice(iter_recordings(args.data), args.num_embeddings)
     for each in few:
         (audio_PD,) = system.read([each])
+        assert not isinstance(audio_PD, str)
         ids, text_TD = embed_transcript(system.llm, case(each.text or ""), system.system_prompt)
         arrays[f"{each.id}/audio"] = audio_PD.float().cpu().numpy()
         arrays[f"{each.id}/text"] = text_TD.float().cpu().numpy()

@@ -7,6 +7,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ROWS = 32  # at once: each may hold a recording
 
@@ -48,18 +52,18 @@ def _files(directory: Path, split: str) -> list[Path]:
     found = sorted([*directory.rglob("*.parquet"), *directory.rglob("*.arrow")])
     of_split = [path for path in found if path.name.startswith(f"{split}-")] if split else []
     found = of_split or found
-    names = {path.name.split("-")[0] for path in found if "-of-" in path.name}
-    if not found or (split and names and split not in names):
+    present = {path.name.split("-")[0] for path in found if "-of-" in path.name}
+    if not found or (split and present and split not in present):
         raise ValueError(
             f"{directory}: no dataset{f' with a split {split}' * bool(split)}: neither state.json "
             "(as save_to_disk writes) nor Parquet or Arrow files; save it there first"
         )
-    if len(names) > 1:
-        raise ValueError(f"{directory} has several splits: say --split {'|'.join(sorted(names))}")
+    if len(present) > 1:
+        raise ValueError(f"{directory} has several splits: say --split {'|'.join(sorted(present))}")
     return found
 
 
-def _schema(path: Path):
+def _schema(path: Path) -> pyarrow.Schema:
     import pyarrow.parquet
 
     if path.suffix == ".parquet":
@@ -68,7 +72,9 @@ def _schema(path: Path):
         return _open_arrow(file).schema
 
 
-def _open_arrow(file):
+def _open_arrow(
+    file: pyarrow.NativeFile,
+) -> pyarrow.RecordBatchStreamReader | pyarrow.RecordBatchFileReader:
     """A stream, as `datasets` writes, or a file with an index at its end."""
     import pyarrow
 

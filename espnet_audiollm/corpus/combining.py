@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import segments
-from ..data.kaldi_dir import Row, TableWriter, read_table
+from ..data.kaldi_dir import TableWriter, read_table
 from ..data.layout import Layout, side_by_side
 from ..data.validation import Findings, refuse
 from ..store.atomic import new_directories
+from ..store.tables import Row
 
 SAME_ID = "ids that two of the directories have"
 SAME_SPEAKER = "speakers that two of the directories have"

@@ -16,6 +16,7 @@ import numpy as np
 from ..data import audio, kaldi_dir, layout, segments, sources, workers
 from ..progress import progress
 from ..store.atomic import new_directories
+from ..store.tables import write_table
 from ..types import SAMPLE_RATE, Seconds
 
 SHOWN = 20  # recordings that cannot be used, named in the report
@@ -82,7 +83,7 @@ def perturb_speed(
 def cut(src: str | Path, dst: str | Path, nj: int = 1, allow_pipes: bool = False) -> Made:
     """Make `dst`: the utterances of `src`, each with a recording of its own, at its own rate."""
     found = layout.of(src)
-    copies = (Copy(id_, *rest, name=sources.file_name(id_)) for id_, *rest in utterances(found))
+    copies = (Copy(*each, name=sources.file_name(each[0])) for each in utterances(found))
     return _make(found, dst, [copies], [""], nj, allow_pipes)
 
 
@@ -149,7 +150,7 @@ def _make(
             raise ValueError(complaint(found.directory, made))
         for name in found.speakers:
             rows = list(kaldi_dir.read_table(found.directory / name))
-            kaldi_dir.write_table(aside / name, [(p + i, v) for p in prefixes for i, v in rows])
+            write_table(aside / name, [(p + i, v) for p in prefixes for i, v in rows])
     return made
 
 

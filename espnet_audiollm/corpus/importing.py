@@ -18,6 +18,7 @@ from ..data import kaldi_dir, segments, sources
 from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
 from ..store.atomic import new_directories
+from ..store.tables import scan
 from . import manifests
 from . import prepare as corpus
 from .arrow import Blob
@@ -155,7 +156,9 @@ def make(
 class _Reader:
     """Makes rows to sort: id, speaker, text, audio, recording, segment, extra values."""
 
-    def __init__(self, path, root, columns: Columns, faults: Faults, place: Path, target: Path):
+    def __init__(
+        self, path: Path, root: Path, columns: Columns, faults: Faults, place: Path, target: Path
+    ):
         self.path, self.root, self.columns, self.faults = path, root, columns, faults
         self.place, self.target = place, target
         self.cuts_up = False  # some utterance is a part of a recording
@@ -164,7 +167,7 @@ class _Reader:
         for row in found:
             fields = {name: self._text(row, name) for name in ("id", "speaker", "text")}
             extra = [self._cell(row, name) for name in self.columns.extra.values()]
-            audio = row.values.get(self.columns.audio)
+            audio = row.values.get(self.columns.audio or "")
             name = audio.name if isinstance(audio, Blob) else str(audio or "").strip()
             id_ = fields["id"] if self.columns.id else Path(name).stem
             speaker = fields["speaker"] if self.columns.speaker else id_
@@ -267,7 +270,7 @@ def _write(rows: Iterator[tuple], place: Path, columns: Columns, reader: _Reader
 def _write_recordings(place: Path, reader: _Reader) -> None:
     """wav.scp, of rows in the order of utterances."""
     with TableWriter(place) as out:
-        rows = (row[1:3] for row in kaldi_dir.scan(place / UNSORTED))
+        rows = ((id_, path) for _, id_, path, _ in scan(place / UNSORTED))
         for id_, same in itertools.groupby(sort_rows(rows), key=itemgetter(0)):
             paths = {path for _, path in same}
             if len(paths) > 1:

@@ -12,6 +12,7 @@ from ..data import audio, kaldi_dir, layout, segments, sources
 from ..data.sorting import sort_rows
 from ..progress import progress
 from ..store.atomic import new_directories
+from ..store.tables import Row, write_table
 from ..types import Seconds
 from . import derived
 from .derived import Made
@@ -64,12 +65,12 @@ def join(
             raise ValueError(derived.complaint(found.directory, made))
         if not rows:
             raise ValueError(f"{found.directory}/utt2spk is empty: nothing to do")
-        kaldi_dir.write_table(aside / segments.NAME, rows)
+        write_table(aside / segments.NAME, rows)
         left_out = {segments.NAME, "wav.scp"}
         for name in {*found.utterances, *found.partial, *found.speakers} - left_out:
             table = kaldi_dir.read_table(found.directory / name)
-            kaldi_dir.write_table(aside / name, table, presorted=True)
-        kaldi_dir.write_table(aside / "wav.scp", recordings)
+            write_table(aside / name, table, presorted=True)
+        write_table(aside / "wav.scp", recordings)
     return made
 
 
@@ -80,12 +81,13 @@ def _reels(
     allow_pipes: bool,
     total: int,
     made: Made,
-) -> Iterator[tuple[_Reel, list[kaldi_dir.Row]]]:
+) -> Iterator[tuple[_Reel, list[Row]]]:
     """Recordings, with the lines of their segments."""
     by_speaker = sort_rows(
         (values["utt2spk"], id_, source) for id_, source, values in derived.utterances(found)
     )
-    reel, rows, last, number = None, [], None, 0
+    reel: _Reel | None = None
+    rows, last, number = list[Row](), None, 0
     for speaker, id_, source in progress(by_speaker, total, f"join {found.directory}"):
         made.utterances += 1
         try:

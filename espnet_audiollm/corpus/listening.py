@@ -74,7 +74,7 @@ def by_ids(directory: str | Path, ids: Collection[str]) -> list[Chosen]:
     order = {id_: place for place, id_ in enumerate(ids)}
     chosen = [Chosen(*utterance) for utterance in _all(directory) if utterance[0] in order]
     if len(chosen) < len(order):
-        lost = sorted(order.keys() - {one.id for one in chosen}, key=order.get)
+        lost = sorted(order.keys() - {one.id for one in chosen}, key=order.__getitem__)
         raise ValueError(
             f"{directory}: {len(lost)} of {len(order)} ids are not there (first: {lost[0]}); "
             "compare them with utt2spk"

@@ -120,8 +120,8 @@ def _with_header(
 
 
 def _jsonl(path: Path, faults: Findings) -> tuple[list[str], Iterator[Found]]:
-    rows = (Found(f"line {number}", row) for number, row in _objects(path, faults))
-    first, rows = _peek(rows)
+    found = (Found(f"line {number}", row) for number, row in _objects(path, faults))
+    first, rows = _peek(found)
     return list(first.values) if first else [], rows
 
 
@@ -239,5 +239,5 @@ def text_of(value: object) -> str | None:
         return corpus.one_line(str(value))
     if isinstance(value, Iterable) and not isinstance(value, dict | bytes | Blob):
         parts = [text_of(part) for part in value]
-        return None if None in parts else " | ".join(parts)
+        return None if None in parts else " | ".join(part or "" for part in parts)
     return None

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..data.kaldi_dir import Row, as_line
 from ..data.sorting import SEPARATOR, sort_rows, sorting_place, split_line
 from ..data.validation import Findings, Problem
 from ..store.atomic import atomic_write
-from ..store.tables import outer_join
+from ..store.tables import Row, as_line, outer_join
 from ..types import Utterance
 
 R = TypeVar("R", bound=tuple)  # a row, its id first
@@ -254,7 +253,8 @@ class _Sorted:
     """The entries of a split in order, in a file, without those whose id comes twice."""
 
     def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
-        self.count, self.speakers, self.extra = 0, set(), ()
+        self.count, self.speakers = 0, set[str]()
+        self.extra: tuple[str, ...] = ()
         self._path = aside / "sorted"
         rows = unique(sort_rows(self._rows(entries), aside), directory, faults)
         with open(self._path, "w", encoding="utf-8", newline="\n") as out:

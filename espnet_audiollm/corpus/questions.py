@@ -48,8 +48,8 @@ def stream_objects(path: Path, key: str = "") -> Iterator[dict]:
                 raise ValueError(f"{path}: not JSON with an array {key}: copy the file again")
             text = text[-100:] + more
         place = found.end()
-        while True:
-            place = DELIMITERS.match(text, place).end()
+        while delimiters := DELIMITERS.match(text, place):
+            place = delimiters.end()
             if text.startswith("]", place):
                 return
             try:

@@ -12,11 +12,11 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..data import layout, segments
-from ..data.kaldi_dir import REQUIRED, Row, as_line, existing, read_table, scan, tables, write_table
+from ..data.kaldi_dir import REQUIRED, existing, read_table, tables
 from ..data.sorting import sort_rows
 from ..data.validation import EMPTY_TEXT, NEXT_STEP
 from ..store.atomic import atomic_write
-from ..store.tables import outer_join
+from ..store.tables import Row, as_line, outer_join, scan, write_table
 
 
 def fix(directory: str | Path) -> dict[str, int]:
@@ -28,7 +28,7 @@ def fix(directory: str | Path) -> dict[str, int]:
     directory = Path(directory)
     for name in REQUIRED:
         existing(directory / name)
-    names, done = tables(directory), {}
+    names, done = tables(directory), dict[str, int]()
     cut = segments.has(directory)  # wav.scp is of recordings, then, and all of them are kept
     if cut:
         names[names.index("wav.scp")] = segments.NAME
@@ -82,10 +82,10 @@ def _fixed_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
 
 def _keep_common(
     source: Path, target: Path, names: list[str], partial: Sequence[str]
-) -> tuple[int, Counter]:
+) -> tuple[int, Counter[str]]:
     """Write the rows whose ids are in all tables `names` of `source`, of `partial` those that are
     there; returns how many ids that are, and {partial table: rows}."""
-    kept, left = 0, Counter()
+    kept, left = 0, Counter[str]()
     both = (*names, *partial)
     with ExitStack() as stack:
         out = {name: stack.enter_context(atomic_write(target / name)) for name in both}

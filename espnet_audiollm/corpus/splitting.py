@@ -32,9 +32,9 @@ class Part:
         if self.size == "rest":
             return None
         found = SIZE.match(self.size)
-        number, unit = (float(found["number"]), found["unit"]) if found else (0.0, "")
-        if not number:
+        if not found or not float(found["number"]):
             raise ValueError(f"{self.directory}={self.size}: a size is one of {EXAMPLES}")
+        number, unit = float(found["number"]), found["unit"]
         if unit == "h":
             return number * 3600 / total.seconds
         if unit == "spk":
@@ -116,9 +116,8 @@ def _shares(directory: str | Path, parts: Sequence[Part], total: Total) -> list[
             f"{given} is {100 * (1 - left):.4g} % of {directory} ({total.utterances} utterances of "
             f"{len(total.speakers)} speakers{_hours(total)}): ask for less"
         )
-    if None in asked:
-        return [left if share is None else share for share in asked]
-    return [*asked, left] if left > 1e-9 else asked
+    shares = [left if share is None else share for share in asked]
+    return [*shares, left] if None not in asked and left > 1e-9 else shares
 
 
 def _hours(total: Total) -> str:

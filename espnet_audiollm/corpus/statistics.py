@@ -59,7 +59,7 @@ class Extremes:
     """The `NAMED` largest (or, sign -1, smallest) values that were added, with their ids."""
 
     def __init__(self, sign: int = 1):
-        self._sign, self._heap, self.count = sign, [], 0
+        self._sign, self._heap, self.count = sign, list[tuple[float, str]](), 0
 
     def add(self, value: float, id_: str) -> None:
         """Count a value, and keep it if it is one of the NAMED."""
@@ -99,7 +99,7 @@ class Statistics:
     @cached_property
     def alphabet(self) -> Counter[str]:
         """Characters, but for white space: counted in the vocabulary, which is much shorter."""
-        found = Counter()
+        found = Counter[str]()
         for word, count in self.vocabulary.items():
             for char in word:
                 found[char] += count
@@ -129,8 +129,8 @@ def collect(directory: str | Path, allow_pipes: bool = False) -> Statistics:
 
 def _collect(directory: Path, view: Path, allow_pipes: bool) -> Statistics:
     seconds, words, characters = array("f"), array("i"), array("i")
-    speakers, vocabulary, rates = {}, Counter(), Counter()
-    unreadable, num_unreadable = [], 0
+    speakers, vocabulary, rates = dict[str, tuple[int, Seconds]](), Counter[str](), Counter[int]()
+    unreadable, num_unreadable = list[tuple[str, str]](), 0
     longest, shortest = Extremes(), Extremes(-1)
     by_words, by_characters = (Extremes(), Extremes(-1)), (Extremes(), Extremes(-1))
     total = kaldi_dir.count_lines(kaldi_dir.existing(view / "wav.scp"))
@@ -236,7 +236,7 @@ def _measure(utt: Utterance, allow_pipes: bool) -> Measured:
 
 def _rates(recordings: list[str], allow_pipes: bool) -> Counter[int]:
     """{Hz: recordings} of those that can be read."""
-    rates = Counter()
+    rates = Counter[int]()
     for recording in recordings:
         try:
             rates[audio.info(recording, allow_pipes).rate] += 1

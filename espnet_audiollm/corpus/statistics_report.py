@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from .statistics import CHARACTERS_A_SECOND, WORDS_A_SECOND, Spread, Statistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BINS = 40
 RARE = 20  # characters named
@@ -19,7 +22,14 @@ SERIES = ("#1f6f8b", "#c8553d")
 def as_dict(found: Statistics) -> dict:
     """All numbers, fit for JSON."""
     per_speaker = np.array([seconds for _, seconds in found.speakers.values()])
-    result = {
+    outliers: dict[str, dict] = {
+        kind: {"count": extremes.count, "named": [asdict(one) for one in extremes.named()]}
+        for kind, extremes in found.outliers.items()
+    }
+    for kind in ("longest", "shortest"):
+        outliers[kind].pop("count")  # of all utterances
+    histograms = {"seconds": _histogram(found.seconds)}
+    result: dict[str, object] = {
         "directory": found.directory,
         "utterances": len(found.seconds),
         "hours": found.hours,
@@ -30,14 +40,9 @@ def as_dict(found: Statistics) -> dict:
         "sample_rates_of": found.rates_of,
         "unreadable": found.num_unreadable,
         "unreadable_first": [{"id": id_, "why": why} for id_, why in found.unreadable],
-        "outliers": {
-            kind: {"count": extremes.count, "named": [asdict(one) for one in extremes.named()]}
-            for kind, extremes in found.outliers.items()
-        },
-        "histograms": {"seconds": _histogram(found.seconds)},
+        "outliers": outliers,
+        "histograms": histograms,
     }
-    for kind in ("longest", "shortest"):
-        result["outliers"][kind].pop("count")  # of all utterances
     if len(found.words):
         result |= {
             "words": int(found.words.sum()),
@@ -48,7 +53,7 @@ def as_dict(found: Statistics) -> dict:
             "rate": asdict(Spread.of(found.rate)),
             "words_per_utterance": asdict(Spread.of(found.words)),
         }
-        result["histograms"]["rate"] = _histogram(found.rate)
+        histograms["rate"] = _histogram(found.rate)
     return result
 
 
@@ -102,7 +107,7 @@ def plot(found: Statistics, out: IO[bytes]) -> None:
     figure.savefig(out, format="png", dpi=130, facecolor="white")
 
 
-def _plot_histogram(axes, values: np.ndarray, name: str, what: str) -> None:
+def _plot_histogram(axes: Axes, values: np.ndarray, name: str, what: str) -> None:
     top = float(np.percentile(values, 99.9))
     shown = values[values <= top] if top > 0 else values
     axes.hist(shown, BINS, color=SERIES[0])
@@ -114,7 +119,7 @@ def _plot_histogram(axes, values: np.ndarray, name: str, what: str) -> None:
     axes.set_title(f"median {median:.3g}, largest {values.max():.4g}", fontsize=9)
 
 
-def _plot_density(axes, found: Statistics) -> None:
+def _plot_density(axes: Axes, found: Statistics) -> None:
     from matplotlib.colors import LogNorm
 
     counts = found.words if found.by_words else found.characters

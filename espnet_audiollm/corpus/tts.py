@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..types import SAMPLE_RATE
 
 SYNCHRONOUS_RETRIEVAL = 2  # espeak_AUDIO_OUTPUT: samples come through the callback, none is played
@@ -76,10 +78,8 @@ class Espeak:
         """Names that may follow a "+" in a voice's name."""
         return sorted(path.name for path in (self._data / "voices" / "!v").iterdir())
 
-    def speak(self, text: str, voice: Voice | None = None):
+    def speak(self, text: str, voice: Voice | None = None) -> np.ndarray:
         """Samples (int16, 1-D) of `text`, at `self.rate` Hz."""
-        import numpy as np
-
         voice = voice or Voice()
         self._set_voice(voice.name)
         self._set(RATE, voice.speed, SPEEDS, "speed (words per minute)")
@@ -93,7 +93,9 @@ class Espeak:
             raise ValueError(f"espeak-ng could not speak {text!r} with the voice {voice.name}")
         return np.frombuffer(b"".join(self._chunks), dtype=np.int16)
 
-    def _collect(self, samples, count: int, events) -> int:
+    def _collect(
+        self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: int | None
+    ) -> int:
         if samples and count > 0:
             self._chunks.append(ctypes.string_at(samples, 2 * count))
         return 0  # go on
@@ -117,11 +119,11 @@ class Espeak:
         self._lib.espeak_SetParameter(parameter, value, 0)
 
 
-def trim_silence(samples, rate: int, keep: float = 0.05, floor: float = 0.01):
+def trim_silence(
+    samples: np.ndarray, rate: int, keep: float = 0.05, floor: float = 0.01
+) -> np.ndarray:
     """Cut silence at both ends of `samples` (1-D int16) but for `keep` seconds; espeak-ng leaves
     about 0.3 s after each sentence. Silence is below `floor` of the peak."""
-    import numpy as np
-
     loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > floor * np.abs(samples).max(initial=0))
     if loud.size == 0:
         return samples
@@ -129,16 +131,14 @@ def trim_silence(samples, rate: int, keep: float = 0.05, floor: float = 0.01):
     return samples[max(0, loud[0] - margin) : loud[-1] + 1 + margin]
 
 
-def at_16k(samples, rate: int):
+def at_16k(samples: np.ndarray, rate: int) -> np.ndarray:
     """`samples` (1-D int16) from `rate` Hz to 16 kHz; int16."""
-    import numpy as np
-
     from ..data.audio import resample
 
     return np.clip(np.rint(resample(samples, rate)), -32768, 32767).astype(np.int16)
 
 
-def _run(jobs: list[SpeechJob]) -> list[tuple[SpeechJob, int]]:
+def _run(jobs: Sequence[SpeechJob]) -> list[tuple[SpeechJob, int]]:
     espeak = Espeak()
     done = []
     for job in jobs:

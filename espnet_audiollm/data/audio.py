@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ..types import SAMPLE_RATE, Seconds
 from . import containers, pipes, sources
 from .containers import AudioError as AudioError
 from .media import PREROLL, Media
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
 LONGEST = 1 << 40  # samples: a header with more does not know how many there are
@@ -79,7 +82,7 @@ def read_mono(source: str | Path, allow_pipes: bool = False) -> tuple[np.ndarray
 class Recording:
     """A recording, or a part of one, open: `info` is known, samples are not yet decoded."""
 
-    def __init__(self, source: sources.Source, sound, container: str):
+    def __init__(self, source: sources.Source, sound: SoundFile | Media, container: str):
         self._name, self._sound, self._channel = source.value, sound, source.channel
         self._first, frames = _part(source, sound.frames / sound.samplerate, sound)
         if frames <= 0:
@@ -154,7 +157,7 @@ def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) 
         out.write(encoded.getbuffer())
 
 
-def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> IO[bytes]:
+def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> containers.File:
     """The audio file that a source stands for, open; `stack` closes it."""
     if source.command is not None:
         if not allow_pipes:
@@ -179,7 +182,7 @@ def _output_of(command: str, state: str) -> bytes:
         raise AudioError(str(error)) from error
 
 
-def _decoder(source: sources.Source, file: IO[bytes]):
+def _decoder(source: sources.Source, file: containers.File) -> tuple[SoundFile | Media, str]:
     """A SoundFile of it, and its format; what headers promise is compared with what is there."""
     import soundfile
 
@@ -205,7 +208,7 @@ def _decoder(source: sources.Source, file: IO[bytes]):
     return sound, sound.format
 
 
-def _sphere_decoder(file: IO[bytes]):
+def _sphere_decoder(file: containers.File) -> SoundFile:
     import soundfile
 
     header = containers.read_sphere(file)
@@ -219,7 +222,7 @@ def _sphere_decoder(file: IO[bytes]):
     )
 
 
-def _part(source: sources.Source, duration: Seconds, sound) -> tuple[int, int]:
+def _part(source: sources.Source, duration: Seconds, sound: SoundFile | Media) -> tuple[int, int]:
     """The first sample of a source and the number of its samples, in its recording."""
     if source.channel is not None and source.channel >= sound.channels:
         raise AudioError(f"no channel {source.channel}: the recording has {sound.channels}")

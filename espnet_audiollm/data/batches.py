@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from .index import cached, scan, state_of
+from .index import Lines, cached, scan, state_of
 
 BATCH_TYPES = ("numel", "length", "sorted", "unsorted")
 APART = 32 << 20  # bytes of shape files from which a plan is made in a process of its own
@@ -134,8 +134,8 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
     rows, sizes = (_by_size if by_size else _by_number)(shapes, rules)
     rows = rows.astype(ROW)
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(BOUND)
-    digest = hashlib.blake2b(bounds, digest_size=32)
-    digest.update(rows)
+    digest = hashlib.blake2b(bounds.data, digest_size=32)
+    digest.update(rows.data)
     header = HEADER.pack(
         MAGIC,
         len(shapes[0].lengths),
@@ -145,7 +145,7 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
         shapes[0].ids,
         digest.digest(),
     )
-    return b"".join((header, bounds, rows))
+    return b"".join((header, bounds.data, rows.data))
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,12 @@ def read_shapes(path: str | Path) -> Shapes:
                 f"{path}: {lines.id(int(np.argmax(widths != width)))} has frames of "
                 f"another width than the others ({width})"
             )
-    if not lengths:
+    if width is None:
         raise ValueError(f"{path} is empty: run the stage that makes the statistics again")
     return Shapes(np.concatenate(lengths), width, ids.digest())
 
 
-def _numbers(path: str | Path, lines) -> np.ndarray:
+def _numbers(path: str | Path, lines: Lines) -> np.ndarray:
     """(lines, numbers of a line) int64."""
     try:
         numbers = list(map(int, lines.values().replace(b",", b" ").split()))
@@ -194,25 +194,24 @@ def _numbers(path: str | Path, lines) -> np.ndarray:
 def _by_size(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """ESPnet's NumElementsBatchSampler and LengthBatchSampler: rows, and the batches' sizes."""
     rows = np.argsort(shapes[0].lengths, kind="stable")
-    sizes, count = array("q"), 0
+    closed, count = array("q"), 0  # batches
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        costs = sum(
-            shape.lengths[some].astype(np.int64)
-            * (shape.width if rules.batch_type == "numel" else 1)
-            for shape in shapes
-        )
+        costs = np.zeros(len(some), np.int64)
+        for shape in shapes:
+            width = shape.width if rules.batch_type == "numel" else 1
+            costs += shape.lengths[some].astype(np.int64) * width
         for cost in costs.tolist():
             count += 1
             if count * cost > rules.batch_bins and count >= rules.min_batch_size:
-                sizes.append(count)
+                closed.append(count)
                 count = 0
-    if count and (not rules.drop_last or not sizes):
-        sizes.append(count)
-    if len(sizes) > 1 and sizes[-1] < rules.min_batch_size:
-        for i in range(sizes.pop()):
-            sizes[-(i % len(sizes)) - 1] += 1
-    sizes = np.frombuffer(sizes, np.int64)
+    if count and (not rules.drop_last or not closed):
+        closed.append(count)
+    if len(closed) > 1 and closed[-1] < rules.min_batch_size:
+        for i in range(closed.pop()):
+            closed[-(i % len(closed)) - 1] += 1
+    sizes = np.frombuffer(closed, np.int64)
     rows = rows[: sizes.sum()]
     if rules.sort_batch == "descending":
         rows, sizes = rows[::-1], sizes[::-1]

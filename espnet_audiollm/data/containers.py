@@ -9,7 +9,10 @@ import os
 import re
 import struct
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 UNKNOWN_SIZE = 0x7FFFF000  # bytes: from here on a size in a WAV header means "streamed, not known"
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes at most
@@ -36,7 +39,7 @@ def in_memory(content: bytes) -> Range:
 class Range(io.RawIOBase):
     """Some bytes of a file as a file."""
 
-    def __init__(self, file: IO[bytes], begin: int, size: int):
+    def __init__(self, file: File, begin: int, size: int):
         self._file, self._begin, self._size, self._at = file, begin, size, 0
 
     def readable(self) -> bool:
@@ -57,23 +60,27 @@ class Range(io.RawIOBase):
         self._at = max(0, start + offset)  # libsndfile looks for FLAC frames before the file, too
         return self._at
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         """Fill the buffer; how many bytes were read."""
         self._file.seek(self._begin + self._at)
-        content = self._file.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(content)] = content
+        view = memoryview(buffer)
+        content = self._file.read(max(0, min(len(view), self._size - self._at)))
+        view[: len(content)] = content
         self._at += len(content)
         return len(content)
 
 
-def size_of(file: IO[bytes]) -> int:
+File = IO[bytes] | Range
+
+
+def size_of(file: File) -> int:
     """Bytes of a file, which is then at its beginning."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
 
 
-def check_wav(file: IO[bytes]) -> None:
+def check_wav(file: File) -> None:
     """libsndfile reads a WAV that was cut short without a word: compare sizes."""
     end = size_of(file)
     head = file.read(12)
@@ -91,7 +98,7 @@ def check_wav(file: IO[bytes]) -> None:
         file.seek(size + size % 2, os.SEEK_CUR)
 
 
-def check_ogg(file: IO[bytes]) -> None:
+def check_ogg(file: File) -> None:
     """libsndfile takes the last complete page for the end. A stream's last page says that it
     is the last (RFC 3533, section 6)."""
     size = size_of(file)
@@ -129,7 +136,7 @@ class Sphere:
         return self.frames * self.channels * self.width
 
 
-def read_sphere(file: IO[bytes]) -> Sphere:
+def read_sphere(file: File) -> Sphere:
     """The header of a NIST SPHERE file. Raises AudioError for compressed samples, and when there
     are fewer than promised."""
     size = size_of(file)
@@ -172,7 +179,7 @@ def read_sphere(file: IO[bytes]) -> Sphere:
 # --- Kaldi arks ---------------------------------------------------------------------------------
 
 
-def ark_entry(file: IO[bytes], offset: int) -> Range:
+def ark_entry(file: File, offset: int) -> Range:
     """The audio of an ark's entry at `offset`, as kaldiio and Kaldi's wav-copy write it.
 
     Raises AudioError for what has no sample rate (matrices) and for pickled objects, which are

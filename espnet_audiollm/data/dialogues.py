@@ -107,11 +107,12 @@ def of_utterance(utterance: Utterance) -> Dialogue:
 
 def _with_duration(dialogue: Dialogue) -> Dialogue:
     found = dialogue.recordings().items()
-    return replace(dialogue, duration=sum(_utterance(*each).duration for each in found))
+    return replace(dialogue, duration=sum(_utterance(*each).duration or 0.0 for each in found))
 
 
 def _utterance(id_: str, audio: Audio) -> Utterance:
     """A recording of a dialogue, its duration measured."""
+    assert audio.path is not None  # in a file of dialogues
     try:
         return Utterance(id_, audio.path, "", sound.info(audio.path).duration, audio.text)
     except sound.AudioError as error:

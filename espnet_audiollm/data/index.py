@@ -30,7 +30,8 @@ from typing import IO
 
 import numpy as np
 
-from .kaldi_dir import Row, read_table
+from ..store.tables import Row
+from .kaldi_dir import read_table
 
 BLOCK = 1 << 20  # bytes of a table looked at together
 HEADER = struct.Struct("<24sQ32s")
@@ -118,8 +119,8 @@ def _first_difference(left: Path, right: Path) -> str:
     rows = itertools.zip_longest(read_table(left), read_table(right), fillvalue=None)
     for a, b in rows:
         if a is None or b is None or a[0] != b[0]:
-            lacking = right if b is None or (a is not None and a[0] < b[0]) else left
-            id_ = a[0] if lacking is right else b[0]
+            id_ = min(row[0] for row in (a, b) if row)
+            lacking = right if a and a[0] == id_ else left
             return (
                 f"{left} and {right} do not hold the same ids: {id_} is missing in {lacking}; "
                 "run the stages that make them again"

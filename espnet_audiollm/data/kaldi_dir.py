@@ -188,9 +188,10 @@ def side_by_side(
     directory = Path(directory)
     readers = [read_table(existing(directory / name), (spans or {}).get(name)) for name in names]
     for id_, values in outer_join(*readers):
-        if None in values:
+        complete = [value for value in values if value is not None]
+        if len(complete) < len(values):
             raise ValueError(differing(directory, id_, names, values))
-        yield id_, values
+        yield id_, complete
 
 
 def differing(directory: Path, id_: str, names: Sequence[str], values: Sequence[str | None]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..store.tables import outer_join
+from ..store.tables import outer_join, scan
 from . import kaldi_dir, segments
 
 MADE = ("spk2utt",)  # follows from utt2spk
@@ -60,13 +60,15 @@ def of(directory: str | Path) -> Layout:
             speakers.append(name)
         elif name.startswith("reco2") and cut:
             recordings.append(name)
+        elif _is_of_utterances(path):
+            partial.append(name)
         else:
-            (partial if _is_of_utterances(path) else left).append(name)
+            left.append(name)
     return Layout(directory, *map(tuple, (known, partial, recordings, speakers, left)))
 
 
 def _is_of_utterances(path: Path) -> bool:
-    first = next((id_ for _, id_, _, _ in kaldi_dir.scan(path)), "").encode()
+    first = next((id_ for _, id_, _, _ in scan(path)), "").encode()
     with open(path.parent / "utt2spk", "rb") as lines:
         return bool(first) and any(line.split(maxsplit=1)[:1] == [first] for line in lines)
 

@@ -37,7 +37,7 @@ class CountTokens:
         num_threads: int | None = None,
     ):
         self.total, self.unknown = 0, 0
-        tokens = read_token_list(token_list) if token_list or token_type != "bpe" else []
+        tokens = read_token_list(token_list) if token_list else []
         self.tokenizer = Tokenizer(token_type, tokens, bpemodel)
         self.threads = num_threads or len(os.sched_getaffinity(0))
 
@@ -97,8 +97,8 @@ def write_lengths(
 
 def _pairs(samples: str | Path, targets: str | Path) -> Iterator[tuple[str, str, str]]:
     """(id, samples, value of the target) of every utterance."""
-    for id_, values in outer_join(read_table(samples), read_table(targets)):
-        if None in values:
-            lacking = (samples, targets)[values.index(None)]
+    for id_, (length, value) in outer_join(read_table(samples), read_table(targets)):
+        if length is None or value is None:
+            lacking = samples if length is None else targets
             raise ValueError(f"{id_} is missing in {lacking}; run the stages that make it again")
-        yield id_, *values
+        yield id_, length, value

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..types import Seconds
-from .containers import AudioError
+from .containers import AudioError, File
 
 if TYPE_CHECKING:
     import av
@@ -33,7 +33,7 @@ class Media:
     Raises AudioError for what is no audio, holds fewer packets than its header promises, or is
     longer than LONGEST."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: File):
         import av
 
         self._file, self._at = file, 0
@@ -41,8 +41,10 @@ class Media:
             with self._open() as (container, stream):
                 self.samplerate, self.channels = stream.rate, stream.channels
                 self.format = container.format.name.split(",")[0].upper()
-                self._tick = float(stream.time_base * stream.rate)  # samples
-                self._is_exact = (1 / stream.time_base) % stream.rate == 0
+                unit = stream.time_base
+                assert unit is not None  # seconds; FFmpeg gives every stream one
+                self._tick = float(unit * stream.rate)  # samples
+                self._is_exact = (1 / unit) % stream.rate == 0
                 self._start = 0  # samples before the first that is decoded: a coder's delay
                 self.frames = self._count(container, stream)
         except av.FFmpegError as error:
@@ -58,15 +60,15 @@ class Media:
         """Where the next `read` begins."""
         self._at = frame
 
-    def read(self, frames: int, **_: object) -> np.ndarray:
+    def read(self, frames: int, **ignored: object) -> np.ndarray:
         """Up to `frames` samples, float32 (N, channels). RuntimeError where decoding fails."""
         import av
 
         pieces: list[np.ndarray] = [np.zeros((0, self.channels), np.float32)]
         begin, end = self._at, min(self._at + frames, self.frames)
         try:
-            with self._open() as (_, stream):
-                for at, frame in self._decoded(stream, max(0, begin - PREROLL)):
+            with self._open() as (container, stream):
+                for at, frame in self._decoded(container, stream, max(0, begin - PREROLL)):
                     if at >= end:
                         break
                     pieces.append(_samples(frame)[max(0, begin - at) : end - at])
@@ -80,15 +82,17 @@ class Media:
 
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
         self._file.seek(0)
-        with av.open(self._file, options=options) as container:
+        with av.open(self._file, "r", options=options) as container:
             if not container.streams.audio:
                 raise AudioError("there is no audio in it")
             yield container, container.streams.audio[0]
 
-    def _decoded(self, stream: av.AudioStream, begin: int) -> Iterator[tuple[int, av.AudioFrame]]:
+    def _decoded(
+        self, container: av.container.InputContainer, stream: av.AudioStream, begin: int
+    ) -> Iterator[tuple[int, av.AudioFrame]]:
         """(its first sample, frame) from `begin` on, or from some place before."""
         at = 0
-        for packet in stream.container.demux(stream):
+        for packet in container.demux(stream):
             if self._is_exact and packet.pts is not None:
                 if (packet.pts + (packet.duration or 0)) * self._tick - self._start < begin:
                     continue
@@ -101,13 +105,14 @@ class Media:
     def _count(self, container: av.container.InputContainer, stream: av.AudioStream) -> int:
         """Samples: as promised where all packets are there, else as many as these hold."""
         if not self._is_exact:
-            return self._count_decoded(container)
-        packets, first, last, decoded = 0, None, None, []
+            return self._count_decoded(container.duration or 0)
+        packets, first, last = 0, None, None
+        decoded: list[av.AudioFrame] = []
         for packet in container.demux(stream):
             if packet.size:
                 packets, first, last = packets + 1, first or packet, packet
                 decoded = decoded or packet.decode()
-        if not decoded:
+        if first is None or last is None or not decoded:
             raise AudioError("empty: a header and no samples")
         self._start = round((decoded[0].pts or 0) * self._tick)
         promised = stream.frames or self._promised_by_xing(first)
@@ -117,18 +122,18 @@ class Media:
             )
         if last.is_corrupt or (self.format == "MP3" and _is_cut(last)):
             raise AudioError(f"truncated: the last frame is cut, after {last.size} bytes")
-        if promised:
+        if promised and stream.duration is not None:
             return self._checked(round(stream.duration * self._tick))
         end = (last.pts or 0) + (last.duration or 0)
         return self._checked(round(end * self._tick) - self._start)
 
-    def _count_decoded(self, container: av.container.InputContainer) -> int:
-        """Where times are in milliseconds only."""
+    def _count_decoded(self, microseconds: int) -> int:
+        """Where times are in milliseconds only. microseconds: promised; 0: nothing is."""
         total = 0
-        with self._open() as (_, stream):
-            for at, frame in self._decoded(stream, 0):
+        with self._open() as opened:
+            for at, frame in self._decoded(*opened, 0):
                 total = self._checked(at + frame.samples)
-        promised = (container.duration or 0) / 1e6
+        promised = microseconds / 1e6
         if total / self.samplerate < promised - SLACK:
             raise AudioError(
                 f"truncated: the header promises {promised:.3f} s, "
@@ -159,7 +164,7 @@ def _is_cut(packet: av.Packet) -> bool:
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
     """float32 (N, channels)."""
-    samples = frame.to_ndarray()
+    samples: np.ndarray = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
     if samples.dtype.kind == "i":
         samples = samples / np.float32(-np.iinfo(samples.dtype).min)

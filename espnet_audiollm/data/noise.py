@@ -62,8 +62,8 @@ def parse(text: str) -> Noise:
         return Noise(kind, snr_db, directory=":".join(values[:-1]))
     if kind == "room" and len(values) in (0, 2):
         rt60, drr_db = values or ("0.6", "0")
-        rt60 = _number(rt60, RT60_RANGE, "s RT60", text)
-        return Noise(kind, rt60=rt60, drr_db=_number(drr_db, DRR_RANGE, "dB DRR", text))
+        length = _number(rt60, RT60_RANGE, "s RT60", text)
+        return Noise(kind, rt60=length, drr_db=_number(drr_db, DRR_RANGE, "dB DRR", text))
     raise ValueError(f"'{text}' is no noise: give {KINDS}")
 
 
@@ -135,15 +135,7 @@ def adder(
     """What makes an utterance of a test set noisy: its samples (N,) and their scale.
 
     Raises ValueError where this test set, or the directory of recordings, gives no such noise."""
-    if noise.kind == "room":
-
-        def spoil(samples_N, utt, rng):
-            return convolve(samples_N, room_response(noise.rt60, noise.drr_db, rng))
-    else:
-        draw = _source(noise, utterances)
-
-        def spoil(samples_N, utt, rng):
-            return mix(samples_N, draw(len(samples_N), utt, rng), noise.snr_db)
+    spoil = _spoiler(noise, utterances)
 
     def add(utt: Utterance) -> tuple[np.ndarray, float]:
         samples_N = audio.read_mono_16k(utt.audio).astype(np.float64)
@@ -161,10 +153,23 @@ def generator(seed: int, kind: str, id_: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def _source(noise: Noise, utterances: Iterable[Utterance]):
+def _spoiler(
+    noise: Noise, utterances: Iterable[Utterance]
+) -> Callable[[np.ndarray, Utterance, np.random.Generator], np.ndarray]:
+    rt60, drr_db, snr_db = noise.rt60, noise.drr_db, noise.snr_db
+    if rt60 is not None and drr_db is not None:
+        return lambda samples_N, _, rng: convolve(samples_N, room_response(rt60, drr_db, rng))
+    assert snr_db is not None
+    draw = _source(noise, utterances)
+    return lambda samples_N, utt, rng: mix(samples_N, draw(len(samples_N), utt, rng), snr_db)
+
+
+def _source(
+    noise: Noise, utterances: Iterable[Utterance]
+) -> Callable[[int, Utterance, np.random.Generator], np.ndarray]:
     if noise.kind == "white":
         return lambda length, utt, rng: rng.standard_normal(length)
-    if noise.kind == "babble":
+    if noise.directory is None:
         return Babble(utterances).draw
     paths = noise_files(noise.directory)
     return lambda length, utt, rng: stream(paths, length, rng)
@@ -200,7 +205,7 @@ class Babble:
 def stream(paths: list[str], length: int, rng: np.random.Generator) -> np.ndarray:
     """(N,) of recordings drawn one after the other; the first is begun anywhere, and its beginning
     comes after its end."""
-    pieces, missing = [], length
+    pieces, missing = list[np.ndarray](), length
     while missing > 0:
         samples = audio.read_mono_16k(paths[rng.integers(len(paths))])
         if not pieces:

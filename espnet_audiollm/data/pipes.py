@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import ExitStack
+from typing import IO
 
 from ..types import Seconds
 
@@ -37,7 +38,7 @@ def parse(command: str) -> list[list[str]]:
         tokens = list(lexer)
     except ValueError as error:
         raise PipeError(f"cannot be read ({error})") from error
-    chain = [[]]
+    chain: list[list[str]] = [[]]
     for token in tokens:
         if token == "|":
             chain.append([])
@@ -79,18 +80,21 @@ def files(command: str) -> list[str]:
 def run(command: str) -> bytes:
     """What a command writes to its standard output. Raises PipeError when a program of it fails."""
     check(command)
-    chain, running = parse(command), []
+    chain, running = parse(command), list[subprocess.Popen[bytes]]()
     with ExitStack() as stack:
         complaints = [stack.enter_context(tempfile.TemporaryFile()) for _ in chain]
-        stdin = subprocess.DEVNULL
         try:
             for words, complaint in zip(chain, complaints, strict=True):
-                running.append(
-                    subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=complaint)
+                stdin = running[-1].stdout if running else None
+                program = subprocess.Popen(
+                    words,
+                    stdin=stdin or subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=complaint,
                 )
-                if len(running) > 1:
+                running.append(stack.enter_context(program))
+                if stdin:
                     stdin.close()  # ours; the program has its own
-                stdin = running[-1].stdout
             output, _ = running[-1].communicate(timeout=LIMIT)
             statuses = [program.wait(timeout=LIMIT) for program in running]
         except subprocess.TimeoutExpired as error:
@@ -98,8 +102,6 @@ def run(command: str) -> bytes:
         finally:
             for program in running:
                 program.kill()
-                program.wait()
-                program.stdout.close()
         for words, status, complaint in zip(chain, statuses, complaints, strict=True):
             if status:
                 raise PipeError(f"{words[0]} ended with status {status}: {_last_line(complaint)}")
@@ -108,7 +110,7 @@ def run(command: str) -> bytes:
     return output
 
 
-def _last_line(complaint) -> str:
+def _last_line(complaint: IO[bytes]) -> str:
     complaint.seek(0)
     lines = complaint.read().decode(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "no message"

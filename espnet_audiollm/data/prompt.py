@@ -60,6 +60,7 @@ def encode(
             fills.append(_fill(turn.content, units))
             marked.append(Turn(turn.role, _SLOT))
         else:
+            assert turn.content is not None  # it is the system's own answer that is filled in
             marked.append(Turn(turn.role, _cut(turn.content, special)))
     rendered = render(tuple(marked), tokenizer, add_generation_prompt)
     if rendered.count(_SLOT) != len(fills):

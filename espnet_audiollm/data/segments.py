@@ -19,10 +19,10 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..store.atomic import atomic_write
-from ..store.tables import outer_join
+from ..store.tables import Row, outer_join, scan, write_table
 from ..types import Seconds
 from . import kaldi_dir, sources
-from .kaldi_dir import Row, read_table, scan, write_table
+from .kaldi_dir import read_table
 from .sorting import sort_rows
 
 NAME = "segments"
@@ -113,8 +113,11 @@ def _located(
 ) -> Iterator[tuple[str, str | None, str]]:
     """(recording, its value, the row's value) of rows by recording, in order of these; the
     recording's value is None where it is not one of `recordings`."""
-    groups = itertools.groupby(sort_rows(rows), key=itemgetter(0))
-    for recording, (group, audio) in outer_join(groups, recordings):
+    tables = (
+        itertools.groupby(table, key=itemgetter(0)) for table in (sort_rows(rows), recordings)
+    )
+    for recording, (group, found) in outer_join(*tables):
+        audio = next(found)[1] if found else None
         for _, value in group or ():
             yield recording, audio, value
 

@@ -9,33 +9,38 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar, cast
 
 RUN = 200_000  # rows sorted in memory at once: about 100 MB
 SEPARATOR = "\0"  # of fields: lower than what an id may go on with, so that lines sort as rows do
 
 Fields = tuple[str, ...]  # the first is an id; all rows have the same number
+R = TypeVar("R", bound=Fields)
 
 
-def sort_rows(rows: Iterable[Fields], aside: Path | None = None) -> Iterator[Fields]:
+def sort_rows(rows: Iterable[R], aside: Path | None = None) -> Iterator[R]:
     """Rows in the order of ids, equal ones in that of their further fields.
 
     More than RUN of them go through files in the directory `aside`, which the caller removes, or
     in a temporary one. Raises ValueError for a row that no table can hold."""
-    rows = iter(rows)
+    return cast("Iterator[R]", map(split_line, _sorted_lines(iter(rows), aside)))
+
+
+def _sorted_lines(rows: Iterator[Fields], aside: Path | None) -> Iterator[str]:
     run = _next_run(rows)
     if len(run) < RUN:
-        yield from map(split_line, run)
+        yield from run
         return
     with ExitStack() as stack:
         place = aside or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        paths = []
+        paths: list[Path] = []
         while run:
             paths.append(place / f"run.{len(paths)}")
             with open(paths[-1], "w", encoding="utf-8", newline="\n") as out:
                 out.writelines(f"{line}\n" for line in run)
             run = _next_run(rows)
         files = [stack.enter_context(open(p, encoding="utf-8", newline="\n")) for p in paths]
-        yield from map(split_line, heapq.merge(*files))
+        yield from heapq.merge(*files)
 
 
 def as_line(row: Fields) -> str:

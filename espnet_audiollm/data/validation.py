@@ -14,9 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from ..store.tables import outer_join
+from ..store.tables import Row, outer_join, scan
 from . import layout, pipes, segments, sources, workers
-from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
+from .kaldi_dir import REQUIRED, count_lines, tables
 from .sorting import sort_rows
 
 NEVER_EMPTY = frozenset({"wav.scp", "utt2spk", "utt2dur", "utt2num_samples", "category"})

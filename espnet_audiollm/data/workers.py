@@ -8,13 +8,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 CHUNK = 32  # items handed to a worker at once
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def in_order(
@@ -32,7 +33,7 @@ def in_order(
         ThreadPoolExecutor(nj) if threads else ProcessPoolExecutor(nj, initializer=_end_with_parent)
     )
     with pool:
-        ahead = deque()
+        ahead: deque[Future[list[R]]] = deque()
         try:
             for chunk in chunks:
                 ahead.append(pool.submit(_work_through, work, chunk))
@@ -54,9 +55,11 @@ def _work_through(work: Callable[[T], R], chunk: list[T]) -> list[R]:
 
 def _end_with_parent() -> None:
     """In a worker: a main process that is killed leaves no workers behind, waiting for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

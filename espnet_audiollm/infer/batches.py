@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
 from ..data.audio import read_mono_16k
 from ..types import Seconds, Utterance
 
+
+class HasId(Protocol):
+    """A dialogue, an utterance, ..."""
+
+    @property
+    def id(self) -> str:
+        """For messages."""
+
+
 T = TypeVar("T")
 R = TypeVar("R")
+N = TypeVar("N", bound=HasId)
 
 
 def by_length(
@@ -44,9 +54,9 @@ def read_batch(utterances: Sequence[Utterance], device: str = "cpu"):
     return torch.nn.utils.rnn.pad_sequence(waves, batch_first=True).to(device), lengths_B
 
 
-def in_halves(run: Callable[[Sequence[T]], list[R]], batch: Sequence[T]) -> list[R]:
+def in_halves(run: Callable[[Sequence[N]], list[R]], batch: Sequence[N]) -> list[R]:
     """`run(batch)`, one result an item; where the GPU's memory does not hold it, one half after
-    the other. Results may then differ by float rounding. Items have an `id`.
+    the other. Results may then differ by float rounding.
 
     Errors (ValueError): one item alone does not fit."""
     try:

@@ -54,6 +54,7 @@ class Decoder:
 
     def select(self, rows: list[int]) -> None:
         """Keep, drop or repeat rows of the batch."""
+        assert self.mask_BT is not None
         if rows == list(range(len(self.mask_BT))):
             return
         index = torch.tensor(rows, device=self.mask_BT.device)
@@ -63,6 +64,7 @@ class Decoder:
     def drop_last(self, positions: int) -> None:
         """Forget the last positions of every row."""
         if positions:
+            assert self.mask_BT is not None
             self.mask_BT = self.mask_BT[:, :-positions]
             self.cache.crop(-positions)
 

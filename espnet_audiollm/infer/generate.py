@@ -61,7 +61,7 @@ def generate(
 def _greedy(llm: LLM, prompts: Sequence[Prompt], limits: list[int]) -> list[Generated]:
     decoder = Decoder(llm)
     eos = set(llm.eos_ids)
-    done: list[Generated | None] = [None] * len(prompts)
+    done: dict[int, Generated] = {}
     ids: list[list[int]] = [[] for _ in prompts]
     nats = [0.0] * len(prompts)
     alive = list(range(len(prompts)))
@@ -74,12 +74,12 @@ def _greedy(llm: LLM, prompts: Sequence[Prompt], limits: list[int]) -> list[Gene
             ids[row].append(token)
             nats[row] -= logp
             if token in eos or len(ids[row]) == limits[row]:
-                reason = "stop" if token in eos else "length"
+                reason: FinishReason = "stop" if token in eos else "length"
                 done[row] = Generated(tuple(ids[row]), reason, nats[row])
             else:
                 keep.append(place)
         if not keep:
-            return done
+            return [done[row] for row in range(len(prompts))]
         alive = [alive[place] for place in keep]
         decoder.select(keep)
         logp_BV = decoder.step(best_B.indices[keep])
@@ -101,14 +101,14 @@ class _Search:
         scores_K = logp_KV.new_tensor([score for _, score in self.alive])
         total = (scores_K[:, None] + logp_KV).flatten()
         best = total.topk(min(2 * self.beam, len(total)))  # K of these may be ends of turns
-        alive, parents = [], []
+        alive, parents = list[tuple[tuple[int, ...], float]](), list[int]()
         candidates = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         for rank, (place, score) in enumerate(candidates):
             parent, token = divmod(place, logp_KV.shape[1])
             ids = (*self.alive[parent][0], token)
             if token in self.eos or len(ids) == self.limit:
                 if rank < self.beam:
-                    reason = "stop" if token in self.eos else "length"
+                    reason: FinishReason = "stop" if token in self.eos else "length"
                     self.ended.append(Generated(ids, reason, -score))
             elif len(alive) < self.beam:
                 alive.append((ids, score))

@@ -277,25 +277,25 @@ def load_system(
         raise ValueError(f"the kind of system '{kind}' is not one of {', '.join(KINDS)}")
     if KINDS[kind].input in ("audio", "hypothesis") and not (exp or hyp):
         raise ValueError(f"a system of the kind {kind} needs the experiment of its model (exp)")
-    config = None
+    model, config = exp or "", None
     if KINDS[kind].input == "audio":
         from ..train.loading import read_config
 
-        config = read_config(exp)
+        config = read_config(model)
         chat_template, system_prompt = chat_template or config.chat_template, config.system_prompt
     if isinstance(llm, str):
         llm = llms.load(llm, chat_template, dtype, device)
     reader = _reader(
-        KINDS[kind], llm, exp, checkpoint, hyp, config, casing or caser("asis"), device
+        KINDS[kind], llm, model, checkpoint, hyp, config, casing or caser("asis"), device
     )
     label = label_of(KINDS[kind], exp, checkpoint)
-    return System(KINDS[kind], llm, reader, label, Path(exp).name if exp else "", system_prompt)
+    return System(KINDS[kind], llm, reader, label, Path(model).name, system_prompt)
 
 
 def _reader(
     kind: Kind,
     llm: LLM,
-    exp: str | Path | None,
+    exp: str | Path,
     checkpoint: str,
     hyp: str | Path | None,
     config: argparse.Namespace | None,
@@ -312,6 +312,7 @@ def _reader(
     if kind.input == "hypothesis":
         recognise = load_recogniser(exp, checkpoint, device=device)
         return lambda recordings: [case(text) for text in recognise(recordings)]
+    assert config is not None
     return _load_encoder(llm, exp, checkpoint, config, device)
 
 

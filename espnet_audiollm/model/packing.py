@@ -63,7 +63,8 @@ class Layout:
             positions_T + of_sequence(torch.arange(len(lengths)) * longest),
         )
         on_device = (table.to(device, non_blocking=True) for table in tables)
-        return cls(longest, *on_device, flash=_has_flash(device))
+        positions_T, bounds, gather_SL, scatter_T = on_device
+        return cls(longest, positions_T, bounds, gather_SL, scatter_T, _has_flash(device))
 
     def unpack(self, x_1HTK: torch.Tensor) -> torch.Tensor:
         """(S, H, L, K); what stands in the padding is not defined.
@@ -89,7 +90,7 @@ def packed_attention(
 
     Returns: (1, T, H, K) and no attention weights.
     """
-    heads = [_autocast(x_1HTK) for x_1HTK in (query, key, value)]
+    heads = _autocast(query), _autocast(key), _autocast(value)
     if layout.flash and dropout == 0 and _suits_flash(heads[0]):
         return _varlen(*heads, scaling, layout).unsqueeze(0), None
     out_SHLK = F.scaled_dot_product_attention(

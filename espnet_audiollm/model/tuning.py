@@ -242,7 +242,7 @@ def _inject_lora(model: PreTrainedModel, tuning: Tuning) -> None:
 
     config = LoraConfig(
         r=tuning.lora_rank,
-        lora_alpha=tuning.lora_alpha,
+        lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type]  # any number does, peft divides it
         lora_dropout=tuning.lora_dropout,
         target_modules=list(tuning.lora_targets),
     )

@@ -37,7 +37,7 @@ class Section:
     """A heading with tables, notes and pictures."""
 
     title: str
-    tables: tuple[Table | None, ...] = ()  # None: there is nothing to show
+    tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     aside: bool = False  # for few: the page shows its title, and the rest when asked
@@ -66,7 +66,7 @@ def _part(part: Part) -> list[str]:
     for number, section in enumerate(part.sections):
         if number:
             texts.append(f"### {section.title}")
-        texts += [table.markdown() for table in section.tables if table]
+        texts += [table.markdown() for table in section.tables]
         texts += [f"![{_plain(p.alt)}](images/{p.name}.png)" for p in section.pictures]
         texts += section.notes
     return texts

@@ -52,10 +52,11 @@ def part(conversations: Conversations, tag: str) -> Part:
         )
         for place, group in enumerate(groups)
     ]
-    carried = Section(
-        "Does one turn carry over to several?", (carried_table(conversations),), CARRIED
+    carried = carried_table(conversations)
+    several = Section(
+        "Does one turn carry over to several?", (carried,) if carried else (), CARRIED
     )
-    return Part(f"Conversations: {name}", (first, *contexts, carried, *others))
+    return Part(f"Conversations: {name}", (first, *contexts, several, *others))
 
 
 def table(rows: list[GroupRow]) -> Table:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from ..score.alignment import Mean
-from ..score.diagnostics import LOOP_REPEATS, LOOP_WORDS
+from ..score.diagnostics import LOOP_REPEATS, LOOP_WORDS, Diagnostics
 from ..score.perplexity import PositionPerplexity
-from ..score.results import Results, Row
+from ..score.results import Results
 from ..score.similarity import picture_name, plot_similarity, read_embeddings
+from ..score.summaries import RougeScores
+from ..score.translation import TranslationScores
 from .contents import Picture, Section
 from .plots import plot_positions
 from .tables import NONE, Table, number
@@ -48,37 +50,37 @@ def _band(position: PositionPerplexity) -> str:
 
 def answers(results: Results, tag: str) -> Section | None:
     """Translations and summaries."""
-    translated = [row for row in results.rows if row.measures.translation is not None]
-    summed = [row for row in results.rows if row.measures.summaries is not None]
+    translated = [(row.label, t) for row in results.rows if (t := row.measures.translation)]
+    summed = [(row.label, s) for row in results.rows if (s := row.measures.summaries)]
     if not translated and not summed:
         return None
-    tables, notes = (), []
+    tables, notes = list[Table](), list[str]()
     if translated:
-        scores = translated[0].measures.translation
-        tables += (Table(("Translations", "BLEU", "chrF"), tuple(map(_translated, translated))),)
+        lines = tuple(_translated(*each) for each in translated)
+        tables.append(Table(("Translations", "BLEU", "chrF"), lines))
+        first = translated[0][1]
         notes.append(
-            f"{scores.utterances} translations: {scores.bleu_signature}; {scores.chrf_signature}."
+            f"{first.utterances} translations: {first.bleu_signature}; {first.chrf_signature}."
         )
     if summed:
-        scores = summed[0].measures.summaries
-        tables += (Table(("Summaries", *scores.values), tuple(map(_summed, summed))),)
+        scores = summed[0][1]
+        lines = tuple(_summed(*each) for each in summed)
+        tables.append(Table(("Summaries", *scores.values), lines))
         notes.append(f"{scores.utterances} summaries: {scores.signature}.")
-    return Section("Translations and summaries", tables, tuple(notes))
+    return Section("Translations and summaries", tuple(tables), tuple(notes))
 
 
-def _translated(row: Row) -> tuple[str, ...]:
-    scores = row.measures.translation
+def _translated(label: str, scores: TranslationScores) -> tuple[str, ...]:
     return (
-        row.label,
+        label,
         _within(scores.bleu, scores.bleu_ci95, 1),
         _within(scores.chrf, scores.chrf_ci95, 1),
     )
 
 
-def _summed(row: Row) -> tuple[str, ...]:
-    scores = row.measures.summaries
+def _summed(label: str, scores: RougeScores) -> tuple[str, ...]:
     cells = (_within(value, scores.ci95[name], 1) for name, value in scores.values.items())
-    return row.label, *cells
+    return label, *cells
 
 
 def _within(value: float, ends: tuple[float, float], digits: int) -> str:
@@ -87,7 +89,7 @@ def _within(value: float, ends: tuple[float, float], digits: int) -> str:
 
 def diagnostics(results: Results, tag: str) -> Section:
     """What is unusual about the responses."""
-    rows = results.rows
+    rows = [(row.label, d) for row in results.rows if (d := row.measures.diagnostics)]
     header = (
         "Responses of",
         "length / reference",
@@ -98,22 +100,21 @@ def diagnostics(results: Results, tag: str) -> Section:
         "loops",
         "cut at the limit",
     )
-    unit = rows[0].measures.diagnostics.unit
+    unit = rows[0][1].unit
     note = (
         f"Lengths and differences in {unit}. First difference: median position, from 0, of the "
         "responses that differ. Refusals: one of a list of English phrases. Loops: a stretch of "
         f"words {LOOP_REPEATS} times in a row, {LOOP_WORDS} words or more in all."
     )
-    table = Table(header, tuple(map(_diagnosed, rows)))
+    table = Table(header, tuple(_diagnosed(*each) for each in rows))
     return Section("What is odd about the responses", (table,), (note,), aside=True)
 
 
-def _diagnosed(row: Row) -> tuple[str, ...]:
-    found = row.measures.diagnostics
+def _diagnosed(label: str, found: Diagnostics) -> tuple[str, ...]:
     counts = {name: getattr(found, name) for name in ("empty", "refusals", "loops", "length")}
     median = found.first_difference_median
     return (
-        row.label,
+        label,
         f"{found.length_ratio:.2f}",
         f"{found.rate('same_as_reference'):.1f} ({found.same_as_reference}/{found.total})",
         NONE if median is None else f"{median:g}",
@@ -123,26 +124,25 @@ def _diagnosed(row: Row) -> tuple[str, ...]:
 
 def alignment(results: Results, tag: str) -> Section | None:
     """The paper's Figure 3: in numbers of the whole set, and pictures of some utterances."""
-    rows = [row for row in results.rows if row.measures.alignment is not None]
+    rows = [(row.label, a) for row in results.rows if (a := row.measures.alignment)]
     pictures = tuple(_similarities(results, tag))
     if not rows and not pictures:
         return None
-    tables, notes = (), []
+    tables, notes = list[Table](), list[str]()
     if rows:
         header = ("Embeddings of", "path", "words in order %", "centred: path", "in order %")
         lines = []
-        for row in rows:
-            found = row.measures.alignment
+        for label, found in rows:
             means = found.path, found.in_order, found.centred_path, found.centred_in_order
-            lines.append((row.label, *map(_mean, means)))
-        tables = (Table(header, tuple(lines)),)
+            lines.append((label, *map(_mean, means)))
+        tables.append(Table(header, tuple(lines)))
         notes.append(
-            f"{rows[0].measures.alignment.utterances} utterances. Path: mean cosine of text tokens "
+            f"{rows[0][1].utterances} utterances. Path: mean cosine of text tokens "
             "and audio positions along the best path that never goes back. Words in order: the "
             "longest series of words whose best audio positions rise. In brackets: the same with "
             "the audio positions shuffled. Centred: after each side's mean is taken away."
         )
-    return Section("Alignment of audio and text", tables, tuple(notes), pictures, aside=True)
+    return Section("Alignment of audio and text", tuple(tables), tuple(notes), pictures, aside=True)
 
 
 def _mean(mean: Mean) -> str:

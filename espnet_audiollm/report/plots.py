@@ -16,6 +16,7 @@ from .tables import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
 RESULTS_LINE = re.compile(r"(\d+)epoch results: (.*)")
 SECTION = re.compile(r"\[(train|valid)\] (.*?)(?=, \[|$)")
@@ -69,7 +70,7 @@ def save(figure: Figure, out: IO[bytes]) -> None:
     figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
 
 
-def plot_losses(run: Losses):
+def plot_losses(run: Losses) -> Figure:
     """The valid loss decides when to stop, so it is the strong line."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -89,7 +90,7 @@ def plot_losses(run: Losses):
     return figure
 
 
-def plot_perplexity(results: Results):
+def plot_perplexity(results: Results) -> Figure:
     """The cascades' curve of perplexity against WER, with the AudioLLM systems across it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
@@ -102,11 +103,11 @@ def plot_perplexity(results: Results):
     for row in lines:
         kind = row.run.kind
         style = {"color": kind.colour or next(colours), "linestyle": kind.line}
-        style |= {} if kind.colour else {"linewidth": 1.8}
-        axes.axhline(row.perplexity.value, label=_legend(row), **style)
+        wide = {} if kind.colour else {"linewidth": 1.8}
+        axes.axhline(row.perplexity.value, label=_legend(row), **style, **wide)
         axes.axhspan(*row.perplexity.ci95, color=style["color"], alpha=0.12, linewidth=0)
     if cascades:
-        wer = [row.prompt_wer for row in cascades]
+        wer = [row.cascade_wer for row in cascades]
         ppl = [row.perplexity.value for row in cascades]
         ends = [row.perplexity.ci95 for row in cascades]
         bars = [
@@ -126,7 +127,9 @@ def plot_perplexity(results: Results):
     return figure
 
 
-def plot_groups(groups: Mapping[str, Mapping[str, WordErrors]], systems: Sequence[str], what: str):
+def plot_groups(
+    groups: Mapping[str, Mapping[str, WordErrors]], systems: Sequence[str], what: str
+) -> Figure:
     """Word error rate of each system over groups of utterances, in their order."""
     from matplotlib.figure import Figure
 
@@ -145,7 +148,7 @@ def plot_groups(groups: Mapping[str, Mapping[str, WordErrors]], systems: Sequenc
     return figure
 
 
-def plot_positions(rows: Sequence[Row], bands: Sequence[str]):
+def plot_positions(rows: Sequence[Row], bands: Sequence[str]) -> Figure:
     """Perplexity of each system in each band of positions."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
@@ -169,7 +172,7 @@ def plot_positions(rows: Sequence[Row], bands: Sequence[str]):
     return figure
 
 
-def _legend_below(figure) -> None:
+def _legend_below(figure: Figure) -> None:
     """Wide labels leave the axes their width, on a phone too."""
     labels = figure.axes[0].get_legend_handles_labels()[1]
     columns = 1 if max(map(len, labels)) > 30 else 2
@@ -180,7 +183,7 @@ def _legend(row: Row) -> str:
     return f"{row.label}: {number(row.perplexity.value)}"
 
 
-def log_ticks(axes, values: list[float], formatter) -> None:
+def log_ticks(axes: Axes, values: list[float], formatter: type[FuncFormatter]) -> None:
     """Plain numbers, few enough to read, for a log axis that spans a part of a decade or many."""
     low, high = min(values), max(values)
     span = high / low

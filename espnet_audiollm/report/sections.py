@@ -79,7 +79,7 @@ def _main(results: Results, tag: str) -> Section:
 
 def _comparison(results: Results, tag: str) -> Section | None:
     table = comparison_table(results)
-    return table and Section("AudioLLM against the cascades", (table,))
+    return Section("AudioLLM against the cascades", (table,)) if table else None
 
 
 def _pairs(results: Results, tag: str) -> Section | None:
@@ -106,7 +106,7 @@ def _pair(results: Results, a: Row, b: Row) -> str:
 
 def _categories(results: Results, tag: str) -> Section | None:
     table = category_table(results)
-    return table and Section("Success by category, % (counts)", (table,))
+    return Section("Success by category, % (counts)", (table,)) if table else None
 
 
 # --- word errors --------------------------------------------------------------------------------
@@ -117,21 +117,20 @@ def _words(results: Results, tag: str) -> Section | None:
     if not rows:
         return None
     by_length = _grouped((row, dict(results.by_length(row))) for row in rows)
-    tables, pictures = (_counts(rows),), ()
+    tables, pictures = [_counts(rows)], list[Picture]()
     if len(by_length) >= LEAST_GROUPS:
         what = f"length of the utterance ({results.length_unit})"
-        tables += (_group_table(f"Length ({results.length_unit})", by_length),)
+        tables.append(_group_table(f"Length ({results.length_unit})", by_length))
         alt = f"Word error rate on {results.test_set.name} by length of the utterance"
         labels = [row.label for row in rows]
-        pictures = (
-            Picture(f"wer_by_length{tag}", alt, partial(plot_groups, by_length, labels, what)),
-        )
+        draw = partial(plot_groups, by_length, labels, what)
+        pictures.append(Picture(f"wer_by_length{tag}", alt, draw))
     normalize = results.test_set.normalize
     note = (
         "Errors in % (errors / reference words). Transcripts are normalised first "
         f"({normalize.name}: {normalize.sentence})."
     )
-    return Section("Word errors", tables, (note,), pictures)
+    return Section("Word errors", tuple(tables), (note,), tuple(pictures))
 
 
 def _speakers(results: Results, tag: str) -> Section | None:
@@ -162,6 +161,7 @@ def _counts(rows: list[Row]) -> Table:
     lines = []
     for row in rows:
         words = row.word_errors
+        assert words is not None  # of `_readers`
         counts = (words.substitutions, words.deletions, words.insertions, words.reference_words)
         characters = row.measures.characters
         cer = NONE if characters is None else f"{characters.rate:.2f}"

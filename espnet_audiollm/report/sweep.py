@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..score.sweep import CLEAN, Condition, Sweep, curve, equal_wer, sweeps, wor
 from .contents import Part, Picture, Section
 from .plots import COLOURS, GREY, WIDTH, log_ticks, tidy
 from .tables import NONE, Table, number, p_text, rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX*<>"
 
@@ -183,7 +188,7 @@ WORSE_NOTE = (
 # --- the picture --------------------------------------------------------------------------------
 
 
-def plot(sweep: Sweep):
+def plot(sweep: Sweep) -> Figure:
     """Perplexity against WER: the cascades and their curve; AudioLLM at the WER of the best cascade
     under the same noise. A shape is a noise, a colour a system."""
     from matplotlib.figure import Figure
@@ -201,10 +206,10 @@ def plot(sweep: Sweep):
     for number_of, condition in enumerate(sweep.conditions):
         marker = MARKERS[number_of % len(MARKERS)]
         for row in condition.cascades:
-            _point(axes, row.prompt_wer, row, COLOURS[0], marker, ends)
+            _point(axes, row.cascade_wer, row, COLOURS[0], marker, ends)
         for row in condition.audio:
             colour = colours[row.label]
-            _point(axes, condition.best.prompt_wer, row, colour, marker, ends)
+            _point(axes, condition.best.cascade_wer, row, colour, marker, ends)
     axes.set_yscale("log")
     log_ticks(axes, [float(np.exp(log_ppl_CR[0, 0])), *ends], FuncFormatter)
     axes.set_xlim(0, float(wer_C[-1]) * 1.05 or 1)
@@ -224,7 +229,7 @@ def plot(sweep: Sweep):
 def _audio_points(sweep: Sweep, label: str) -> tuple[list[float], list[float]]:
     """Of an AudioLLM: the best cascades' WERs, rising; its perplexities under the same noise."""
     points = [
-        (condition.best.prompt_wer, row.perplexity.value)
+        (condition.best.cascade_wer, row.perplexity.value)
         for condition in sweep.conditions
         for row in condition.audio
         if row.label == label
@@ -232,7 +237,7 @@ def _audio_points(sweep: Sweep, label: str) -> tuple[list[float], list[float]]:
     return [wer for wer, _ in sorted(points)], [ppl for _, ppl in sorted(points)]
 
 
-def _point(axes, wer: float, row: Row, colour: str, marker: str, ends: list[float]) -> None:
+def _point(axes: Axes, wer: float, row: Row, colour: str, marker: str, ends: list[float]) -> None:
     value, (low, high) = row.perplexity.value, row.perplexity.ci95
     bars = [[max(0.0, value - low)], [max(0.0, high - value)]]
     axes.errorbar([wer], [value], bars, color=colour, marker=marker, capsize=2, linewidth=1)

@@ -155,5 +155,6 @@ def aggregate(similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0)
             intervals.append(percentile_interval(ratio_R))
         return Mean(values[0], intervals[0], values[1], intervals[1])
 
+    tokens, words, positions = (int(total) for total in sums_F[:3])
     means = mean(3, 0, 1.0), mean(5, 1, 100.0), mean(7, 0, 1.0), mean(9, 1, 100.0)
-    return Alignment(len(rows_NF), *(int(total) for total in sums_F[:3]), *means)
+    return Alignment(len(rows_NF), tokens, words, positions, *means)

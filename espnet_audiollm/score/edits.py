@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import IO, Any, Literal
 
 from ..store.tables import check_same_ids
 from ..text.normalize import normalize
@@ -70,7 +70,7 @@ def aligned(pairs: Sequence[Pair]) -> Iterator[tuple[str, list[Edit]]]:
 
 
 def write_aligned(
-    out: TextIO,
+    out: IO[str],
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     normalize: Normalize = normalize,

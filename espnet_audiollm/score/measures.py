@@ -37,7 +37,9 @@ class Measures:
             "diagnostics": self.diagnostics,
             "alignment": self.alignment,
         }
-        found = {name: measure.as_dict() for name, measure in single.items() if measure is not None}
+        found: dict[str, object] = {
+            name: measure.as_dict() for name, measure in single.items() if measure is not None
+        }
         if self.positions:
             found["ppl_by_position"] = [asdict(p) | {"ppl": p.value} for p in self.positions]
         if self.judged is not None:

@@ -18,7 +18,16 @@ from .test_set import TestSet, check_run
 from .wer import WordErrors, group, group_by_length, total, utterance_errors
 
 VERSION = 1  # of results.json; another one is an error where it is read
-SECOND_EDGES = (1, 2, 3, 4, 6, 8, 12, 16)  # s, between groups of utterances by length
+SECOND_EDGES: tuple[float, ...] = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+)  # s, between groups by length
 WORD_EDGES = (3, 5, 8, 12, 20, 40)  # reference words, where durations are not known
 
 
@@ -47,6 +56,12 @@ class Row:
     def word_errors(self) -> WordErrors | None:
         """Of all hypotheses. None: no transcripts to count them on."""
         return total(self.errors_of.values()) if self.errors_of is not None else None
+
+    @property
+    def cascade_wer(self) -> float:
+        """%, of a cascade with transcripts to count it on."""
+        assert self.word_errors is not None
+        return self.word_errors.rate
 
     @property
     def prompt_wer(self) -> float | None:
@@ -84,14 +99,15 @@ class Results:
 
     def by_length(self, row: Row) -> list[tuple[str, WordErrors]]:
         """[(label, word errors)] of utterances by seconds, or by reference words."""
-        lengths, edges = self.test_set.seconds, SECOND_EDGES
+        errors_of, lengths, edges = row.errors_of or {}, self.test_set.seconds, SECOND_EDGES
         if lengths is None:
-            lengths, edges = {id: e.reference_words for id, e in row.errors_of.items()}, WORD_EDGES
-        return group_by_length(row.errors_of, lengths, edges)
+            lengths, edges = {id: e.reference_words for id, e in errors_of.items()}, WORD_EDGES
+        return group_by_length(errors_of, lengths, edges)
 
     def by_speaker(self, row: Row) -> dict[str, WordErrors]:
         """Empty where the test set names no speakers."""
-        return group(row.errors_of, self.test_set.speakers) if self.test_set.speakers else {}
+        speakers = self.test_set.speakers
+        return group(row.errors_of or {}, speakers) if speakers else {}
 
     def as_dict(self, recipe: str, llm: str) -> dict:
         """The object of results.json (its form is fixed in DESIGN.md; extra keys are ours)."""
@@ -121,7 +137,7 @@ class Results:
 
 def _row_as_dict(row: Row, num_utts: int) -> dict:
     success = row.success
-    item = {
+    item: dict[str, object] = {
         "name": row.name,
         "label": row.label,
         "prompt_wer": row.prompt_wer,

@@ -104,7 +104,7 @@ def curve(sweep: Sweep, conditions: Sequence[Condition]) -> tuple[np.ndarray, np
     """The cascades of `conditions` by word error rate: %, (C,), and log perplexities that do not
     fall with it, (C, 1 + R). At 0 % stands the transcript itself, what a perfect recogniser says
     under any noise."""
-    points = [(row.prompt_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
+    points = [(row.cascade_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
     points += [
         (0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("transcript")
     ]

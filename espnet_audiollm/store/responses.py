@@ -116,8 +116,7 @@ def read_responses(
     Errors (ValueError): no store, an unfinished one, ids without an answer."""
     wanted = None if ids is None else set(ids)
     found = {r.id: r for r in iter_responses(directory) if wanted is None or r.id in wanted}
-    missing = sorted((wanted or set()) - found.keys())
-    if missing:
+    if ids is not None and (missing := sorted(set(ids) - found.keys())):
         raise ValueError(
             f"{directory}: {len(missing)} of {len(ids)} utterances have no response "
             f"(first: {missing[0]}); rerun stage 7"

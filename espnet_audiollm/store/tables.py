@@ -99,17 +99,17 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
 def outer_join(*tables: Iterator[tuple[str, V]]) -> Iterator[tuple[str, list[V | None]]]:
     """(id, its value in each table, None where it has none) of sorted tables, in order."""
     rows = [next(table, None) for table in tables]
-    while ids := {row[0] for row in rows if row}:
-        if len(ids) == 1 and None not in rows:
-            yield rows[0][0], [row[1] for row in rows]
+    while left := [row for row in rows if row]:
+        ids = {row[0] for row in left}
+        if len(ids) == 1 and len(left) == len(rows):  # as a rule: the quick way
+            yield left[0][0], [row[1] for row in left]
             rows = [next(table, None) for table in tables]
             continue
         id = min(ids)
-        here = [row is not None and row[0] == id for row in rows]
-        yield id, [row[1] if is_here else None for row, is_here in zip(rows, here, strict=True)]
+        yield id, [row[1] if row and row[0] == id else None for row in rows]
         rows = [
-            next(table, None) if is_here else row
-            for table, row, is_here in zip(tables, rows, here, strict=True)
+            next(table, None) if row and row[0] == id else row
+            for table, row in zip(tables, rows, strict=True)
         ]
 
 

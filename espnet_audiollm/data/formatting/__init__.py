@@ -90,13 +90,15 @@ def merge(
     when parts are missing or are not those of `src` and `limits`, or when all is dropped."""
     src, dst = _check(src, dst, limits)
     found = list(parts.parts(src))
-    heads = [parts.read_head(part.path(dst)) for part in found]
-    for number, (part, head) in enumerate(zip(found, heads, strict=True)):
+    heads = []
+    for number, part in enumerate(found):
+        head = parts.read_head(part.path(dst))
         if head is None or head.tables != parts.hash_tables(src, part, limits):
             raise ValueError(
                 f"{dst}: part {number + 1} of {len(found)} is missing, or was made of other data: "
                 "run the same command without --merge for every job"
             )
+        heads.append(head)
     if sum(head.bad for head in heads) and not drop_bad_audio:
         merging.refuse_bad_audio(src, dst, found, heads)
     key = hashlib.sha256(f"{heads} {drop_bad_audio}".encode()).hexdigest()

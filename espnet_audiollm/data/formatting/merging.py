@@ -13,7 +13,8 @@ import numpy as np
 
 from ...progress import progress
 from ...store.atomic import atomic_write
-from .. import audio, kaldi_dir
+from ...types import SAMPLE_RATE
+from .. import kaldi_dir
 from .parts import Head, Part, read_part
 from .utterance import BAD, Formatted
 
@@ -34,7 +35,7 @@ class Summary:
     def __str__(self) -> str:
         if self.already_done:
             return "already formatted, nothing to do"
-        hours = self.num_samples / audio.SAMPLE_RATE / 3600
+        hours = self.num_samples / SAMPLE_RATE / 3600
         total = self.kept + sum(self.dropped.values())
         parts = [f"kept {self.kept} of {total} utterances, {hours:.2f} hours"]
         parts += [f"dropped {n}: {reason}" for reason, n in sorted(self.dropped.items())]
@@ -93,7 +94,7 @@ def _add(
         "wav.scp": f"{audio_dir}/{result.converted}" if result.converted else utt.audio,
         "utt2spk": utt.speaker,
         "text": utt.text,
-        "utt2dur": f"{result.num_samples / audio.SAMPLE_RATE:.3f}",
+        "utt2dur": f"{result.num_samples / SAMPLE_RATE:.3f}",
         "utt2num_samples": str(result.num_samples),
         **extra,
     }
@@ -107,7 +108,7 @@ def _add(
 
 def refuse_bad_audio(src: Path, dst: Path, parts: list[Part], heads: list[Head]) -> None:
     """Raise ValueError that names the recordings; all are listed in bad_audio.tsv."""
-    shown, total = [], sum(head.bad for head in heads)
+    shown, total = list[tuple[str, str]](), sum(head.bad for head in heads)
     with atomic_write(dst / "bad_audio.tsv") as out:
         for part, head in zip(parts, heads, strict=True):
             for result in read_part(src, dst, part) if head.bad else ():
@@ -139,11 +140,11 @@ def _remove_orphans(dst: Path, converted: int) -> None:
     directory = dst / "audio"
     if sum(1 for _ in directory.glob("*/*")) == converted:
         return
-    wanted = array("q")
-    for _, path in kaldi_dir.read_table(dst / "wav.scp"):
-        if path.startswith(f"{directory}/"):
-            wanted.append(_digits(path))
-    wanted = np.sort(np.frombuffer(wanted, np.int64)) if wanted else np.zeros(0, np.int64)
+    found = array("q")
+    for _, recording in kaldi_dir.read_table(dst / "wav.scp"):
+        if recording.startswith(f"{directory}/"):
+            found.append(_digits(recording))
+    wanted = np.sort(np.frombuffer(found, np.int64)) if found else np.zeros(0, np.int64)
     for path in directory.glob("*/*"):
         digits = _digits(path.name)
         at = np.searchsorted(wanted, digits)

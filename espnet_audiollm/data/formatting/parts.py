@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from ...store.atomic import atomic_write
+from ...store.tables import Span
 from .. import kaldi_dir
 from .utterance import BAD, VERSION, Formatted, Limits, stamp
 
@@ -25,7 +26,7 @@ class Part:
     """The same utterances in each table of a directory."""
 
     name: str
-    spans: dict[str, kaldi_dir.Span]  # of each table
+    spans: dict[str, Span]  # of each table
 
     def path(self, dst: Path) -> Path:
         """Its file."""
@@ -58,7 +59,7 @@ def parts(src: Path, job: int = 1, num_jobs: int = 1) -> Iterator[Part]:
                 yield Part(f"{number:06d}", spans)
 
 
-def _begins(files: dict[str, IO[bytes]], sizes: dict[str, int], at: int) -> dict[str, int]:
+def _begins(files: Mapping[str, IO[bytes]], sizes: dict[str, int], at: int) -> dict[str, int]:
     """Where in each table the utterances begin whose lines in wav.scp begin at `at` or later."""
     begin = kaldi_dir.line_begin(files["wav.scp"], at)
     if begin == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...types import Seconds, Utterance
+from ...types import SAMPLE_RATE, Seconds, Utterance
 from .. import audio, sources
 
 VERSION = 1  # of what stage 2 writes: a new number makes old directories be formatted again
@@ -70,8 +70,8 @@ def _length_fault(duration: Seconds, limits: Limits) -> str:
 
 def _change(found: audio.AudioInfo) -> str:
     changes = []
-    if found.rate != audio.SAMPLE_RATE:
-        changes.append(f"{found.rate} Hz to {audio.SAMPLE_RATE} Hz")
+    if found.rate != SAMPLE_RATE:
+        changes.append(f"{found.rate} Hz to {SAMPLE_RATE} Hz")
     if found.channels != 1:
         changes.append(f"{found.channels} channels to 1")
     return ", ".join(changes) or f"{found.container} to FLAC"

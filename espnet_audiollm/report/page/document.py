@@ -90,7 +90,7 @@ def _part(part: Part, anchor: str, drawn: Mapping[str, str], folded: bool) -> st
 
 
 def _section(section: Section, drawn: Mapping[str, str], is_open: bool) -> str:
-    tables = "\n".join(table_html(table, section.title) for table in section.tables if table)
+    tables = "\n".join(table_html(table, section.title) for table in section.tables)
     figures = "".join(_figure(picture, drawn) for picture in section.pictures)
     notes = "".join(f"<p>{escape(note)}</p>" for note in section.notes)
     notes = f'<div class="notes hint">{notes}</div>' if notes else ""
