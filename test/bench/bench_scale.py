@@ -254,11 +254,12 @@ def make_parts(root: Path, utterances: int) -> None:
 
 def make_responses(root: Path, utterances: int) -> None:
     """Every shard of a store, as stage 7 leaves them."""
-    from espnet_audiollm.data import responses
+    from espnet_audiollm.store import responses
     from espnet_audiollm.store.shards import shard_size
 
     store = root / "dump/train/responses"
-    settings = responses.Settings("f", "c", None, 4.0, 1, shard_size(utterances), utterances, "p")
+    size = shard_size(utterances)
+    settings = responses.Settings("f", "c", None, 4.0, 1, size, utterances, "p", "asis")
     shards = responses.open_store(store, settings)
     chooser, ids = random.Random(2), make_ids(utterances)
     answers = [[chooser.randint(3, 19) for _ in range(chooser.randint(10, 70))] for _ in range(997)]
