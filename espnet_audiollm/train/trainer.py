@@ -21,7 +21,7 @@ import torch
 from espnet2.schedulers.abs_scheduler import AbsEpochStepScheduler, AbsValEpochStepScheduler
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.distributed_utils import DistributedOption
-from espnet2.train.reporter import Reporter, SubReporter
+from espnet2.train.reporter import SubReporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
@@ -29,7 +29,7 @@ from ..progress import progress
 from . import supervision
 from .epoch import Batches, Watch
 from .ranks import Ranks
-from .session import AudioTrainerOptions, Session
+from .session import AudioTrainerOptions, Reporter, Session
 from .snapshot import Snapshot, restore_statistics
 from .wrapping import build_scaler, wrap
 
