@@ -33,10 +33,27 @@ def test_log_records_the_job(tmp_path):
 
 
 def test_job_number_goes_into_log_and_command(tmp_path):
-    done = run("JOB=2:4", tmp_path / "x.JOB.log", "echo", "part-JOB", "JOBJOB")
+    done = run("JOB=2:4", tmp_path / "x.JOB.log", "echo", "part-JOB", "JOB/JOB")
     assert done.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.2.log", "x.3.log", "x.4.log"]
-    assert "part-3 33\n" in (tmp_path / "x.3.log").read_text()
+    assert "part-3 3/3\n" in (tmp_path / "x.3.log").read_text()
+
+
+def test_only_a_word_by_itself_is_the_job_number(tmp_path):
+    folder = tmp_path / "JOBS" / "JOB_7"
+    done = run("JOB=1:2", folder / "job.JOB.log", "sh", "-c", "echo $0; test JOB = 1", folder)
+    assert "job 2 of 2 failed" in done.stderr
+    assert sorted(os.listdir(folder)) == [".job.JOB.log.jobs", "job.1.log", "job.2.log"]
+    assert f"\n{folder}\n" in (folder / "job.2.log").read_text()
+
+
+def test_a_directory_called_like_the_variable_is_refused(tmp_path):
+    (tmp_path / "JOB").mkdir()
+    for log, argument in (("JOB/JOB.log", "x"), ("JOB.log", tmp_path / "JOB/in.txt")):
+        done = run("JOB=1:2", log, "echo", argument, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "JOB is a directory" in done.stderr and "another name" in done.stderr
+    assert run("JOB=1:2", "JOB.log", "echo", "split2/JOB/in.txt", cwd=tmp_path).returncode == 0
 
 
 def test_no_shell_reads_the_command(tmp_path):
