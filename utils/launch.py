@@ -34,7 +34,7 @@ from pathlib import Path
 
 from jobs import processes
 from jobs.contract import UserError
-from jobs.nodes import Place, find_place
+from jobs.nodes import Place, find_place, without_place
 from jobs.ranks import (
     BUG,
     FINISHED,
@@ -101,7 +101,7 @@ class Launcher:
             where = (place.nodes, place.node, place.procs, place.address, place.port)
             words = [*ME, "torchrun", *map(str, where), *words]
         environment = {
-            **os.environ,
+            **without_place(os.environ),
             "AUDIOLLM_RUN_DIR": str(self.directory.path),
             "AUDIOLLM_PARENT": str(os.getpid()),
             "OMP_NUM_THREADS": str(self.threads()),

@@ -23,7 +23,7 @@ from jobs import processes
 from jobs.contract import Interrupted, Options, UserError, guarded, heed, parse
 from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.slurm_config import advice, load_config
-from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
+from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_settings
 from jobs.state import Exit, State
 
 Seconds = float
@@ -283,7 +283,7 @@ def main() -> int:
     """Run the command; its exit status."""
     heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, ORPHANED), interrupt)
     processes.die_with(os.getppid(), ORPHANED)
-    forget_outer_job()
+    forget_outer_settings()
     return Runner(parse(sys.argv[1:], __doc__)).run()
 
 

@@ -97,6 +97,19 @@ def test_processes_know_their_places_and_share_the_threads(tmp_path):
     assert sorted(output.splitlines()) == [f"{r} {r} 2 127.0.0.1 3 {odd}" for r in (0, 1)]
 
 
+def test_the_place_of_an_outer_training_is_not_a_trainings_own():
+    outer = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "n7"}
+    outer |= {"MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "9", "PET_NNODES": "4"}
+    names = "|".join(outer)
+    process = start(1, "sh", "-c", f"env | grep -E '^({names})='; echo none", **outer)
+    assert process.communicate(timeout=60)[0] == "none\n"
+    process = start(2, "sh", "-c", "echo $RANK $WORLD_SIZE $MASTER_ADDR", **outer)
+    assert sorted(process.communicate(timeout=60)[0].splitlines()) == [
+        "0 2 127.0.0.1",
+        "1 2 127.0.0.1",
+    ]
+
+
 @pytest.mark.parametrize(
     "procs, status, then", [(1, 0, 0), (1, 2, 2), (1, 3, 1), (1, 75, 75), (2, 76, 76), (2, 3, 1)]
 )

@@ -65,6 +65,13 @@ def test_no_shell_reads_the_command(tmp_path):
     assert not (tmp_path / "broken").exists()
 
 
+def test_an_outer_trainings_place_reaches_no_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    run(tmp_path / "log", "sh", "-c", "echo ${WORLD_SIZE-no}${MASTER_PORT-ne}")
+    assert "\nnone\n" in (tmp_path / "log").read_text()
+
+
 def test_failed_member_shows_the_end_of_its_own_log(tmp_path):
     script = 'if [ JOB = 3 ]; then seq 50; echo "train: error: no such LLM" >&2; exit 7; fi'
     done = run("JOB=1:4", tmp_path / "train.JOB.log", "sh", "-c", script)

@@ -111,6 +111,18 @@ def test_environment_reaches_the_job(call):
     assert "hidden" not in record
 
 
+def test_the_users_own_settings_of_slurm_are_not_read(call):
+    """SQUEUE_STATES and SQUEUE_USERS hide the job, the others are refused by the controller."""
+    done = call.run(
+        "log", *sh("sleep 3; env"),
+        SQUEUE_STATES="CANCELLED", SQUEUE_USERS="nobody", SQUEUE_FORMAT="%i", SQUEUE_SORT="x",
+        SBATCH_PARTITION="none", SBATCH_ACCOUNT="none", SRUN_OUTPUT="/none", SLURM_TIMELIMIT="x",
+        USER="nobody", LOGNAME="nobody",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not re.search("^(SQUEUE|SBATCH|SRUN_OUTPUT)", call.text("log"), re.MULTILINE)
+
+
 def test_failed_members_only_run_again(call):
     script = 'echo "run JOB"; test -e mended || { seq 50; echo "no such LLM JOB"; exit JOB; }'
     script = f"case JOB in 3|5) {script};; *) echo run JOB;; esac"
