@@ -19,6 +19,7 @@ from jobs import processes
 from jobs.contract import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
 from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.member import Member, Setting
+from jobs.ranks import RUN_AGAIN
 from jobs.state import Exit, State
 
 Seconds = float
@@ -140,9 +141,12 @@ class Runner:
         if ended:
             self.running.remove(running)
             self.free_gpus += running.gpus
-            if status:
-                status = os.waitstatus_to_exitcode(status)
-                status = status if status >= 0 else 128 - status
+            status = os.waitstatus_to_exitcode(status)
+            status = status if status >= 0 else 128 - status
+            if status == RUN_AGAIN and self.options.num_procs:
+                self.screen.note(f"exit status {status}: it saved, and is started again from there")
+                self.waiting.append(running.job)
+            elif status:
                 self.failed.append(Failure(running.job, status, running.follower.begin))
 
     def end_all(self) -> None:

@@ -241,6 +241,15 @@ def test_a_training_is_started_by_the_launcher(tmp_path):
     assert "\nrank 0, /" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("words, starts", [(("--num_procs", 1), 2), ((), 1)])
+def test_a_training_that_saved_is_started_again(tmp_path, words, starts):
+    script = f"test -e {tmp_path}/saved || {{ touch {tmp_path}/saved; exit 75; }}"
+    done = run(*words, tmp_path / "log", "sh", "-c", script)
+    assert done.returncode == 2 - starts
+    assert ("started again" in done.stderr) == (starts == 2)
+    assert (tmp_path / "log").read_text().count("# start: ") == starts
+
+
 def begin(tmp_path, shell_first: bool) -> tuple[subprocess.Popen, int]:
     """A runner whose job started something that is deaf to SIGTERM; its process id."""
     script = f"trap '' TERM; sleep 60 & echo $! >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid"

@@ -35,7 +35,7 @@ OVER = {  # a state that does not change any more, in words
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED")
 
 
-class Refused(Exception):
+class Refused(UserError):
     """Slurm's own sentence."""
 
 
