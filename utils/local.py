@@ -2,7 +2,8 @@
 """Run a command, or an array of jobs, on this machine; keep a log of each.
 
 --max_jobs_run: as many at once as there are processors, when not given. --mem, --time and --kind
-are for clusters and mean nothing here. Ctrl-C, or the end of what called this, ends the jobs and
+are for clusters and mean nothing here. A training that saved and ends with status 75 is started
+again, and goes on. Ctrl-C, or the end of what called this, ends the jobs and
 all that they started.
 """
 
