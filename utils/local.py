@@ -3,8 +3,8 @@
 
 --max_jobs_run: as many at once as there are processors, when not given. --mem, --time and --kind
 are for clusters and mean nothing here. A training that saved and ends with status 75 is started
-again, and goes on. Ctrl-C, or the end of what called this, ends the jobs and
-all that they started.
+again, and goes on. Ctrl-C, or the end of what called this, ends the jobs and all that they
+started.
 """
 
 from __future__ import annotations

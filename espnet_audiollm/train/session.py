@@ -19,6 +19,8 @@ from .loading import load_state
 from .ranks import Ranks
 from .snapshot import Snapshot, set_random_state
 
+RANK_SEEDS = 1_000_003  # from a rank's seeds to the next one's: more than there are epochs
+
 
 @dataclass
 class AudioTrainerOptions(TrainerOptions):
@@ -178,9 +180,14 @@ class Session:
     def set_random(self, snapshot: Snapshot) -> None:
         """Put this rank's generators where they were; anew when the number of ranks differs."""
         if snapshot.random is None:
-            set_all_random_seed(self.options.seed + self.steps_at(snapshot))
+            self.seed_random(self.steps_at(snapshot))
         else:
             set_random_state(snapshot.random)
+
+    def seed_random(self, number: int) -> None:
+        """Begin this rank's generators anew, for epoch or update `number`. Each rank has its own
+        SpecAugment and dropout: with the same ones a batch sees fewer of them."""
+        set_all_random_seed(self.options.seed + number + RANK_SEEDS * self.ranks.rank)
 
     def forget_gradients(self) -> None:
         """Those of batches at an epoch's end that were too few for an update."""

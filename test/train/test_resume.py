@@ -8,12 +8,14 @@ import logging
 import math
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from damage import file_size_limit, flip
@@ -303,6 +305,19 @@ def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
     assert left() == [1, 3, 4, 5]  # should the checkpoint of epoch 5 be damaged
     session.prune(5)
     assert left() == [1, 5]
+
+
+def test_each_rank_has_its_own_random_numbers(tmp_path):
+    def draw(rank, epoch):
+        session_of(tmp_path, (), Ranks(rank, 2), seed=7).seed_random(epoch)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    first, *others = (draw(rank, epoch) for rank, epoch in ((0, 1), (1, 1), (0, 2), (1, 2)))
+    assert all(set(first).isdisjoint(other) for other in others)
+    assert len(set(others)) == 3
+    assert draw(0, 1) == first
+    torch.manual_seed(7 + 1)  # the first rank's are a single process's
+    assert torch.rand(1).item() == first[2]
 
 
 def test_other_data_is_refused(data, tmp_path, at_beat):
