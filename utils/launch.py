@@ -10,8 +10,9 @@ One that dies, that is killed for memory, or in which no batch follows the last 
 seconds (or for twice the longest batch so far) ends the job, and the cause is shown: which rank, on
 which host, its traceback or what all its threads were doing. Saving and loading may take four times
 --stall_limit (or ten times the longest so far), and what this run does for the first time
---slow_limit. Without --stall_limit, $AUDIOLLM_STALL_LIMIT counts, or 45. SIGUSR1 and SIGTERM ask
-for saving and stopping. No process outlives this one, however it ends.
+--slow_limit. Without --stall_limit, $AUDIOLLM_STALL_LIMIT counts, or 45. A single process, which
+cannot wait for another, has 600, and only while it uses no processor. SIGUSR1 and SIGTERM ask for
+saving and stopping. No process outlives this one, however it ends.
 
 Exit status: 0 finished; 75 saved, run me again; 76 may pass, but nothing was saved since the start;
 1 a bug; 2 something that the user can correct. Each node's launcher leaves its own in
@@ -34,7 +35,7 @@ from pathlib import Path
 
 from jobs import processes
 from jobs.contract import UserError
-from jobs.nodes import Place, find_place
+from jobs.nodes import Place, find_place, without_place
 from jobs.ranks import (
     BUG,
     FINISHED,
@@ -55,6 +56,8 @@ POLL: Seconds = 0.2
 GRACE: Seconds = 4.0  # for the other ranks to say why they ended, once one is lost
 AFTERMATH: Seconds = 8.0  # for torchrun to say what it saw, once its workers are gone
 STACKS: Seconds = 2.0  # for a process to write down what its threads do
+STALL: Seconds = 45.0  # --stall_limit: one process may wait for another for ever
+STALL_OF_ONE: Seconds = 600.0  # of a single process
 SUSPENDED: Seconds = 5.0  # between two looks: all of this node was stopped
 ASKING = (signal.SIGUSR1, signal.SIGTERM)
 VERDICTS = os.environ.get("AUDIOLLM_VERDICTS")
@@ -101,7 +104,7 @@ class Launcher:
             where = (place.nodes, place.node, place.procs, place.address, place.port)
             words = [*ME, "torchrun", *map(str, where), *words]
         environment = {
-            **os.environ,
+            **without_place(os.environ),
             "AUDIOLLM_RUN_DIR": str(self.directory.path),
             "AUDIOLLM_PARENT": str(os.getpid()),
             "OMP_NUM_THREADS": str(self.threads()),
@@ -142,6 +145,8 @@ class Launcher:
             if passed > SUSPENDED:
                 rank.since += passed
             self.directory.read_beat(rank, now)
+            if self.place.world == 1:
+                rank.note_work(now)
 
     def pass_on(self, asked: signal.Signals) -> None:
         """Ask the processes to save and to stop."""
@@ -202,20 +207,24 @@ class Launcher:
 
     def judge(self, returncode: int | None) -> int:
         """The exit status; its cause goes to the screen."""
-        if returncode == 0:
-            return RUN_AGAIN if self.directory.has("stopped") else FINISHED
-        statuses = self.directory.statuses()
-        if self.place.world == 1 and returncode is not None:
-            statuses = {0: returncode}
-        memory_kills = processes.memory_kills() - self.memory_kills
-        causes = find_causes(self.ranks, self.directory, statuses, self.name, memory_kills)
+        if returncode == 0 and not self.directory.has("stopped"):
+            return FINISHED
+        causes = self.causes(returncode) if returncode != 0 else []
         show(causes)
         status = causes[0].status if causes else MAY_PASS
-        if status == MAY_PASS and (self.directory.has("saved") or self.asked):
+        if status == MAY_PASS and self.directory.has("saved"):
             status = RUN_AGAIN
         if status in AFTERWARDS:
             say(AFTERWARDS[status])
         return status
+
+    def causes(self, returncode: int | None) -> list[Cause]:
+        """Why the processes of this node ended."""
+        statuses = self.directory.statuses()
+        if self.place.world == 1 and returncode is not None:
+            statuses = {0: returncode}
+        memory_kills = processes.memory_kills() - self.memory_kills
+        return find_causes(self.ranks, self.directory, statuses, self.name, memory_kills)
 
     def name(self, rank: int) -> str:
         """Of a rank, for the screen."""
@@ -319,11 +328,18 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num_nodes", type=int, default=1)
     parser.add_argument("--num_procs", type=int, default=1, help="on each node")
-    stall = os.environ.get("AUDIOLLM_STALL_LIMIT", "45")
+    stall = os.environ.get("AUDIOLLM_STALL_LIMIT")
     parser.add_argument("--stall_limit", type=float, default=stall, help="seconds")
     parser.add_argument("--slow_limit", type=float, default=1800.0, help="seconds")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     return parser
+
+
+def stall_limit(place: Place, given: Seconds | None) -> Seconds:
+    """How long a rank may be silent between two batches."""
+    if given is not None:
+        return given
+    return STALL if place.world > 1 else STALL_OF_ONE
 
 
 def launch(words: list[str]) -> int:
@@ -337,7 +353,8 @@ def launch(words: list[str]) -> int:
         parser.error("--num_nodes and --num_procs are 1 or more")
     try:
         place = find_place(args.num_nodes, args.num_procs)
-        status = Launcher(place, command, args.stall_limit, args.slow_limit).run()
+        stall = stall_limit(place, args.stall_limit)
+        status = Launcher(place, command, stall, args.slow_limit).run()
     except UserError as error:
         say(str(error))
         return USER

@@ -2,8 +2,9 @@
 """Run a command, or an array of jobs, on this machine; keep a log of each.
 
 --max_jobs_run: as many at once as there are processors, when not given. --mem, --time and --kind
-are for clusters and mean nothing here. Ctrl-C, or the end of what called this, ends the jobs and
-all that they started.
+are for clusters and mean nothing here. A training that saved and ends with status 75 is started
+again, and goes on. Ctrl-C, or the end of what called this, ends the jobs and all that they
+started.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jobs import processes
 from jobs.contract import Interrupted, Job, Options, UserError, guarded, heed, parse, processors
 from jobs.logs import Failure, Follower, Screen, done_already, report
 from jobs.member import Member, Setting
+from jobs.ranks import RUN_AGAIN
 from jobs.state import Exit, State
 
 Seconds = float
@@ -140,9 +142,12 @@ class Runner:
         if ended:
             self.running.remove(running)
             self.free_gpus += running.gpus
-            if status:
-                status = os.waitstatus_to_exitcode(status)
-                status = status if status >= 0 else 128 - status
+            status = os.waitstatus_to_exitcode(status)
+            status = status if status >= 0 else 128 - status
+            if status == RUN_AGAIN and self.options.num_procs:
+                self.screen.note(f"exit status {status}: it saved, and is started again from there")
+                self.waiting.append(running.job)
+            elif status:
                 self.failed.append(Failure(running.job, status, running.follower.begin))
 
     def end_all(self) -> None:

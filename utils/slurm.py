@@ -22,8 +22,9 @@ from pathlib import Path
 from jobs import processes
 from jobs.contract import Interrupted, Options, UserError, guarded, heed, parse
 from jobs.logs import Failure, Follower, Screen, done_already, report
+from jobs.ranks import RUN_AGAIN
 from jobs.slurm_config import advice, load_config
-from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_job
+from jobs.slurm_queue import OVER, Entry, Queue, Refused, forget_outer_settings
 from jobs.state import Exit, State
 
 Seconds = float
@@ -35,7 +36,6 @@ ORPHANED = signal.SIGUSR1  # what called this has ended
 AT_ONCE = 20  # logs
 ASIDE = 5  # lines
 VANISHED = 1  # exit status of a member that left none
-SAVED = 75  # of a training
 STUCK = re.compile(
     r"Held|PartitionNodeLimit|PartitionTimeLimit|BadConstraints|AccountNotAllowed|launch failed"
     r"|QOS\w*(NotAllowed|MaxWall|MaxCpuPerJob|MinGRES)|Assoc\w*(MaxWall|PerJob)|DependencyNever"
@@ -230,7 +230,7 @@ class Runner:
         reason = OVER.get(entry.state, "") if entry else ""
         if end is None:
             reason = reason or "it left no exit status, and the queue does not know why"
-        elif end.status == SAVED:
+        elif end.status == RUN_AGAIN:
             reason = f"{reason}; it saved: the same command goes on from there".removeprefix("; ")
         job, begin = self.options.job(number), self.followers[number].begin
         status = end.status if end else VANISHED
@@ -283,7 +283,7 @@ def main() -> int:
     """Run the command; its exit status."""
     heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, ORPHANED), interrupt)
     processes.die_with(os.getppid(), ORPHANED)
-    forget_outer_job()
+    forget_outer_settings()
     return Runner(parse(sys.argv[1:], __doc__)).run()
 
 

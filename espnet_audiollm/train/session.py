@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
-from espnet2.train.reporter import Reporter
+from espnet2.train.reporter import Reporter as ESPnetReporter
 from espnet2.train.trainer import TrainerOptions
 
 from ..store.atomic import remove_asides
@@ -17,6 +18,8 @@ from . import checkpoints, supervision
 from .loading import load_state
 from .ranks import Ranks
 from .snapshot import Snapshot, set_random_state
+
+RANK_SEEDS = 1_000_003  # from a rank's seeds to the next one's: more than there are epochs
 
 
 @dataclass
@@ -27,6 +30,23 @@ class AudioTrainerOptions(TrainerOptions):
     save_every_minutes: float = 30.0
     keep_checkpoints: int = 2
     num_iters_per_epoch: int | None = None  # None: an epoch is a pass over the data
+
+
+class Reporter(ESPnetReporter):
+    """ESPnet's, except that an epoch whose figure is infinite or not a number is never the best.
+
+    ESPnet sorts by the figures as they are, and nan compares as false with everything."""
+
+    def sort_epochs_and_values(self, key: str, key2: str, mode: str) -> list[tuple[int, float]]:
+        """(epoch, figure), the best first, the earlier of equal ones first; only finite figures."""
+        pairs = super().sort_epochs_and_values(key, key2, mode)
+        sign = 1 if mode == "min" else -1
+        numbers = [pair for pair in pairs if math.isfinite(pair[1])]
+        return sorted(numbers, key=lambda pair: (sign * pair[1], pair[0]))
+
+    def get_best_epoch(self, key: str, key2: str, mode: str, nbest: int = 0) -> int:
+        """The best epoch, or the one after `nbest` better ones; 0: there is none."""
+        return next(iter(self.sort_epochs(key, key2, mode)[nbest:]), 0)
 
 
 @dataclass
@@ -160,9 +180,14 @@ class Session:
     def set_random(self, snapshot: Snapshot) -> None:
         """Put this rank's generators where they were; anew when the number of ranks differs."""
         if snapshot.random is None:
-            set_all_random_seed(self.options.seed + self.steps_at(snapshot))
+            self.seed_random(self.steps_at(snapshot))
         else:
             set_random_state(snapshot.random)
+
+    def seed_random(self, number: int) -> None:
+        """Begin this rank's generators anew, for epoch or update `number`. Each rank has its own
+        SpecAugment and dropout: with the same ones a batch sees fewer of them."""
+        set_all_random_seed(self.options.seed + number + RANK_SEEDS * self.ranks.rank)
 
     def forget_gradients(self) -> None:
         """Those of batches at an epoch's end that were too few for an update."""
@@ -230,6 +255,10 @@ class Session:
         checkpoints.link(f"{epoch}epoch.pth", self.directory / "latest.pth")
         for phase, key, mode in self.criteria:
             best = self.reporter.get_best_epoch(phase, key, mode)
+            if not math.isfinite(self.reporter.get_value(phase, key)):
+                logging.warning(f"{phase}.{key} of epoch {epoch} is infinite or not a number")
+            if best == 0:
+                continue
             checkpoints.link(f"{best}epoch.pth", self.directory / f"{phase}.{key}.best.pth")
             if best == epoch:
                 logging.info(f"Best {phase}.{key} so far: epoch {epoch}")
@@ -248,8 +277,18 @@ class Session:
                 (self.directory / f"{old}epoch.pth").unlink(missing_ok=True)
 
     def average(self) -> None:
-        """Average the best epochs, and remove the epochs that nothing needs."""
+        """Average the best epochs, and remove the epochs that nothing needs.
+
+        ValueError: no epoch is the best, because every figure is infinite or not a number."""
         supervision.beat("average", self.steps)
+        for phase, key, mode in self.criteria:
+            if not self.reporter.get_best_epoch(phase, key, mode):
+                raise ValueError(
+                    f"{phase}.{key} was infinite or not a number in all "
+                    f"{self.reporter.get_epoch()} epochs, so no weights in {self.directory} are of "
+                    "use: look for broken audio, or train with a lower learning rate in another "
+                    "--output_dir"
+                )
         if self.ranks.first:
             for phase, key, mode in self.criteria:
                 best = self.reporter.sort_epochs(phase, key, mode)

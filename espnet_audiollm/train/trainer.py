@@ -19,9 +19,8 @@ from pathlib import Path
 
 import torch
 from espnet2.schedulers.abs_scheduler import AbsEpochStepScheduler, AbsValEpochStepScheduler
-from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.distributed_utils import DistributedOption
-from espnet2.train.reporter import Reporter, SubReporter
+from espnet2.train.reporter import SubReporter
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 
@@ -29,7 +28,7 @@ from ..progress import progress
 from . import supervision
 from .epoch import Batches, Watch
 from .ranks import Ranks
-from .session import AudioTrainerOptions, Session
+from .session import AudioTrainerOptions, Reporter, Session
 from .snapshot import Snapshot, restore_statistics
 from .wrapping import build_scaler, wrap
 
@@ -142,7 +141,7 @@ class _Training:
 
         here: where to begin inside the epoch (None: at its beginning)."""
         session, options, reporter = self.session, self.session.options, self.session.reporter
-        set_all_random_seed(options.seed + epoch)
+        session.seed_random(epoch)
         session.forget_gradients()
         reporter.set_epoch(epoch)
         train = reporter.start_epoch("train")

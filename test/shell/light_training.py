@@ -40,6 +40,9 @@ def misbehave():
         os.kill(os.getpid(), signal.SIGSTOP)
     if BEHAVIOUR == "lock":
         hold_a_lock_forever()
+    if BEHAVIOUR == "work":
+        while time.process_time() < 5:
+            pass
     if BEHAVIOUR == "save-slowly":
         supervision.beat("save", 3)
         time.sleep(5)
@@ -66,7 +69,8 @@ def main():
         supervision.beat("train", step)
         print(f"rank {RANK} step {step}", flush=True)
         if request.asked():
-            supervision.saved()
+            if BEHAVIOUR != "unsaved":
+                supervision.saved()
             supervision.stopped()
             return
 

@@ -1,5 +1,6 @@
 """utils/launch.py: what becomes of a training whose processes fail, hang or are killed."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -97,6 +98,19 @@ def test_processes_know_their_places_and_share_the_threads(tmp_path):
     assert sorted(output.splitlines()) == [f"{r} {r} 2 127.0.0.1 3 {odd}" for r in (0, 1)]
 
 
+def test_the_place_of_an_outer_training_is_not_a_trainings_own():
+    outer = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "n7"}
+    outer |= {"MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "9", "PET_NNODES": "4"}
+    names = "|".join(outer)
+    process = start(1, "sh", "-c", f"env | grep -E '^({names})='; echo none", **outer)
+    assert process.communicate(timeout=60)[0] == "none\n"
+    process = start(2, "sh", "-c", "echo $RANK $WORLD_SIZE $MASTER_ADDR", **outer)
+    assert sorted(process.communicate(timeout=60)[0].splitlines()) == [
+        "0 2 127.0.0.1",
+        "1 2 127.0.0.1",
+    ]
+
+
 @pytest.mark.parametrize(
     "procs, status, then", [(1, 0, 0), (1, 2, 2), (1, 3, 1), (1, 75, 75), (2, 76, 76), (2, 3, 1)]
 )
@@ -155,6 +169,20 @@ def test_stopped_process_is_a_hang(procs):
     assert "step 2) hung: nothing for 2 s" in output
 
 
+@pytest.mark.parametrize("procs, status", [(1, 0), (2, 76)])
+def test_a_single_process_that_works_is_not_hung(procs, status):
+    """Of two, the other one waits, and the batch may be an endless loop."""
+    found, output, _ = train(procs, "work", 0, 5, options=("--stall_limit", 3))
+    assert found == status and ("hung" in output) == (status == 76)
+
+
+def test_a_single_process_has_minutes():
+    place = nodes.Place(0, 1, 1, "127.0.0.1", 1)
+    assert launch.stall_limit(place, None) == 600
+    assert launch.stall_limit(dataclasses.replace(place, procs=2), None) == 45
+    assert launch.stall_limit(place, 7.0) == 7
+
+
 def test_hang_shows_where():
     status, output, _ = train(1, "lock", 0, FOREVER, options=("--stall_limit", 2))
     assert status == 76
@@ -187,8 +215,16 @@ def test_signal_before_anything_has_begun_ends_it(procs):
         wait_for(process, "begun")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
-    assert process.returncode == 75
+    assert process.returncode == 76
     assert left_over() == []
+
+
+def test_stop_without_anything_saved_is_no_progress():
+    with start(1, sys.executable, TRAINING, "unsaved", 0, FOREVER) as process:
+        wait_for(process, "rank 0 step ")
+        process.send_signal(signal.SIGUSR1)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 76 and "nothing was saved since the start" in output
 
 
 @both
@@ -248,7 +284,7 @@ def test_node_that_is_told_of_another_ones_end_does_not_wait_for_a_checkpoint(tm
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert time.monotonic() - begin < 30  # and not --stall_limit
-    assert process.returncode == 75
+    assert process.returncode == 76
 
 
 def test_what_killed_launchers_left_behind_goes(tmp_path):

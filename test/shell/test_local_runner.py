@@ -33,10 +33,27 @@ def test_log_records_the_job(tmp_path):
 
 
 def test_job_number_goes_into_log_and_command(tmp_path):
-    done = run("JOB=2:4", tmp_path / "x.JOB.log", "echo", "part-JOB", "JOBJOB")
+    done = run("JOB=2:4", tmp_path / "x.JOB.log", "echo", "part-JOB", "JOB/JOB")
     assert done.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.2.log", "x.3.log", "x.4.log"]
-    assert "part-3 33\n" in (tmp_path / "x.3.log").read_text()
+    assert "part-3 3/3\n" in (tmp_path / "x.3.log").read_text()
+
+
+def test_only_a_word_by_itself_is_the_job_number(tmp_path):
+    folder = tmp_path / "JOBS" / "JOB_7"
+    done = run("JOB=1:2", folder / "job.JOB.log", "sh", "-c", "echo $0; test JOB = 1", folder)
+    assert "job 2 of 2 failed" in done.stderr
+    assert sorted(os.listdir(folder)) == [".job.JOB.log.jobs", "job.1.log", "job.2.log"]
+    assert f"\n{folder}\n" in (folder / "job.2.log").read_text()
+
+
+def test_a_directory_called_like_the_variable_is_refused(tmp_path):
+    (tmp_path / "JOB").mkdir()
+    for log, argument in (("JOB/JOB.log", "x"), ("JOB.log", tmp_path / "JOB/in.txt")):
+        done = run("JOB=1:2", log, "echo", argument, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "JOB is a directory" in done.stderr and "another name" in done.stderr
+    assert run("JOB=1:2", "JOB.log", "echo", "split2/JOB/in.txt", cwd=tmp_path).returncode == 0
 
 
 def test_no_shell_reads_the_command(tmp_path):
@@ -46,6 +63,13 @@ def test_no_shell_reads_the_command(tmp_path):
     assert done.returncode == 0
     assert out.read_text() == NASTY
     assert not (tmp_path / "broken").exists()
+
+
+def test_an_outer_trainings_place_reaches_no_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    run(tmp_path / "log", "sh", "-c", "echo ${WORLD_SIZE-no}${MASTER_PORT-ne}")
+    assert "\nnone\n" in (tmp_path / "log").read_text()
 
 
 def test_failed_member_shows_the_end_of_its_own_log(tmp_path):
@@ -215,6 +239,15 @@ def test_a_training_is_started_by_the_launcher(tmp_path):
     done = run("--num_procs", 1, tmp_path / "log", "sh", "-c", script)
     assert done.returncode == 0, done.stderr
     assert "\nrank 0, /" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("words, starts", [(("--num_procs", 1), 2), ((), 1)])
+def test_a_training_that_saved_is_started_again(tmp_path, words, starts):
+    script = f"test -e {tmp_path}/saved || {{ touch {tmp_path}/saved; exit 75; }}"
+    done = run(*words, tmp_path / "log", "sh", "-c", script)
+    assert done.returncode == 2 - starts
+    assert ("started again" in done.stderr) == (starts == 2)
+    assert (tmp_path / "log").read_text().count("# start: ") == starts
 
 
 def begin(tmp_path, shell_first: bool) -> tuple[subprocess.Popen, int]:

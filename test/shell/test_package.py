@@ -1,5 +1,6 @@
 """What pip makes of the checkout: a wheel that lacks nothing, with the versions of one file."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -48,3 +49,22 @@ def test_its_requirements_are_the_pins(wheel, root):
         pin.replace("_", "-") for pin in pins
     )
     assert set(about.get_all("Provides-Extra")) == {"test", "docs"}
+
+
+NAMELESS = """
+import getpass, os, pwd
+def none(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+pwd.getpwuid = none
+for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+import espnet_audiollm
+print(getpass.getuser())
+"""
+
+
+def test_a_user_id_without_a_name_goes_by_its_number(root):
+    done = subprocess.run(
+        [sys.executable, "-c", NAMELESS], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (f"{os.getuid()}\n", "")

@@ -1,8 +1,8 @@
 """What the runner asks a cluster for, by configuration and kind of job."""
 
 import pytest
-from jobs.contract import parse
-from jobs.slurm_config import load_config
+from jobs.contract import UserError, parse
+from jobs.slurm_config import load_config, seconds
 
 
 @pytest.fixture
@@ -36,3 +36,21 @@ TRAINING = ("--gpu", "4", "--num_nodes", "2", "--num_procs", "4")
 )
 def test_options(asked, yaml, words, expected):
     assert expected in asked(yaml, *words)
+
+
+def test_time_limits_are_slurms():
+    limits = {
+        "1": 60, "90": 5400, "1:30": 90, "1:00:00": 3600, "1-00": 86_400, "2-1:30": 178_200,
+        "1-0:0:5": 86_405, "UNLIMITED": None, "": None, "1:2:3:4": None,
+    }  # fmt: skip
+    assert {limit: seconds(limit) for limit in limits} == limits
+
+
+@pytest.mark.parametrize("words", [("--num_procs", "1"), ("--num_procs", "1", "--time", "5")])
+def test_a_training_that_would_be_stopped_before_it_begins_is_refused(asked, words):
+    yaml = "train: {signal: 300, time: '%s'}"
+    with pytest.raises(UserError, match="300 s before.*'time', or lower 'signal', for 'train'"):
+        asked(yaml % "0:06:00", *words)
+    assert "--time=6:01" in asked(yaml % "5", "--num_procs", "1", "--time", "6:01")
+    assert "--signal=B:USR1@300" in asked(yaml % "0:06:01", "--num_procs", "1")
+    assert "--time=5" in asked("default: {signal: 300, time: '5'}")  # it is no training

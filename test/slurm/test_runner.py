@@ -111,6 +111,18 @@ def test_environment_reaches_the_job(call):
     assert "hidden" not in record
 
 
+def test_the_users_own_settings_of_slurm_are_not_read(call):
+    """SQUEUE_STATES and SQUEUE_USERS hide the job, the others are refused by the controller."""
+    done = call.run(
+        "log", *sh("sleep 3; env"),
+        SQUEUE_STATES="CANCELLED", SQUEUE_USERS="nobody", SQUEUE_FORMAT="%i", SQUEUE_SORT="x",
+        SBATCH_PARTITION="none", SBATCH_ACCOUNT="none", SRUN_OUTPUT="/none", SLURM_TIMELIMIT="x",
+        USER="nobody", LOGNAME="nobody",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not re.search("^(SQUEUE|SBATCH|SRUN_OUTPUT)", call.text("log"), re.MULTILINE)
+
+
 def test_failed_members_only_run_again(call):
     script = 'echo "run JOB"; test -e mended || { seq 50; echo "no such LLM JOB"; exit JOB; }'
     script = f"case JOB in 3|5) {script};; *) echo run JOB;; esac"
@@ -215,6 +227,7 @@ def test_a_controller_that_is_away_is_no_refusal():
         ("gpus: {}", "unknown key 'gpus'; there are controller_wait, cpu, default"),
         ("train: {partion: x}", "unknown key 'partion' in 'train'; there are account, constraint"),
         ("cpu: {cpus: many}", "'cpus' is a number"),
+        ("train: {signal: .nan}", "'signal' is a number, 0 or more, not nan"),
         ("cpu: {time: 1:00:00}", "put quotes around 'time' in 'cpu'"),
         ("gpu: {gpu: '--gres=gpu'}", "needs {n}"),
         ("cpu: [", "is no YAML"),
@@ -395,6 +408,15 @@ def test_exit_status_of_a_training(call, status, needed, ends, starts):
     done = call.run("--num_procs", 1, "log", sys.executable, "saver.py", status, needed)
     assert done.returncode == ends, done.stderr
     assert len(call.text("starts").splitlines()) == starts
+
+
+def test_a_training_that_is_stopped_before_it_saves_is_not_requeued_for_ever(call):
+    """As by a time limit that is shorter than its start: $PPID is the launcher."""
+    script = "echo start >> starts; kill -USR1 $PPID; exec sleep 100"
+    done = call.run("--num_procs", 1, "log", *sh(script))
+    assert done.returncode == 1
+    assert len(call.text("starts").splitlines()) == 4
+    assert "failed 4 times in a row before anything was saved" in call.text("log") + done.stderr
 
 
 def test_a_cancelled_training_is_not_requeued(call):

@@ -8,12 +8,14 @@ import logging
 import math
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from damage import file_size_limit, flip
@@ -252,19 +254,49 @@ def test_a_full_disk_loses_nothing(data, whole, tmp_path, at_beat):
     assert_same(whole, tmp_path)
 
 
-def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
-    """Losses of epochs 1 to 5: 3 2 1 4 0.5, the best one kept."""
+def session_of(directory, losses, ranks=None, keep_nbest_models=1, **more):
+    """A session after an epoch for each validation loss; epoch N's only weight is N."""
     options = SimpleNamespace(
-        output_dir=tmp_path,
+        output_dir=directory,
         best_model_criterion=[("valid", "loss", "min")],
-        keep_nbest_models=1,
-        keep_epochs=[1],
+        keep_nbest_models=keep_nbest_models,
+        keep_checkpoints=1,
+        **more,
     )
-    session = Session(None, [], [], None, options, Ranks(), {})
-    for epoch, loss in enumerate((3.0, 2.0, 1.0, 4.0, 0.5), 1):
-        (tmp_path / f"{epoch}epoch.pth").touch()
+    session = Session(None, [], [], None, options, ranks or Ranks(), {})
+    for epoch, loss in enumerate(losses, 1):
+        checkpoints.save({"weight": torch.tensor([float(epoch)])}, directory / f"{epoch}epoch.pth")
         session.reporter.set_epoch(epoch)
         session.reporter.stats[epoch] = {"valid": {"loss": loss}}
+    return session
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best(tmp_path):
+    session = session_of(
+        tmp_path, (5.0, math.nan, 4.0, 4.5, math.inf), keep_nbest_models=4, keep_epochs=[]
+    )
+    assert session.reporter.sort_epochs("valid", "loss", "min") == [3, 4, 1]
+    assert session.reporter.sort_epochs("valid", "loss", "max") == [1, 4, 3]
+    session.publish()
+    assert os.readlink(tmp_path / "valid.loss.best.pth") == "3epoch.pth"
+    session.average()
+    mean = checkpoints.load(tmp_path / "valid.loss.ave.pth")["weight"]
+    assert mean.item() == pytest.approx((3 + 4 + 1) / 3)
+
+
+def test_a_training_without_any_loss_that_is_a_number_fails(tmp_path):
+    session = session_of(tmp_path, (math.nan, math.nan), keep_epochs=[])
+    session.publish()
+    assert not (tmp_path / "valid.loss.best.pth").exists()
+    assert not session.reporter.check_early_stopping(2, "valid", "loss", "min")
+    assert session.reporter.check_early_stopping(1, "valid", "loss", "min")
+    with pytest.raises(ValueError, match="valid.loss was .*not a number in all 2 epochs.*learning"):
+        session.average()
+
+
+def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
+    """Losses of epochs 1 to 5: 3 2 1 4 0.5, the best one kept."""
+    session = session_of(tmp_path, (3.0, 2.0, 1.0, 4.0, 0.5), keep_epochs=[1])
 
     def left():
         return sorted(int(path.name[0]) for path in tmp_path.glob("?epoch.pth"))
@@ -273,6 +305,19 @@ def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
     assert left() == [1, 3, 4, 5]  # should the checkpoint of epoch 5 be damaged
     session.prune(5)
     assert left() == [1, 5]
+
+
+def test_each_rank_has_its_own_random_numbers(tmp_path):
+    def draw(rank, epoch):
+        session_of(tmp_path, (), Ranks(rank, 2), seed=7).seed_random(epoch)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    first, *others = (draw(rank, epoch) for rank, epoch in ((0, 1), (1, 1), (0, 2), (1, 2)))
+    assert all(set(first).isdisjoint(other) for other in others)
+    assert len(set(others)) == 3
+    assert draw(0, 1) == first
+    torch.manual_seed(7 + 1)  # the first rank's are a single process's
+    assert torch.rand(1).item() == first[2]
 
 
 def test_other_data_is_refused(data, tmp_path, at_beat):

@@ -3,14 +3,16 @@
     RUNNER [--gpu N] [--num_threads N] [--mem G] [--time T] [--max_jobs_run N] [--num_nodes M]
            [--num_procs P] [--kind cpu|gpu|train] [JOB=1:N] LOG COMMAND...
 
-With JOB=1:N the command runs N times; "JOB" in the log's name and in every word of the command
-becomes 1 ... N. The command is executed as the words it is given as: no shell reads it, so ids
-and paths with spaces, quotes or dollar signs arrive as they are. --num_procs P makes it a training
-of P processes on each of --num_nodes M nodes, which utils/launch.py starts and watches. A log holds
-host, command, start, output, end and exit code; a log that is there already is added to. When a job
-fails, the end of its own log is shown: the cause is on the screen. While jobs run, the progress
-lines of their logs are shown. Of an array in which some failed, the same command runs only those
-again; JOB_KEY in the environment, a hash of what the command reads, says what "the same" is.
+With JOB=1:N the command runs N times; JOB in the log's name and in every argument of the command
+becomes 1 ... N where it is a word by itself: in job.JOB.log, parts/JOB and "test JOB = 2", but not
+in JOBS/in.txt, JOB_2 or MYJOB. A directory that is called JOB is refused. The command is executed
+as the words it is given as: no shell reads it, so ids and paths with spaces, quotes or dollar signs
+arrive as they are. --num_procs P makes it a training of P processes on each of --num_nodes M nodes,
+which utils/launch.py starts and watches. A log holds host, command, start, output, end and exit
+code; a log that is there already is added to. When a job fails, the end of its own log is shown:
+the cause is on the screen. While jobs run, the progress lines of their logs are shown. Of an array
+in which some failed, the same command runs only those again; JOB_KEY in the environment, a hash of
+what the command reads, says what "the same" is.
 """
 
 from __future__ import annotations
@@ -69,8 +71,12 @@ class Options:
         return Job(number, self.fill(self.log, number), command)
 
     def fill(self, word: str, number: int) -> str:
-        """The word with the job's number in place of the variable."""
-        return word.replace(self.variable, str(number)) if self.variable else word
+        """The argument with the job's number in place of the variable."""
+        return re.sub(rf"\b{self.variable}\b", str(number), word) if self.variable else word
+
+    def varies(self, word: str) -> bool:
+        """Whether the argument is another one for each job."""
+        return self.fill(word, 0) != word
 
     def started(self, command: list[str]) -> list[str]:
         """What is executed on each node: the command, or the launcher of its processes."""
@@ -148,15 +154,28 @@ def check(options: Options) -> None:
         raise UserError(f"--kind is one of {', '.join(KINDS)}, not '{options.kind}'")
     if options.last < options.first:
         raise UserError(f"{options.variable}={options.first}:{options.last} is no job at all")
-    if options.last > options.first and options.variable not in options.log:
+    if options.last > options.first and not options.varies(options.log):
         raise UserError(
             f"{len(options.numbers)} jobs would write the one log {options.log}; "
             f"put {options.variable} into its name"
         )
+    for word in (options.log, *options.command) if options.variable else ():
+        check_directories(options.variable, word)
     if options.num_nodes < 1:
         raise UserError(f"--num_nodes is 1 or more, not {options.num_nodes}")
     if options.num_nodes > 1 and not options.num_procs:
         raise UserError(f"--num_nodes {options.num_nodes} needs --num_procs: those of each node")
+
+
+def check_directories(variable: str, word: str) -> None:
+    """UserError: the argument leads through a directory that is called like the variable."""
+    for found in re.finditer(rf"\b{variable}(?=/)", word):
+        directory = word[: found.end()]
+        if os.path.isdir(directory):
+            raise UserError(
+                f"{directory} is a directory, and {variable} in its name would become the job's "
+                "number: give the directory another name"
+            )
 
 
 def processors() -> int:

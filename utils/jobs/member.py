@@ -17,6 +17,7 @@ from typing import IO
 from . import processes
 from .contract import Job
 from .logs import now, shown_environment
+from .nodes import without_place
 
 Seconds = float
 
@@ -116,6 +117,7 @@ class Member:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=without_place(os.environ),
                 start_new_session=True,
             )
         except OSError as error:

@@ -6,10 +6,15 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .contract import UserError
 
+PLACES = re.compile(  # what torchrun gives to its processes, and reads itself (PET_)
+    r"(LOCAL_|GROUP_|ROLE_|NODE_)?RANK|(LOCAL_|GROUP_|ROLE_)?WORLD_SIZE|ROLE_NAME|MASTER_(ADDR|PORT)"
+    r"|(TORCHELASTIC|PET)_\w+"
+)
 PORTS = range(12_000, 32_000)  # below those that the kernel hands out
 
 
@@ -32,6 +37,12 @@ class Place:
     def ranks(self) -> range:
         """Those of this node."""
         return range(self.node * self.procs, (self.node + 1) * self.procs)
+
+
+def without_place(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the place of another training that this process may be part of: a
+    command that finds one waits for that training's other processes."""
+    return {name: value for name, value in environment.items() if not PLACES.fullmatch(name)}
 
 
 def find_place(nodes: int, procs: int) -> Place:

@@ -12,6 +12,7 @@ Seconds = float
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of <linux/prctl.h>
 LIBC = ctypes.CDLL(None)
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")  # a second
 POLL: Seconds = 0.05
 
 
@@ -79,10 +80,15 @@ def memory_kills() -> int:
     return 0
 
 
-def _stat(pid: int) -> tuple[str, int]:
-    """State and parent."""
+def processor_time(pid: int) -> Seconds:
+    """That the process has used so far, all its threads together; 0: no such process."""
+    return _stat(pid)[2] / CLOCK_TICKS
+
+
+def _stat(pid: int) -> tuple[str, int, int]:
+    """State, parent, and processor time in ticks."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return "", 0
-    return words[0], int(words[1])
+        return "", 0, 0
+    return words[0], int(words[1]), int(words[11]) + int(words[12])

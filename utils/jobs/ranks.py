@@ -22,6 +22,7 @@ FINISHED, BUG, USER, RUN_AGAIN, MAY_PASS = 0, 1, 2, 75, 76  # exit statuses
 STATUS_OF = {"bug": BUG, "passing": MAY_PASS}
 PREFIX = "audiollm_run_"
 A_DAY: Seconds = 86_400.0
+WORK: Seconds = 0.5  # of a processor: a process that uses as much is not hung
 BATCHES = ("train", "valid")  # phases in which a batch follows a batch
 STATES = {
     "T": "; it is stopped (SIGSTOP, or a debugger)",
@@ -40,9 +41,16 @@ class Rank:
     longest: Seconds = 0.0  # that a beat like this one was the last; 0: it is the first
     beat: tuple = ()
     since: Seconds = 0.0  # when the beat last changed, on the launcher's clock
+    worked: Seconds = 0.0  # of a processor, when that was last looked at
     lost: Seconds | None = None  # when it was missed, or had left word of an error
     hung: str = ""  # how long for, and what the kernel says of it
     ended: bool = False  # by the launcher, because of another
+
+    def note_work(self, now: Seconds) -> None:
+        """A process that works is not hung, even if a batch takes long: the machine may be slow."""
+        worked = processes.processor_time(self.pid)
+        if worked - self.worked >= WORK:
+            self.worked, self.since = worked, now
 
     def limit(self, stall: Seconds, slow: Seconds) -> Seconds:
         """How long it may be silent: `slow` when nobody knows yet how long this takes."""

@@ -6,7 +6,10 @@ the runner's command line (--mem, --time, --num_threads) counts more than the fi
 
 from __future__ import annotations
 
+import math
+import operator
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from .contract import KINDS, Options, UserError
 Seconds = float
 
 USUAL = "conf/slurm.yaml"  # in a recipe; without it, the TEMPLATE's
+START_UP: Seconds = 60.0  # until a training can save, at least
 TEMPLATE = Path(__file__).resolve().parents[2] / "egs2/TEMPLATE/common" / USUAL
 
 
@@ -47,8 +51,9 @@ class Config:
     file_delay: Seconds = 30.0  # until what a node wrote is seen here, on the shared disk
 
     def options(self, work: Options) -> list[str]:
-        """Of sbatch, for this work."""
+        """Of sbatch, for this work. Raises UserError: `check_time`."""
         kind = self.asked
+        self.check_time(work)
         asked = {
             "partition": kind.partition,
             "account": kind.account,
@@ -66,10 +71,31 @@ class Config:
             words.append(kind.gpu.replace("{n}", str(work.gpu)))
         return words + kind.extra
 
+    def check_time(self, work: Options) -> None:
+        """UserError: a training would be asked to save before it has begun."""
+        given, before_end = work.time or self.asked.time, self.asked.signal
+        limit = seconds(given)
+        if limit and work.num_procs and before_end and limit <= before_end + START_UP:
+            raise UserError(
+                f"a training with a time limit of {given} ({limit:.0f} s) would be asked to save "
+                f"{before_end} s before it, and takes {START_UP:.0f} s or more to begin: raise "
+                f"'time', or lower 'signal', for '{self.kind}' jobs in {self.path}"
+            )
+
     def cpus(self, work: Options) -> int:
         """Processors of a task, for this work."""
         asked = self.asked.cpus or self.asked.cpus_per_gpu * work.gpu
         return work.num_threads or asked or max(1, work.num_procs)
+
+
+def seconds(limit: str) -> Seconds | None:
+    """A time limit as Slurm reads it; None: no limit, or none that Slurm would read."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    if not found:
+        return None
+    numbers = [int(number) for number in found.groups()[1:] if number]
+    units = (3600, 60, 1) if found[1] or len(numbers) == 3 else (60, 1)
+    return int(found[1] or 0) * 86_400.0 + sum(map(operator.mul, numbers, units))
 
 
 def load_config(named: str, kind: str) -> Config:
@@ -137,7 +163,7 @@ def check_keys(path: Path, where: str, given: dict, known: set[str]) -> None:
 
 def number(path: Path, name: str, value: object) -> float:
     """A number of 0 or more. UserError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise UserError(f"{path}: '{name}' is a number, 0 or more, not {value!r}")
     return float(value)
 

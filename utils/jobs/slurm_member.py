@@ -11,12 +11,12 @@ from pathlib import Path
 from .contract import Job, Options
 from .logs import Screen
 from .member import Member, Setting
+from .ranks import MAY_PASS, RUN_AGAIN
 from .slurm_queue import Refused, slurm
 from .state import Exit, State
 
 Seconds = float
 
-RUN_AGAIN, MAY_PASS = 75, 76  # exit statuses of a training
 IN_A_ROW = 3  # requeues for MAY_PASS
 GRACE: Seconds = 3600.0  # Slurm itself kills after KillWait
 

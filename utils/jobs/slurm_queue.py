@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from getpass import getuser
 from typing import Any
 
 from .contract import UserError
@@ -21,6 +20,7 @@ AWAY = re.compile(
     r"|socket|communication|slurmctld|temporarily|try again|resolve|controller",
     re.IGNORECASE,
 )
+OPTIONS = re.compile(r"SLURM|(SBATCH|SRUN|SALLOC|SQUEUE|SCANCEL|SCONTROL|SINFO|SACCT)_")
 OVER = {  # a state that does not change any more, in words
     "BOOT_FAIL": "its node did not start",
     "CANCELLED": "it was cancelled",
@@ -35,7 +35,7 @@ OVER = {  # a state that does not change any more, in words
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED")
 
 
-class Refused(Exception):
+class Refused(UserError):
     """Slurm's own sentence."""
 
 
@@ -83,7 +83,7 @@ class Queue:
         """All that is known of these jobs, the oldest first; an ended one for some minutes.
         Raises Refused: the controller is away."""
         out = slurm(
-            "squeue", "--noheader", "--array", "--states=all", f"--user={getuser()}",
+            "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
             f"--name={self.name}", "--format=%A|%i|%K|%T|%r",
         )  # fmt: skip
         entries = []
@@ -101,7 +101,7 @@ class Queue:
         """What waits or runs; comes back when it is out of the queue."""
 
         def cancelled() -> None:
-            slurm("scancel", f"--user={getuser()}", f"--name={self.name}")
+            slurm("scancel", f"--user={os.getuid()}", f"--name={self.name}")
             while any(not entry.over for entry in self.look()):
                 time.sleep(1.0)
 
@@ -142,8 +142,10 @@ def slurm(*words: str) -> str:
     return done.stdout
 
 
-def forget_outer_job() -> None:
-    """Inside a job, its own SLURM_ variables would be taken for wishes for the next."""
+def forget_outer_settings() -> None:
+    """Remove what Slurm's commands would take for options: the user's own (SQUEUE_STATES hides
+    running jobs from us, SBATCH_TIMELIMIT is another limit than slurm.yaml's), and inside a job
+    those of the job."""
     for name in list(os.environ):
-        if name.startswith("SLURM") and name != "SLURM_CONF":
+        if OPTIONS.match(name) and name != "SLURM_CONF":
             del os.environ[name]

@@ -34,11 +34,11 @@ class State:
     @classmethod
     def beside_log(cls, options: Options) -> State:
         """The state of these options' log."""
-        folder = Path(options.log).absolute().parent
-        while options.variable and options.variable in str(folder):
+        folder = Path(options.log).parent
+        while options.varies(str(folder)):
             folder = folder.parent
-        name = os.path.relpath(os.path.abspath(options.log), folder).replace(os.sep, "-")
-        return cls(folder / f".{name}.jobs")
+        name = os.path.relpath(options.log, folder).replace(os.sep, "-")
+        return cls(folder.absolute() / f".{name}.jobs")
 
     def key(self) -> str:
         """Of the command that the state belongs to; empty where there is none."""
