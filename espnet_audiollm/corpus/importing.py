@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ BAD_SPEAKER = "speakers with white space"
 NO_TEXT = "rows without text"
 NO_AUDIO = "rows without audio"
 MISSING = "audio files that do not exist"
+NO_FILE = "audio that is a directory or a pipe, not a file"
 EMPTY = "audio files that are empty"
 PIPE = "pipes"
 ODD = "values that are no text, or hold what no table can"
@@ -48,13 +50,15 @@ STEPS = {
     NO_AUDIO: "name the column with --audio, or leave such rows out with --drop true",
     MISSING: "relative paths start from the list's directory, or from --audio_root; such rows are "
     "left out with --drop true",
+    NO_FILE: "name the files themselves, or leave such rows out with --drop true",
     EMPTY: "copy these recordings again, or leave such rows out with --drop true",
     PIPE: "convert the audio to files: commands in a list are never run",
     ODD: "correct these values, or leave the column out",
     manifests.OTHER_CUTS: "save such cuts' audio as files with lhotse (CutSet.save_audios) first",
+    manifests.BAD_RECORDING: "give each recording an id of one word",
     manifests.BAD_TIMES: "correct the cuts: start and duration are seconds within the recording",
 }
-CAN_DROP = (NO_TEXT, NO_AUDIO, MISSING, EMPTY)
+CAN_DROP = (NO_TEXT, NO_AUDIO, MISSING, NO_FILE, EMPTY)
 
 
 class Faults(corpus.Faults):
@@ -237,7 +241,8 @@ def _is_odd(text: str) -> bool:
 
 def _fault_of(path: str) -> str | None:
     try:
-        return None if os.stat(path).st_size else EMPTY
+        found = os.stat(path)
+        return NO_FILE if not stat.S_ISREG(found.st_mode) else None if found.st_size else EMPTY
     except (OSError, ValueError):
         return MISSING
 

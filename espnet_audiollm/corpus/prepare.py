@@ -105,6 +105,8 @@ def wanted_splits(given: Iterable[str]) -> dict[str, str]:
         directory, equals, value = split.partition("=")
         if not (directory and equals and value):
             raise ValueError(f"{split} does not read DIR=NAME, as in data/valid=dev")
+        if os.path.normpath(directory) in map(os.path.normpath, wanted):
+            raise ValueError(f"{split}: {directory} is given twice; each directory is made once")
         wanted[directory] = value
     return wanted
 
@@ -181,6 +183,9 @@ def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
         size = os.stat(path).st_size
     except OSError:
         faults.lacks(file, NO_AUDIO, f"{id_}: {path}")
+        return False
+    if not path.is_file():
+        faults.add(file, "recordings that are a directory or a pipe", str(path))
         return False
     if size == 0:
         faults.add(file, "recordings of 0 bytes", str(path))

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..store.json_files import parse_json
 from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
 from . import audio as sound
 from .kaldi_dir import count_utterances, iter_utterances, read_table
@@ -142,8 +143,8 @@ def read_dialogues(path: str | Path) -> list[Dialogue]:
 def parse(line: str, directory: Path) -> Dialogue:
     """One line; its audio paths are relative to `directory`. Errors: see `read_dialogues`."""
     try:
-        item = json.loads(line)
-    except json.JSONDecodeError as error:
+        item = parse_json(line)
+    except ValueError as error:
         raise ValueError(f"not JSON ({error})") from None
     if not isinstance(item, dict):
         raise ValueError("not a JSON object with id, category, turns and expected")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dialogues import name_of, read_dialogues
-from ..data.kaldi_dir import read_dict
+from ..data.kaldi_dir import read_dict, seconds
 from ..store.responses import INDEX, open_shards, read_about
 from ..store.runs import Run, references_hash
 from ..store.series import Series, read_series
@@ -165,7 +165,9 @@ def check_run(run: Run, test_set: TestSet) -> None:
 def _read_directory(data: Path) -> dict:
     tables: dict = {name: _read(data / file) for name, file in TABLES.items()}
     if tables["seconds"] is not None:
-        tables["seconds"] = {id: float(value) for id, value in tables["seconds"].items()}
+        tables["seconds"] = {
+            id: seconds(data, id, value) for id, value in tables["seconds"].items()
+        }
     answers = _read(data / "answers")
     if answers is not None:
         tables["accepted"] = {id: split_answers(line) for id, line in answers.items()}

@@ -3,6 +3,7 @@ line number. data/kaldi_dir.py has the sorted ones of data directories."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str,
     """Yield (line number, id, value, kinds of error) of every line; the id of a line that has none
     is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
     at, end = span or (0, None)
+    if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for ever
+        raise ValueError(f"{path} is a directory or a pipe, not a table: give a file")
     with open(path, "rb") as lines:
         lines.seek(at)
         first = at == 0

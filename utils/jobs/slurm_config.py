@@ -137,8 +137,9 @@ def check_keys(path: Path, where: str, given: dict, known: set[str]) -> None:
 
 def number(path: Path, name: str, value: object) -> float:
     """A number of 0 or more. UserError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise UserError(f"{path}: '{name}' is a number, 0 or more, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        shown = repr(value)[:40]
+        raise UserError(f"{path}: '{name}' is a number, 0 or more, not {shown}")
     return float(value)
 
 

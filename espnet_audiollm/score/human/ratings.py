@@ -4,7 +4,6 @@ Raters' files come by mail from anybody's browser, so nothing in them is taken o
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...store.json_files import parse_json
 from ...types import Seconds
 from .study import Study, study_from_dict
 
@@ -125,8 +125,8 @@ def _read_json(path: str | Path, next_step: str) -> object:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path}: larger than {LARGEST // 1_000_000} MB; {next_step}")
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{path}: not complete JSON ({_brief(error)}); {next_step}") from None
 
 
