@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..store.json_files import parse_json
+from ..store.tables import is_table
 from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
 from . import audio as sound
 from .kaldi_dir import count_utterances, iter_utterances, read_table
@@ -47,7 +48,7 @@ def has_context(path: str | Path) -> bool:
 
 def has_transcripts(path: str | Path) -> bool:
     """Whether what is said in a set is known; in a file of dialogues it always is."""
-    return not Path(path).is_dir() or (Path(path) / "text").is_file()
+    return not Path(path).is_dir() or is_table(Path(path) / "text")
 
 
 def count(path: str | Path) -> int:

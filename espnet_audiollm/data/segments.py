@@ -20,7 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..store.atomic import atomic_write
-from ..store.tables import outer_join
+from ..store.tables import is_table, outer_join
 from ..types import Seconds
 from . import kaldi_dir, sources
 from .kaldi_dir import Row, read_table, scan, write_table
@@ -86,7 +86,7 @@ def table(directory: str | Path) -> Path:
 
 def has(directory: str | Path) -> bool:
     """Whether a directory has segments."""
-    return table(directory).is_file()
+    return is_table(table(directory))
 
 
 def errors(directory: str | Path) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from ..store.tables import outer_join
+from ..store.tables import is_table, outer_join
 from . import layout, pipes, segments, sources, workers
 from .kaldi_dir import REQUIRED, Row, count_lines, scan, tables
 from .sorting import sort_rows
@@ -117,7 +117,7 @@ def validate(
         return findings.problems()
     required = REQUIRED + (("text",) if require_text else ())
     for name in required:
-        if not (directory / name).is_file():
+        if not is_table(directory / name):
             findings.add(directory / name, "missing file", name)
     present = tables(directory)
     if segments.has(directory):

@@ -19,7 +19,7 @@ from ..data.kaldi_dir import read_dict, seconds
 from ..store.responses import INDEX, open_shards, read_about
 from ..store.runs import Run, references_hash
 from ..store.series import Series, read_series
-from ..store.tables import check_known_ids, check_same_ids
+from ..store.tables import check_known_ids, check_same_ids, is_table
 from ..text.normalize import Normalizer, normalizer
 from ..types import Dialogue, Seconds
 from .noisy import NoisyCopy, read_noisy
@@ -176,7 +176,7 @@ def _read_directory(data: Path) -> dict:
 
 def _read(path: Path) -> dict[str, str] | None:
     """A table; None: there is none."""
-    if not path.is_file():
+    if not is_table(path):
         return None
     return {sys.intern(id): value for id, value in read_dict(path).items()}
 

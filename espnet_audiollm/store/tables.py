@@ -16,12 +16,19 @@ Span = tuple[int, int]  # a part of a table: its first byte, and the one after i
 V = TypeVar("V")
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether there is this table. Errors (ValueError): it is no file; to open a pipe would wait
+    for ever, and a directory is not the same as no table."""
+    if os.path.isfile(path) or not os.path.exists(path):
+        return os.path.isfile(path)
+    raise ValueError(f"{path} is a directory or a pipe, not a table: put a file in its place")
+
+
 def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
     """Yield (line number, id, value, kinds of error) of every line; the id of a line that has none
     is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
     at, end = span or (0, None)
-    if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe would wait for ever
-        raise ValueError(f"{path} is a directory or a pipe, not a table: give a file")
+    is_table(path)
     with open(path, "rb") as lines:
         lines.seek(at)
         first = at == 0

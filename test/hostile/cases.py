@@ -40,7 +40,7 @@ GOOD = {
     "data/utt2spk": "a s\nb t\n",
 }
 
-# --- every tool that reads a data directory, every table of it, every damage -----------------------
+# --- every tool that reads a data directory, every table of it, every damage ----------------------
 
 DAMAGES = {
     "fifo": (FIFO, "a directory or a pipe, not a"),
@@ -52,7 +52,7 @@ DAMAGES = {
     "no_id": (" a x\nb y\n", "without an id"),
     "blank": ("a x\n\nb y\n", "blank lines"),
     "twice": ("a x\na y\nb z\n", "duplicate ids"),
-    "unsorted": ("b x\na y\n", "out of order"),
+    "unsorted": ("b x\na y\n", ""),  # out of order, or missing where it was expected
 }
 TABLES = ("wav.scp", "utt2spk", "text")
 READERS = {
@@ -120,6 +120,15 @@ AUDIO_CASES = [
         "speed_perturb": ("data", "out", "--speeds", "0.9"),
     }.items()
     for name, (content, says) in AUDIO.items()
+    if tool != "format_data" or name not in ("fifo", "gone", "empty")
+]
+AUDIO_CASES += [  # what is seen before a recording is read
+    Case(f"format_data-audio-{name}", ("format_data", "data", "out"), (says,), {"data/a.wav": what})
+    for name, what, says in (
+        ("fifo", FIFO, "audio files that are empty (first: a data/a.wav)"),
+        ("gone", GONE, "audio files that do not exist (first: a data/a.wav)"),
+        ("empty", b"", "audio files that are empty (first: a data/a.wav)"),
+    )
 ]
 
 # --- lists of others ------------------------------------------------------------------------------
@@ -190,7 +199,7 @@ LIST_CASES += [
     for name, (files, says) in DATASETS.items()
 ]
 
-# --- words and tables that single tools take ---------------------------------------------------------
+# --- words and tables that single tools take ------------------------------------------------------
 
 SEGMENTS = {
     "superscript_channel": ("a r 0 0.2 ²", "not 'recording begin end'"),
@@ -251,7 +260,7 @@ OTHER_CASES += [
     for seconds in DURATIONS
 ]
 
-# --- what stages leave ------------------------------------------------------------------------------
+# --- what stages leave ----------------------------------------------------------------------------
 
 SCORE = ("score", "--sets", "dump/test", "--runs", "exp", "--output", "exp", "--recipe", "toy")
 SCORE += ("--llm", "tiny", "--resamples", "200")
@@ -304,7 +313,7 @@ SCORE_CASES = [
 
 CASES = [*TABLE_CASES, *AUDIO_CASES, *LIST_CASES, *OTHER_CASES, *SCORE_CASES]
 
-# --- not command lines of Python ----------------------------------------------------------------------
+# --- not command lines of Python ------------------------------------------------------------------
 
 CORPORA = ("path", "uid", "home", "ifs", "llm", "stage", "nj", "subset", "dumpdir")  # of setup.sh
 SLURM = {  # slurm.yaml: what is said of it

@@ -111,3 +111,23 @@ def test_check_env_and_a_slurm_that_hangs(check_env, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(check_env, "PATIENCE", 0.2)
     assert check_env.check_slurm().found == "sinfo gave no answer in 0.2 s"
+
+
+def test_labels_stay_labels_in_results(experiment):
+    """No cell, tag, link or picture of RESULTS.md comes out of a label or a category."""
+    from espnet_audiollm.bin.score import main
+
+    label = "a | b\\ <img src=x onerror=alert(1)> ![c](http://d) `e` *f*"
+    put(experiment.data / "category", "utt1 <b>x\nutt2 y|z\nutt3 [u](v)\nutt4 w\n")
+    experiment.system("reference", label, 0.1)
+    assert main([*experiment.arguments(), "--command", "run.sh\n```\n<script>"]) == 0
+    text = (experiment.output / "RESULTS.md").read_text()
+    shown = r"| a \| b\\ \<img src=x onerror=alert(1)> ![c]\(http://d) \`e\` \*f\* |"
+    assert text.count(shown) >= 2  # perplexity, success by category
+    for free in ("<img", "<b>", "](v)", "](http"):
+        assert free not in text.replace(f"\\{free}", "").replace(f"]\\{free[1:]}", "")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    bars = [line.replace("\\\\", "").replace("\\|", "").count("|") for line in rows]
+    for row, after in zip(bars, bars[1:], strict=False):
+        assert row >= 3 and after >= 3
+    assert "\n```\n<script>" not in text
