@@ -26,13 +26,14 @@ HEADER = (
 )
 
 
-_MARKUP = re.compile(r"[\\|`*]|<(?=[A-Za-z/!?])|(?<=\])\(")
+_MARKUP = re.compile(r"[\\|`*]|(?<=\])\(|^#")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def plain(text: str) -> str:
     """A label or a name as it is, in one line of Markdown: no cell, tag, link or picture begins
     or ends in it."""
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    return _TAG.sub("&lt;", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def test_what_raters_write_is_shown_not_obeyed(toy):
     toy.score(path)
     markdown = (toy.root / "scored/human_eval.md").read_text()
     assert "<script>" not in markdown and "<b>" not in markdown
-    assert r"\# no &lt;script&gt;alert(1)&lt;/script&gt; \[x\](http://x) \`y\`" in markdown
-    assert r"| ann \| &lt;b&gt;\*bold\* | 23/23 |" in markdown
+    assert r": # no &lt;script>alert(1)&lt;/script> [x]\(http://x) \`y\`" in markdown
+    assert r"| ann \| &lt;b>\*bold\* | 23/23 |" in markdown
 
 
 def spoiled(change):

@@ -17,8 +17,9 @@ check_stages() {
     local option number
     for option in stage stop_stage skip_stages; do
         for number in ${!option}; do
-            [[ ${number} =~ ^[1-9][0-9]{0,3}$ ]] && ((number <= $1)) ||
+            if [[ ! ${number} =~ ^[1-9][0-9]{0,3}$ ]] || ((number > $1)); then
                 die "--${option} '${!option}': stages are whole numbers from 1 to $1"
+            fi
         done
     done
     ((stage <= stop_stage)) || die "--stop_stage ${stop_stage} comes before --stage ${stage}"
