@@ -19,6 +19,7 @@ from ..data import kaldi_dir, segments, sources
 from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
 from ..store.atomic import new_directories
+from ..store.tables import LONG_ID, LONGEST_ID
 from . import manifests
 from . import prepare as corpus
 from .arrow import Blob
@@ -42,6 +43,7 @@ ODD = "values that are no text, or hold what no table can"
 LACKING = "rows without a value for "
 STEPS = {
     NO_ID: "fill them in, or name the column of ids with --id",
+    LONG_ID: "name another column with --id",
     BAD_ID: "replace the white space, or name another column with --id",
     corpus.TWICE: "give each utterance its own id, in a column that --id names",
     NO_SPEAKER: "fill them in; with --speaker '' each utterance is its own speaker",
@@ -190,14 +192,15 @@ class _Reader:
         return text
 
     def _is_good(self, where: str, id_: str, speaker: str, text: str, extra: list[str]) -> bool:
-        kinds = [NO_ID] * (not id_) + [BAD_ID] * (id_.split() != [id_] and bool(id_))
+        kinds = [LONG_ID] * (len(id_) > LONGEST_ID)
+        kinds += [NO_ID] * (not id_) + [BAD_ID] * (id_.split() != [id_] and bool(id_))
         if self.columns.speaker:
             kinds += [NO_SPEAKER] * (not speaker) + [BAD_SPEAKER] * (" " in speaker)
         kinds += [NO_TEXT] * (not text and bool(self.columns.text))
         for table, value in zip(self.columns.extra, extra, strict=True):
             kinds += [LACKING + table] * (not value and table in kaldi_dir.OPTIONAL)
         for kind in kinds:
-            self.faults.add(self.path, kind, f"{where} {id_}".strip())
+            self.faults.add(self.path, kind, f"{where} {id_[:100]}".strip())
         return not kinds
 
     def _audio(self, where: str, id_: str, audio: object, name: str) -> str:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from ..store.atomic import atomic_write
 from ..store.tables import outer_join
 from ..types import Utterance
 
+LONGEST_LINE = 1 << 24  # bytes; a few of a .gz may become many
 R = TypeVar("R", bound=tuple)  # a row, its id first
 
 NO_AUDIO = "transcripts without audio"
@@ -140,7 +142,12 @@ def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
         try:
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
+                if len(raw) == LONGEST_LINE:
+                    raise ValueError(
+                        f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MB: this is no "
+                        "list with a line for each utterance"
+                    )
                 if number == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 try:

@@ -15,6 +15,9 @@ Row = tuple[str, str]  # id, value
 Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 V = TypeVar("V")
 
+LONGEST_ID = 1000  # letters
+LONG_ID = f"ids longer than {LONGEST_ID} letters"
+
 
 def is_table(path: str | Path) -> bool:
     """Whether there is this table. Errors (ValueError): it is no file; to open a pipe would wait
@@ -59,6 +62,9 @@ def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
     if line[0].isspace():
         return "", line.strip(), [*errors, "lines without an id"]
     id_, *value = line.split(maxsplit=1)
+    if len(id_) > LONGEST_ID:
+        errors.append(LONG_ID)
+        id_ = id_[:LONGEST_ID]
     return id_, value[0].strip() if value else "", errors
 
 
@@ -102,6 +108,8 @@ def as_line(id_: str, value: str) -> str:
 def _check_row(path: str | Path, id_: str, value: str) -> None:
     if not id_ or id_.split() != [id_] or "\0" in id_:
         raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
+    if len(id_) > LONGEST_ID:
+        raise ValueError(f"{path}: {id_[:60]}... cannot be an id: {LONG_ID}")
     if any(char in value for char in "\n\r\0"):
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 

@@ -3,6 +3,7 @@
 A case is data: files beside a good data directory (`data`) or a good experiment (`dump`, `exp`),
 the words of a command, and words of its complaint."""
 
+import gzip
 import io
 import json
 import struct
@@ -51,6 +52,8 @@ DAMAGES = {
     "crlf": ("a x\r\nb y\r\n", "CRLF"),
     "no_id": (" a x\nb y\n", "without an id"),
     "blank": ("a x\n\nb y\n", "blank lines"),
+    "long_id": ("a x\n" + "b" * 60_000 + " y\n", "ids longer than 1000 letters"),
+    "long_ids": ("".join(f"{'a' * 60_000}{n} x\n" for n in "12"), "ids longer than 1000 letters"),
     "twice": ("a x\na y\nb z\n", "duplicate ids"),
     "unsorted": ("b x\na y\n", ""),  # out of order, or missing where it was expected
 }
@@ -70,6 +73,12 @@ TABLE_CASES = [
     for tool, words in READERS.items()
     for table in TABLES
     for damage, (content, says) in DAMAGES.items()
+]
+TABLE_CASES += [  # what cannot be repaired without guessing
+    Case(f"fix-{table}-{damage}", ("fix", "data"), (table, says), {f"data/{table}": content})
+    for table in TABLES
+    for damage, (content, says) in DAMAGES.items()
+    if damage in ("fifo", "directory", "latin1", "nul", "no_id", "long_id", "long_ids")
 ]
 
 # --- recordings -----------------------------------------------------------------------------------
@@ -155,6 +164,7 @@ LISTS = {  # the list: what is said of it
     "text_half_a_character": (ROW.replace("one", "\\ud800"), "values that are no text"),
     "id_nan": (ROW.replace('"a"', "NaN"), "values that are no text"),
     "id_with_a_space": (ROW.replace('"a"', '"a b"'), "ids with white space"),
+    "id_of_60_kB": (ROW.replace('"a"', f'"{"a" * 60_000}"'), "ids longer than 1000 letters"),
     "id_twice": (ROW * 2, "ids that come twice"),
     "audio_directory": (ROW.replace("data/a.wav", "data"), "a directory or a pipe, not a file"),
     "audio_fifo": (ROW.replace("data/a.wav", "fifo"), "a directory or a pipe, not a file"),
@@ -163,6 +173,7 @@ LISTS = {  # the list: what is said of it
     "audio_nan": (ROW.replace('"data/a.wav"', "NaN"), "do not exist"),
     "nested": (ROW + "[" * 100_000 + "\n", "no JSON object"),
     "number_of_5000_digits": (ROW + '{"id": ' + "9" * 5000 + "}\n", "no JSON object"),
+    "one_huge_line": ("a" * (1 << 24), "line 1: longer than 16 MB"),
     "fifo": (FIFO, "a pipe"),
     "gone": (GONE, "no such file"),
     "empty": ("", "is empty"),
@@ -178,6 +189,14 @@ LIST_CASES = [
     Case(f"from_table-{name}", LIST, (says,), {"list.jsonl": content, "fifo": FIFO})
     for name, (content, says) in LISTS.items()
 ]
+LIST_CASES.append(
+    Case(
+        "from_table-gzip_bomb",
+        ("from_table", "list.tsv.gz", "out"),
+        ("line 2: longer than 16 MB",),
+        {"list.tsv.gz": gzip.compress(b"id\taudio\n" + bytes(1 << 25), 1)},
+    )
+)
 DATASETS = {  # files of a Hugging Face dataset
     "dict_without_splits": ({"dataset_dict.json": "{}"}, "no list of splits"),
     "dict_of_a_list": ({"dataset_dict.json": "[]"}, "no JSON object"),

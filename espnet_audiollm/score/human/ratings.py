@@ -4,7 +4,6 @@ Raters' files come by mail from anybody's browser, so nothing in them is taken o
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def _rated(found: dict, num_answers: int) -> Rated:
     seconds, comment = found.get("seconds", 0), found.get("comment", "")
     if not isinstance(comment, str):
         raise ValueError(f"item {number}: its comment is not text")
-    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+    if type(seconds) not in (int, float) or not 0 <= seconds < 1e9:
         raise ValueError(f"item {number}: its seconds are not a number of seconds")
     return Rated(tuple(answers), comment.strip(), float(seconds))
 
