@@ -67,11 +67,21 @@ READERS = {
     "statistics": ("data",),
     "listen": ("data", "--output", "out.html"),
     "format_data": ("data", "out"),
+    "add_noise": ("--data", "data", "--noise", "white:10", "--output", "out"),
+}
+TEXT_READERS = {
+    "tokenize_text": ("--text", "data/text", "--token_type", "word", "--output", "out"),
+    "generate_responses": ("--llm", "none", "--data", "data", "--output", "out"),
 }
 TABLE_CASES = [
     Case(f"{tool}-{table}-{damage}", (tool, *words), (table, says), {f"data/{table}": content})
     for tool, words in READERS.items()
     for table in TABLES
+    for damage, (content, says) in DAMAGES.items()
+]
+TABLE_CASES += [
+    Case(f"{tool}-{damage}", (tool, *words), ("text", says), {"data/text": content})
+    for tool, words in TEXT_READERS.items()
     for damage, (content, says) in DAMAGES.items()
 ]
 TABLE_CASES += [  # what cannot be repaired without guessing
@@ -277,6 +287,67 @@ OTHER_CASES += [
         "statistics": ("data",),
     }.items()
     for seconds in DURATIONS
+]
+
+TURNS = '[{"role": "user", "text": "hello"}]'
+TALK = f'{{"id": "a", "category": "x", "turns": {TURNS}}}\n'
+TALKS = {  # a file of dialogues: what is said of it
+    "fifo": (FIFO, "no such file"),
+    "gone": (GONE, "no such file"),
+    "empty": ("", "no dialogue in it"),
+    "latin1": ("é\n".encode("latin-1"), "not UTF-8"),
+    "nested": ("[" * 100_000 + "\n", "line 1: not JSON"),
+    "list": ("[]\n", "line 1: not a JSON object"),
+    "number_of_5000_digits": ("9" * 5000 + "\n", "line 1: not JSON"),
+    "twice": (TALK * 2, "line 2: a: this id comes twice"),
+    "number_as_id": (TALK.replace('"a"', "5"), "the id 5 is not a word"),
+    "nan_as_id": (TALK.replace('"a"', "NaN"), "the id nan is not a word"),
+    "space_in_id": (TALK.replace('"a"', '"a b"'), "the id 'a b' is not a word"),
+    "no_turns": (TALK.replace(TURNS, "[]"), "turns is no list of turns"),
+    "turns_of_words": (TALK.replace(TURNS, '"hello"'), "turns is no list of turns"),
+    "turn_of_words": (TALK.replace(TURNS, '["hello"]'), "turn 1: not a JSON object"),
+    "text_nan": (TALK.replace('"hello"', "NaN"), "turn 1: text"),
+    "text_empty": (TALK.replace("hello", " "), "turn 1: text"),
+    "unknown_role": (TALK.replace("user", "root"), "turn 1: the role 'root'"),
+    "audio_gone": (TALK.replace('"text"', '"audio": "no.wav", "text"'), "no.wav is missing"),
+    "audio_fifo": (TALK.replace('"text"', '"audio": "fifo", "text"'), "fifo is missing"),
+    "audio_directory": (TALK.replace('"text"', '"audio": "data", "text"'), "data is missing"),
+    "audio_number": (TALK.replace('"text"', '"audio": 5, "text"'), "turn 1: audio"),
+    "last_turn_the_assistants": (
+        TALK.replace("}]", '}, {"role": "assistant", "text": "hi"}]'),
+        "a: ",
+    ),
+    "expected_nan": (TALK.replace('"turns"', '"expected": NaN, "turns"'), "expected is no list"),
+    "reference_number": (TALK.replace('"turns"', '"reference": 5, "turns"'), "reference"),
+    "unknown_field": (TALK.replace('"turns"', '"speaker": 5, "turns"'), "speaker"),
+}
+OTHER_CASES += [
+    Case(
+        f"generate_responses-dialogues-{name}",
+        ("generate_responses", "--llm", "none", "--data", "talks.jsonl", "--output", "out"),
+        ("talks.jsonl", says),
+        {"talks.jsonl": content, "fifo": FIFO},
+    )
+    for name, (content, says) in TALKS.items()
+]
+OTHER_CASES += [
+    Case(
+        f"compare-{name}",
+        ("compare", "a.json", "b.json"),
+        ("a.json", says),
+        {"a.json": content, "b.json": "{}"},
+    )
+    for name, content, says in (
+        ("nested", "[" * 100_000, "not a results.json"),
+        ("list", "[]", "not a results.json"),
+        ("number", "5", "not a results.json"),
+        ("empty", "", "not a results.json"),
+        ("nothing", "{}", "no version"),
+        ("version_nan", '{"version": NaN}', "version nan"),
+        ("only_version", '{"version": 1}', "damaged, or not a results.json"),
+        ("gone", GONE, "no such file"),
+        ("fifo", FIFO, "no such file"),
+    )
 ]
 
 # --- what stages leave ----------------------------------------------------------------------------
