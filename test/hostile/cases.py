@@ -350,6 +350,27 @@ OTHER_CASES += [
     )
 ]
 
+PACK = ("--exp", "e", "--output", "out")
+ESTIMATE = ("estimate", "--ctc_config", "c.yaml", "--align_config", "c.yaml")
+ESTIMATE += ("--hours", "1", "--utterances", "10")
+CONFIGS = {  # a configuration: what is said of it
+    "broken": ("a: [", "is no YAML"),
+    "tag": ("a: !!python/object/apply:os.system [true]", "is no YAML"),
+    "list": ("[a]", "holds no options"),
+    "empty": ("", "holds no options"),
+    "latin1": ("a: é".encode("latin-1"), "is no YAML"),
+    "nested": ("[" * 10_000, "is no YAML"),
+}
+OTHER_CASES += [
+    Case(f"{tool[0]}-config-{name}", tool, (file, says), {file: content})
+    for tool, file in ((ESTIMATE, "c.yaml"), (("pack", *PACK), "e/config.yaml"))
+    for name, (content, says) in CONFIGS.items()
+]
+OTHER_CASES += [
+    Case("pack-no_experiment", ("pack", *PACK), ("not a trained experiment",), {"e/a": ""}),
+    Case("pack-experiment_of_stage_5", ("pack", *PACK), ("lacks llm",), {"e/config.yaml": "a: 1"}),
+]
+
 # --- what stages leave ----------------------------------------------------------------------------
 
 SCORE = ("score", "--sets", "dump/test", "--runs", "exp", "--output", "exp", "--recipe", "toy")
