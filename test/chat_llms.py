@@ -20,6 +20,12 @@ LLAMA2 = (
     "{{ turn.content | trim + ' [/INST]' }}"
     "{% else %}{{ ' ' + turn.content | trim + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
+# The paper: prefix = "<s>[INST] <<SYS>>\n\n<</SYS>>\n\n", suffix = " [/INST]"; these are the ids
+# that Llama-2's tokenizer gives them.
+LLAMA2_BEGIN = [1, 518, 25580, 29962]  # "<s>[INST]"
+LLAMA2_PREFIX = [*LLAMA2_BEGIN, 3532, 14816, 29903, 6778, 13, 13]
+LLAMA2_PREFIX += [29966, 829, 14816, 29903, 6778, 13, 13]
+LLAMA2_SUFFIX = [518, 29914, 25580, 29962]
 LLAMA3 = (
     "{{ bos_token }}{% for turn in messages %}"
     "{{ '<|start_header_id|>' + turn.role + '<|end_header_id|>\n\n' }}"

@@ -122,13 +122,12 @@ def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Trai
 
     ValueError where operations or updates cannot be counted."""
     import torch
-    import yaml
 
     from ..model.conformer import ConformerEncoder
     from ..model.flops import encoder_flops
+    from ..store.yaml_files import read_options
 
-    with open(path, encoding="utf-8") as file:
-        config = yaml.safe_load(file)
+    config = read_options(path, "give a training configuration")
     if config.get("encoder") != "conformer":
         raise ValueError(f"{path}: operations are counted in `encoder: conformer` only")
     if "num_iters_per_epoch" not in config:

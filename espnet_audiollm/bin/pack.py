@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     from ..train import checkpoints
     from ..train.loading import read_config
 
-    config = portable(vars(read_config(args.exp)))
+    config = portable(vars(read_config(args.exp, "llm", "chat_template", "system_prompt")))
     weights = Path(args.exp) / args.checkpoint
     checkpoints.load(weights)  # a damaged checkpoint is not packed
     output = Path(args.output)

@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--label", help="row of the tables (default: made of the model and its checkpoint)")
     add("--llm", required=True, help="Hugging Face id or local directory")
     add("--chat_template", help="jinja file, when the LLM has none")
-    add("--system_prompt", help="system turn of dialogues that have none (default: none)")
+    add("--system_prompt", help='system turn of dialogues without one ("": an empty one)')
     add("--prompt_casing", default=AS_IS, choices=CASINGS, help="form in which speech is read")
     add("--casing_text", help="truecase: text from which it learns")
     add("--data", required=True, help="set: e.g. dump/test, or a file of dialogues")

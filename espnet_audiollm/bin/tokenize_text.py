@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..data import kaldi_dir
+from ..store.tables import is_table
 from ..text.pieces import train_pieces
 from ..text.tokens import TOKEN_TYPES, learn
 from .cli import user_errors
@@ -50,7 +50,7 @@ class Transcripts:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
-    if not Path(args.text).is_file():
+    if not is_table(args.text):
         raise ValueError(f"{args.text} does not exist: run stage 2 first")
     lines, number = Transcripts(args.text), kaldi_dir.count_lines(args.text)
     if args.token_type != "bpe":

@@ -3,7 +3,6 @@ directories that `save_to_disk` writes. No loading script is run, nothing is fet
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow
+
+from ..store.json_files import read_object
 
 ROWS = 32  # at once: each may hold a recording
 
@@ -39,7 +40,7 @@ def _files(directory: Path, split: str) -> list[Path]:
     """The files of a dataset, or of one split of it, in order."""
     splits = directory / "dataset_dict.json"
     if splits.is_file():
-        names = [str(name) for name in json.loads(splits.read_text(encoding="utf-8"))["splits"]]
+        names = _listed(splits, "splits", str)
         if split not in names:
             raise ValueError(f"{directory} has several splits: say --split {'|'.join(names)}")
         directory = directory / split
@@ -47,8 +48,8 @@ def _files(directory: Path, split: str) -> list[Path]:
         directory = directory / split
     state = directory / "state.json"
     if state.is_file():
-        parts = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-        return [directory / Path(part["filename"]).name for part in parts]
+        names = [str(part.get("filename")) for part in _listed(state, "_data_files", dict)]
+        return [directory / Path(name).name for name in names]
     found = sorted([*directory.rglob("*.parquet"), *directory.rglob("*.arrow")])
     of_split = [path for path in found if path.name.startswith(f"{split}-")] if split else []
     found = of_split or found
@@ -60,6 +61,14 @@ def _files(directory: Path, split: str) -> list[Path]:
         )
     if len(present) > 1:
         raise ValueError(f"{directory} has several splits: say --split {'|'.join(sorted(present))}")
+    return found
+
+
+def _listed(path: Path, key: str, kind: type) -> list:
+    """The list under a key of a file that `datasets` wrote; one at least."""
+    found = read_object(path, "save the dataset again").get(key)
+    if not isinstance(found, list) or not found or not all(isinstance(x, kind) for x in found):
+        raise ValueError(f"{path} has no list of {key}: save the dataset again")
     return found
 
 

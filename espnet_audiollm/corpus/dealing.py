@@ -24,12 +24,12 @@ class Dealt:
     speakers: set[str] = field(default_factory=set)
     recordings: set[str] = field(default_factory=set)  # where there are segments
 
-    def add(self, values: dict[str, str]) -> None:
-        """An utterance's values in the tables."""
+    def add(self, directory: Path, id_: str, values: dict[str, str]) -> None:
+        """An utterance of `directory`: its values in the tables."""
         self.utterances += 1
         self.speakers.add(values["utt2spk"])
         if self.seconds is not None:
-            self.seconds += float(values["utt2dur"])
+            self.seconds += kaldi_dir.seconds(directory, id_, values["utt2dur"])
         if segments.NAME in values:
             self.recordings.add(values[segments.NAME].split(maxsplit=1)[0])
 
@@ -51,7 +51,7 @@ def deal(source: Layout, labels: Iterable[int], targets: Sequence[str | Path]) -
         for label, (id_, values) in zip(labels, side_by_side(source), strict=True):
             if label:
                 out[label - 1].add(id_, values)
-                dealt[label - 1].add(values)
+                dealt[label - 1].add(source.directory, id_, values)
         for target, tables, found in zip(targets, out, dealt, strict=True):
             if not found.utterances:
                 raise ValueError(f"{target} would get no utterance of {source.directory}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -20,6 +21,7 @@ from ..store.tables import write_table
 from ..types import SAMPLE_RATE, Seconds
 
 SHOWN = 20  # recordings that cannot be used, named in the report
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 SPEEDS = (0.5, 2.0)  # copies slower or faster than that are no speech
 MEASURED = ("utt2dur", "utt2num_samples")  # of the recordings that are written
 
@@ -97,10 +99,9 @@ def refer(src: str | Path, dst: str | Path) -> Made:
 def _checked(speeds: Sequence[str]) -> dict[str, float]:
     factors = {}
     for speed in speeds:
-        try:
-            factors[speed] = float(speed)
-        except ValueError as error:
-            raise ValueError(f"speed '{speed}' is not a number, such as 0.9") from error
+        if not NUMBER.fullmatch(speed):  # ids begin with it
+            raise ValueError(f"speed '{speed}' is not a number, such as 0.9")
+        factors[speed] = float(speed)
         if not SPEEDS[0] <= factors[speed] <= SPEEDS[1]:
             raise ValueError(f"speed {speed} is not between {SPEEDS[0]} and {SPEEDS[1]}")
     if len(set(factors.values())) < len(speeds):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import lzma
 import os
 import shutil
 import sys
 import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+import zlib
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 
 from ..types import Seconds
 
@@ -22,18 +28,25 @@ REPORT: Seconds = 10.0  # between two lines of progress
 def download(url: str, path: str | Path, md5: str | None = None) -> None:
     """Fetch `url` to `path`, going on from path.part; nothing to do when `path` is there.
 
-    Raises ValueError without a network, and for a checksum that differs (the file is removed, as
-    going on from it could not correct it)."""
+    Raises ValueError without a network, for an address that is not http or https, and for a
+    checksum that differs (the file is removed, as going on from it could not correct it)."""
     path = Path(path)
+    _check_scheme(url)
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         _fetch(url, part)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (
+        urllib.error.URLError,
+        TimeoutError,
+        ConnectionError,
+        http.client.HTTPException,  # a cut chunked transfer, a status line that is none
+    ) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
         raise ValueError(
-            f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); run again to go on "
+            f"{url} cannot be downloaded ({reason or type(error).__name__}); run again to go on "
             f"from {part}, or copy the corpus here and name its directory (see db.sh)"
         ) from error
     if md5:
@@ -61,7 +74,8 @@ def fetch(url: str, downloads: Path, root: Path, inside: str, md5: str | None = 
 def unpack(archive: str | Path, directory: str | Path, inside: str) -> None:
     """Unpack the directory `inside` of a tar archive as `directory`, completely or not at all.
 
-    Members that point outside (absolute paths, "..", links, devices) are refused."""
+    Members that point outside (absolute paths, "..", links, devices) are refused, and an archive
+    that is damaged at any place: it is read to its end, where gzip's checksum is."""
     directory = Path(directory)
     aside = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -69,20 +83,51 @@ def unpack(archive: str | Path, directory: str | Path, inside: str) -> None:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(aside, filter="data")
+            while tar.fileobj.read(BLOCK):
+                pass
         if not (aside / inside).is_dir():
             raise ValueError(f"{archive} holds no {inside}: it is not the corpus expected")
         os.replace(aside / inside, directory)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk
+            raise
         raise ValueError(f"{archive}: damaged ({error}); remove it and run again") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_scheme(url: str, before: str = "http:") -> None:
+    """Addresses are http or https; from https (`before`) no redirection leads back to http."""
+    allowed = ("https",) if before.startswith("https:") else ("http", "https")
+    if urllib.parse.urlsplit(url).scheme not in allowed:
+        raise ValueError(f"{url}: only {' and '.join(allowed)} addresses are fetched")
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows only where `download` goes itself."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """urllib's hook. Errors (ValueError): an address that is not fetched."""
+        _check_scheme(newurl, req.full_url)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(Redirects)
 
 
 def _fetch(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = _OPENER.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # nothing is left to fetch: it broke off before the check
             return

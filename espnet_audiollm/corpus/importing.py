@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ..data import kaldi_dir, segments, sources
 from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
 from ..store.atomic import new_directories
-from ..store.tables import scan
+from ..store.tables import LONG_ID, LONGEST_ID, scan
 from . import manifests
 from . import prepare as corpus
 from .arrow import Blob
@@ -35,12 +36,14 @@ BAD_SPEAKER = "speakers with white space"
 NO_TEXT = "rows without text"
 NO_AUDIO = "rows without audio"
 MISSING = "audio files that do not exist"
+NO_FILE = "audio that is a directory or a pipe, not a file"
 EMPTY = "audio files that are empty"
 PIPE = "pipes"
 ODD = "values that are no text, or hold what no table can"
 LACKING = "rows without a value for "
 STEPS = {
     NO_ID: "fill them in, or name the column of ids with --id",
+    LONG_ID: "name another column with --id",
     BAD_ID: "replace the white space, or name another column with --id",
     corpus.TWICE: "give each utterance its own id, in a column that --id names",
     NO_SPEAKER: "fill them in; with --speaker '' each utterance is its own speaker",
@@ -49,13 +52,15 @@ STEPS = {
     NO_AUDIO: "name the column with --audio, or leave such rows out with --drop true",
     MISSING: "relative paths start from the list's directory, or from --audio_root; such rows are "
     "left out with --drop true",
+    NO_FILE: "name the files themselves, or leave such rows out with --drop true",
     EMPTY: "copy these recordings again, or leave such rows out with --drop true",
     PIPE: "convert the audio to files: commands in a list are never run",
     ODD: "correct these values, or leave the column out",
     manifests.OTHER_CUTS: "save such cuts' audio as files with lhotse (CutSet.save_audios) first",
+    manifests.BAD_RECORDING: "give each recording an id of one word",
     manifests.BAD_TIMES: "correct the cuts: start and duration are seconds within the recording",
 }
-CAN_DROP = (NO_TEXT, NO_AUDIO, MISSING, EMPTY)
+CAN_DROP = (NO_TEXT, NO_AUDIO, MISSING, NO_FILE, EMPTY)
 
 
 class Faults(corpus.Faults):
@@ -189,14 +194,15 @@ class _Reader:
         return text
 
     def _is_good(self, where: str, id_: str, speaker: str, text: str, extra: list[str]) -> bool:
-        kinds = [NO_ID] * (not id_) + [BAD_ID] * (id_.split() != [id_] and bool(id_))
+        kinds = [LONG_ID] * (len(id_) > LONGEST_ID)
+        kinds += [NO_ID] * (not id_) + [BAD_ID] * (id_.split() != [id_] and bool(id_))
         if self.columns.speaker:
             kinds += [NO_SPEAKER] * (not speaker) + [BAD_SPEAKER] * (" " in speaker)
         kinds += [NO_TEXT] * (not text and bool(self.columns.text))
         for table, value in zip(self.columns.extra, extra, strict=True):
             kinds += [LACKING + table] * (not value and table in kaldi_dir.OPTIONAL)
         for kind in kinds:
-            self.faults.add(self.path, kind, f"{where} {id_}".strip())
+            self.faults.add(self.path, kind, f"{where} {id_[:100]}".strip())
         return not kinds
 
     def _audio(self, where: str, id_: str, audio: object, name: str) -> str:
@@ -240,7 +246,8 @@ def _is_odd(text: str) -> bool:
 
 def _fault_of(path: str) -> str | None:
     try:
-        return None if os.stat(path).st_size else EMPTY
+        found = os.stat(path)
+        return NO_FILE if not stat.S_ISREG(found.st_mode) else None if found.st_size else EMPTY
     except (OSError, ValueError):
         return MISSING
 

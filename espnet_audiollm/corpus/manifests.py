@@ -6,7 +6,7 @@ Nothing that a list says is run or fetched, and no list is held in memory."""
 from __future__ import annotations
 
 import csv
-import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..data.segments import Segment
 from ..data.validation import Findings
+from ..store.json_files import parse_json
 from . import arrow
 from . import prepare as corpus
 from .arrow import Blob
@@ -48,8 +49,8 @@ def read(path: Path, form: str, faults: Findings, split: str = "") -> Listed:
 
     Raises ValueError where this is no list of that form. `split`: of a Hugging Face dataset that
     has several."""
-    if not path.exists():
-        raise ValueError(f"{path}: there is no such file")
+    if not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path}: there is no such file, or it is a pipe: save the list first")
     form = _form(path) if form == "auto" else form
     if form == "huggingface":
         columns, rows = arrow.read(path, split)
@@ -128,8 +129,8 @@ def _jsonl(path: Path, faults: Findings) -> tuple[list[str], Iterator[Found]]:
 def _objects(path: Path, faults: Findings) -> Iterator[tuple[int, dict]]:
     for number, line in corpus.read_lines(path, faults):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             row = None
         if isinstance(row, dict):
             yield number, row
@@ -156,6 +157,7 @@ def _peek(rows: Iterator[Found]) -> tuple[Found | None, Iterator[Found]]:
 
 CUT = re.compile(r"(Mono|Multi|Mixed|Padding)Cut$")
 OTHER_CUTS = "cuts that are no MonoCut of a recording with one audio file"
+BAD_RECORDING = "recordings whose id is empty or has white space"
 BAD_TIMES = "cuts that lack a part, or whose times are not within the recording"
 STANDARD = ("id", "audio", "text", "speaker", "language", "duration")  # columns of a cut
 
@@ -181,7 +183,10 @@ def _supervised(path: Path, faults: Findings) -> Iterator[Found]:
             continue
         if not source:
             faults.add(path, OTHER_CUTS, f"line {number}: {str(cut.get('id'))[:60]}")
-        yield from found
+        elif not _is_word(cut["recording"]["id"]):
+            faults.add(path, BAD_RECORDING, f"line {number}: {str(cut.get('id'))[:60]}")
+        else:
+            yield from found
 
 
 def _source(cut: dict) -> str | None:
@@ -224,17 +229,24 @@ def _parts(where: str, cut: dict, source: str) -> Iterator[Found]:
         )
 
 
+def _is_word(id_: object) -> bool:
+    text = "" if id_ is None else str(id_)
+    return text.split() == [text]
+
+
 def _channels(recording: Mapping) -> int:
     return sum(len(source.get("channels") or [0]) for source in recording["sources"])
 
 
 def text_of(value: object) -> str | None:
     """A cell as a table holds it: one line; a list as "a | b"; "" for nothing; None: it is no text,
-    number or list of these."""
+    number (NaN and infinity are none) or list of these."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, str | int | float):
         return corpus.one_line(str(value))
     if isinstance(value, Iterable) and not isinstance(value, dict | bytes | Blob):

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from ..store.atomic import atomic_write
 from ..store.tables import Row, as_line, outer_join
 from ..types import Utterance
 
+LONGEST_LINE = 1 << 24  # bytes; a few of a .gz may become many
 R = TypeVar("R", bound=tuple)  # a row, its id first
 
 NO_AUDIO = "transcripts without audio"
@@ -99,11 +101,13 @@ class Faults(Findings):
 
 def wanted_splits(given: Iterable[str]) -> dict[str, str]:
     """{data directory: value} of arguments that read DIR=VALUE."""
-    wanted = {}
+    wanted: dict[str, str] = {}
     for split in given:
         directory, equals, value = split.partition("=")
         if not (directory and equals and value):
             raise ValueError(f"{split} does not read DIR=NAME, as in data/valid=dev")
+        if os.path.normpath(directory) in map(os.path.normpath, wanted):
+            raise ValueError(f"{split}: {directory} is given twice; each directory is made once")
         wanted[directory] = value
     return wanted
 
@@ -137,7 +141,12 @@ def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
         try:
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
+                if len(raw) == LONGEST_LINE:
+                    raise ValueError(
+                        f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MB: this is no "
+                        "list with a line for each utterance"
+                    )
                 if number == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 try:
@@ -180,6 +189,9 @@ def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
         size = os.stat(path).st_size
     except OSError:
         faults.lacks(file, NO_AUDIO, f"{id_}: {path}")
+        return False
+    if not path.is_file():
+        faults.add(file, "recordings that are a directory or a pipe", str(path))
         return False
     if size == 0:
         faults.add(file, "recordings of 0 bytes", str(path))

@@ -16,7 +16,10 @@ from ..data.kaldi_dir import REQUIRED, existing, read_table, tables
 from ..data.sorting import sort_rows
 from ..data.validation import EMPTY_TEXT, NEXT_STEP
 from ..store.atomic import atomic_write
-from ..store.tables import Row, as_line, outer_join, scan, write_table
+from ..store.tables import LONG_ID, Row, as_line, outer_join, scan, write_table
+
+# Errors that are not fixed without guessing.
+GUESSES = ("lines that are not UTF-8", "lines with a NUL byte", "lines without an id", LONG_ID)
 
 
 def fix(directory: str | Path) -> dict[str, int]:
@@ -65,7 +68,7 @@ def _fixed_rows(path: Path, done: dict[str, int]) -> Iterator[Row]:
     previous = ""
     for number, id_, value, errors in scan(path):
         for error in errors:
-            if "UTF-8" in error or "NUL" in error or "without an id" in error:
+            if error in GUESSES:
                 raise ValueError(f"{path}, line {number}: {error}; {NEXT_STEP[error]}")
             _count(done, f"{error} in {path.name}")
         if not id_:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..data import audio, kaldi_dir, segments
 from ..progress import progress
+from ..store.tables import is_table
 from ..types import Seconds
 
 UNKNOWN_SHOWN = 3  # names in a complaint
@@ -84,7 +85,7 @@ def durations(directory: str | Path) -> Iterator[Seconds]:
     """Of the utterances in order: from utt2dur, the times in segments, or else, which takes long,
     the recordings' own headers. Constant memory; ValueError for what is no length."""
     directory = Path(directory)
-    if (directory / "utt2dur").is_file():
+    if is_table(directory / "utt2dur"):
         for id_, value in kaldi_dir.read_table(directory / "utt2dur"):
             yield kaldi_dir.seconds(directory, id_, value)
         return

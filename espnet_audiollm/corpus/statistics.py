@@ -19,6 +19,7 @@ import numpy as np
 
 from ..data import audio, kaldi_dir, segments, sources, workers
 from ..progress import progress
+from ..store.tables import is_table
 from ..types import Seconds, Utterance
 
 READERS = 8  # threads that read headers
@@ -134,7 +135,7 @@ def _collect(directory: Path, view: Path, allow_pipes: bool) -> Statistics:
     longest, shortest = Extremes(), Extremes(-1)
     by_words, by_characters = (Extremes(), Extremes(-1)), (Extremes(), Extremes(-1))
     total = kaldi_dir.count_lines(kaldi_dir.existing(view / "wav.scp"))
-    known = (view / "utt2dur").is_file()
+    known = is_table(view / "utt2dur")
     sample = Sample(SAMPLED)
     for utt, duration, rate, trouble in progress(
         _measured(kaldi_dir.iter_utterances(view), known, allow_pipes), total, f"read {directory}"

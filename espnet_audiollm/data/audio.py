@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from soundfile import SoundFile
 
 OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
+LOUDEST = 1 << 32  # of full scale: more is no loudness, and overflows in sums of squares
 LONGEST = 1 << 40  # samples: a header with more does not know how many there are
 
 
@@ -110,8 +112,10 @@ class Recording:
                 f"{self._name}: truncated: the header promises {self.info.frames} samples, "
                 f"{len(samples)} are there"
             )
-        if not np.isfinite(samples).all():
-            raise AudioError(f"{self._name}: holds samples that are not numbers (NaN or infinity)")
+        if not (peak := np.abs(samples).max(initial=0.0)) < LOUDEST:
+            what = f"as large as {peak:.3g}" if np.isfinite(peak) else "that are not numbers"
+            what += " (full scale is 1)" if np.isfinite(peak) else " (NaN or infinity)"
+            raise AudioError(f"{self._name}: holds samples {what}")
         return samples.mean(axis=1) if self._channel is None else samples[:, self._channel].copy()
 
 
@@ -164,6 +168,8 @@ def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> co
             raise AudioError(f"a command, which is run only with {pipes.OPTION}")
         return containers.in_memory(_output_of(source.command, source.state()))
     try:
+        if not stat.S_ISREG(os.stat(source.path).st_mode):  # to open a pipe would wait for ever
+            raise AudioError("a directory or a pipe, not a file")
         file = stack.enter_context(open(source.path, "rb"))
         size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 UNKNOWN_SIZE = 0x7FFFF000  # bytes: from here on a size in a WAV header means "streamed, not known"
+MOST_RATE = 10_000_000  # Hz
+MOST_CHANNELS = 1024  # libsndfile's limit
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes at most
 SPHERE_CODINGS = {  # sample_coding, bytes of a sample: libsndfile's name
     ("pcm", 1): "PCM_S8",
@@ -159,16 +161,17 @@ def read_sphere(file: File) -> Sphere:
         rate, frames = int(float(fields["sample_rate"])), int(fields["sample_count"])
         channels = int(fields.get("channel_count", 1))
         width = int(fields.get("sample_n_bytes", 1 if "law" in coding else 2))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise AudioError(f"damaged: the NIST SPHERE header has no number for {error}") from error
-    if (coding, width) not in SPHERE_CODINGS or rate <= 0 or channels <= 0:
+    fits = 0 < rate <= MOST_RATE and 0 < channels <= MOST_CHANNELS
+    if (coding, width) not in SPHERE_CODINGS or not fits:
         raise AudioError(
             f"samples of a kind that is not read: {coding}, {width} bytes, {channels} channels, "
             f"{rate} Hz"
         )
     endian = "BIG" if fields.get("sample_byte_format", "01").startswith("1") else "LITTLE"
     found = Sphere(begin, frames, channels, rate, SPHERE_CODINGS[coding, width], endian, width)
-    if size - begin < found.num_bytes:
+    if not 0 <= found.num_bytes <= size - begin:
         raise AudioError(
             f"truncated: the header promises {found.num_bytes} bytes of samples, "
             f"{max(0, size - begin)} are there"

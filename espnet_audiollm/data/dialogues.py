@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..store.json_files import parse_json
+from ..store.tables import is_table
 from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
 from . import audio as sound
 from .kaldi_dir import count_utterances, iter_utterances, read_table
@@ -46,7 +48,7 @@ def has_context(path: str | Path) -> bool:
 
 def has_transcripts(path: str | Path) -> bool:
     """Whether what is said in a set is known; in a file of dialogues it always is."""
-    return not Path(path).is_dir() or (Path(path) / "text").is_file()
+    return not Path(path).is_dir() or is_table(Path(path) / "text")
 
 
 def count(path: str | Path) -> int:
@@ -143,8 +145,8 @@ def read_dialogues(path: str | Path) -> list[Dialogue]:
 def parse(line: str, directory: Path) -> Dialogue:
     """One line; its audio paths are relative to `directory`. Errors: see `read_dialogues`."""
     try:
-        item = json.loads(line)
-    except json.JSONDecodeError as error:
+        item = parse_json(line)
+    except ValueError as error:
         raise ValueError(f"not JSON ({error})") from None
     if not isinstance(item, dict):
         raise ValueError("not a JSON object with id, category, turns and expected")

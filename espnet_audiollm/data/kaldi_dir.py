@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from ..store.tables import Row, Span, as_line, outer_join, scan, write_table
+from ..store.tables import Row, Span, as_line, is_table, outer_join, scan, write_table
 from ..types import Seconds, Utterance
 
 REQUIRED = ("wav.scp", "utt2spk")
@@ -145,7 +145,7 @@ def lower_bound(table: IO[bytes], id_: str, end: int) -> int:
 
 def tables(directory: str | Path) -> list[str]:
     """Names of the tables of a directory that we know, wav.scp first."""
-    return [name for name in REQUIRED + OPTIONAL if (Path(directory) / name).is_file()]
+    return [name for name in REQUIRED + OPTIONAL if is_table(Path(directory) / name)]
 
 
 def iter_utterances(
@@ -158,7 +158,7 @@ def iter_utterances(
     Raises ValueError where the files do not hold the same ids."""
     directory = Path(directory)
     names = ["wav.scp", "utt2spk"]
-    names += [name for name in ("text", "utt2dur") if (directory / name).is_file()]
+    names += [name for name in ("text", "utt2dur") if is_table(directory / name)]
     for id_, row in side_by_side(directory, names, spans):
         values = dict(zip(names, row, strict=True))
         yield Utterance(
@@ -221,6 +221,6 @@ def count_utterances(directory: str | Path) -> int:
 
 def existing(path: Path) -> Path:
     """The path of a file that is there (else ValueError)."""
-    if not path.is_file():
+    if not is_table(path):
         raise ValueError(f"{path} does not exist: run the stage that makes {path.parent} first")
     return path

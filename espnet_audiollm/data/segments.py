@@ -13,13 +13,14 @@ import hashlib
 import itertools
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
 from ..store.atomic import atomic_write
-from ..store.tables import Row, outer_join, scan, write_table
+from ..store.tables import Row, is_table, outer_join, scan, write_table
 from ..types import Seconds
 from . import kaldi_dir, sources
 from .kaldi_dir import read_table
@@ -29,6 +30,7 @@ NAME = "segments"
 MALFORMED = "segments that are not 'recording begin end', in seconds"
 REVERSED = "segments that end before they begin"
 LOST = "segments of recordings that are not in wav.scp"
+_CHANNEL = re.compile("[0-9]{1,4}")
 
 
 class SegmentError(ValueError):
@@ -63,7 +65,7 @@ class Segment:
 def parse(value: str) -> Segment:
     """Of the value of a line of `segments`. Raises SegmentError."""
     fields = value.split()
-    if len(fields) not in (3, 4) or (len(fields) == 4 and not fields[3].isdigit()):
+    if len(fields) not in (3, 4) or (len(fields) == 4 and not _CHANNEL.fullmatch(fields[3])):
         raise SegmentError(MALFORMED)
     try:
         begin, end = float(fields[1]), float(fields[2])
@@ -84,7 +86,7 @@ def table(directory: str | Path) -> Path:
 
 def has(directory: str | Path) -> bool:
     """Whether a directory has segments."""
-    return table(directory).is_file()
+    return is_table(table(directory))
 
 
 def errors(directory: str | Path) -> Iterator[tuple[str, str]]:

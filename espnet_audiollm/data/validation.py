@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from ..store.tables import Row, outer_join, scan
+from ..store.tables import LONG_ID, Row, is_table, outer_join, scan
 from . import layout, pipes, segments, sources, workers
 from .kaldi_dir import REQUIRED, count_lines, tables
 from .sorting import sort_rows
@@ -82,6 +82,7 @@ NEXT_STEP = {
     "lines with a NUL byte": "the file is damaged: make it again",
     "blank lines": _FIX,
     "lines without an id": "every line begins with its id: write the id, or delete the line",
+    LONG_ID: "give these utterances shorter ids",
     "lines without a value": "give each id its value, or delete the line",
     EMPTY_TEXT: _FIX + " to remove these utterances, or write their transcripts",
     "lines out of order": _FIX + " to sort it",
@@ -117,7 +118,7 @@ def validate(
         return findings.problems()
     required = REQUIRED + (("text",) if require_text else ())
     for name in required:
-        if not (directory / name).is_file():
+        if not is_table(directory / name):
             findings.add(directory / name, "missing file", name)
     present = tables(directory)
     if segments.has(directory):

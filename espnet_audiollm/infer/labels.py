@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
 from ..store.kinds import Kind
+from ..store.yaml_files import read_options
 
 
 def label_of(kind: Kind, exp: str | Path | None = None, checkpoint: str = "") -> str:
@@ -37,7 +36,9 @@ def describe_adapter(config: Path) -> str:
     Errors (ValueError): no configuration there."""
     if not config.is_file():
         raise ValueError(f"{config} does not exist: {config.parent} is not a trained experiment")
-    options = yaml.safe_load(config.read_text(encoding="utf-8"))
+    options = read_options(config, "give an experiment of stage 9")
+    if "audio_adapter" not in options:
+        raise ValueError(f"{config} lacks audio_adapter: give an experiment of stage 9")
     name, conf = options["audio_adapter"], options.get("audio_adapter_conf") or {}
     if name == "stack":
         stack = conf.get("stack", 1)

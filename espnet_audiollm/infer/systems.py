@@ -281,7 +281,7 @@ def load_system(
     if KINDS[kind].input == "audio":
         from ..train.loading import read_config
 
-        config = read_config(model)
+        config = read_config(model, "llm", "chat_template", "system_prompt")
         chat_template, system_prompt = chat_template or config.chat_template, config.system_prompt
     if isinstance(llm, str):
         llm = llms.load(llm, chat_template, dtype, device)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ..data.prompt import render, user_prompt
+from ..store.yaml_files import read_options
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -70,12 +69,9 @@ def find(llm: str) -> LLMConfig | None:
         return None
     if not Path(llm).is_file():
         raise ValueError(f"--llm {llm}: no such file; conf/llm holds those that are known")
-    try:
-        values = yaml.safe_load(Path(llm).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"--llm {llm} is not YAML: {error}") from error
+    values = read_options(llm, "conf/llm holds those that are known")
     known = {field.name for field in fields(LLMConfig)} - {"path"}
-    given = set(values) if isinstance(values, dict) else set()
+    given = set(values)
     if given != known:
         wrong = sorted(given ^ known)
         raise ValueError(

@@ -9,7 +9,6 @@ no code of the directory is run.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import prod
@@ -35,6 +34,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging
 
+from ..store.json_files import read_object
 from ..types import SAMPLE_RATE
 from .llm import fingerprint
 from .masking import mask_padding, valid_mask
@@ -265,7 +265,7 @@ def load_network(directory: str, layer: int | None = None) -> Network:
 
 def _model_type(place: Path) -> str:
     file = place / "config.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    found = read_object(file, "download the encoder again") if file.is_file() else {}
     model_type = found.get("model_type")
     if model_type not in ARCHITECTURES:
         raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .tables import Table
+from .tables import Table, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,16 +62,16 @@ def markdown(parts: Sequence[Part]) -> str:
 
 
 def _part(part: Part) -> list[str]:
-    texts = [f"## {part.title}"]
+    texts = [f"## {plain(part.title)}"]
     for number, section in enumerate(part.sections):
         if number:
-            texts.append(f"### {section.title}")
+            texts.append(f"### {plain(section.title)}")
         texts += [table.markdown() for table in section.tables]
-        texts += [f"![{_plain(p.alt)}](images/{p.name}.png)" for p in section.pictures]
-        texts += section.notes
+        texts += [f"![{_in_brackets(p.alt)}](images/{p.name}.png)" for p in section.pictures]
+        texts += map(plain, section.notes)
     return texts
 
 
-def _plain(alt: str) -> str:
+def _in_brackets(alt: str) -> str:
     """Without what would end the name of a Markdown picture."""
-    return alt.replace("[", "(").replace("]", ")")
+    return plain(alt).replace("[", "(").replace("]", ")")

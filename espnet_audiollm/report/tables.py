@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ HEADER = (
 )
 
 
+_MARKUP = re.compile(r"[\\|`*]|(?<=\])\(|^#")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
+
+def plain(text: str) -> str:
+    """A label or a name as it is, in one line of Markdown: no cell, tag, link or picture begins
+    or ends in it."""
+    return _TAG.sub("&lt;", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
+
+
 @dataclass(frozen=True)
 class Table:
     """Cells as text, for markdown and for the screen."""
@@ -36,7 +47,7 @@ class Table:
         """With numbers aligned to the right."""
         bar = ("---",) + ("---:",) * (len(self.header) - 1)
         lines = (self.header, bar, *self.rows)
-        return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in x) + " |" for x in lines)
+        return "\n".join("| " + " | ".join(map(plain, x)) + " |" for x in lines)
 
     def screen(self) -> str:
         """Aligned columns: text to the left, numbers to the right."""
@@ -197,7 +208,9 @@ def screen(everything: Sequence[Results]) -> str:
 
 def head(made: Origin) -> str:
     """What RESULTS.md opens with."""
+    command, llm = " ".join(made.command.splitlines()), made.llm.replace("`", "'")
     return (
-        f"# Results: {made.recipe}\n\n```\n{made.command}\n```\n\n- LLM: `{made.llm}`\n"
+        f"# Results: {plain(made.recipe)}\n\n```\n{command}\n```\n\n"
+        f"- LLM: `{llm}`\n"
         f"- {made.versions}\n- git commit: {made.commit}\n- date: {made.date}"
     )

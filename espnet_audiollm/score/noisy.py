@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..store.json_files import parse_json
 
 ABOUT = "noise.json"
 
@@ -33,7 +34,7 @@ def read_noisy(directory: str | Path) -> NoisyCopy | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_text(encoding="utf-8"))
         optional = {name: about.get(name) for name in ("rt60", "drr_db", "directory")}
         copy = NoisyCopy(about["from"], about["kind"], about["snr_db"], **optional)
         str(copy)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dialogues import name_of, read_dialogues
-from ..data.kaldi_dir import read_dict
+from ..data.kaldi_dir import read_dict, seconds
 from ..store.responses import INDEX, open_shards, read_about
 from ..store.runs import Run, references_hash
 from ..store.series import Series, read_series
-from ..store.tables import check_known_ids, check_same_ids
+from ..store.tables import check_known_ids, check_same_ids, is_table
 from ..text.normalize import Normalizer, normalizer
 from ..types import Dialogue, Seconds
 from .noisy import NoisyCopy, read_noisy
@@ -165,7 +165,9 @@ def check_run(run: Run, test_set: TestSet) -> None:
 def _read_directory(data: Path) -> dict:
     tables: dict = {name: _read(data / file) for name, file in TABLES.items()}
     if tables["seconds"] is not None:
-        tables["seconds"] = {id: float(value) for id, value in tables["seconds"].items()}
+        tables["seconds"] = {
+            id: seconds(data, id, value) for id, value in tables["seconds"].items()
+        }
     answers = _read(data / "answers")
     if answers is not None:
         tables["accepted"] = {id: split_answers(line) for id, line in answers.items()}
@@ -174,7 +176,7 @@ def _read_directory(data: Path) -> dict:
 
 def _read(path: Path) -> dict[str, str] | None:
     """A table; None: there is none."""
-    if not path.is_file():
+    if not is_table(path):
         return None
     return {sys.intern(id): value for id, value in read_dict(path).items()}
 

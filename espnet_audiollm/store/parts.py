@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .atomic import atomic_write, remove_asides
+from .json_files import parse_json
 from .shards import Shards, shard_size
 
 INPUTS = "inputs.json"
@@ -52,8 +53,10 @@ class Parts:
     def whole(self) -> bool:
         """Whether the final files are there, made from these inputs."""
         try:
-            made = json.loads((self.output / INPUTS).read_text(encoding="utf-8"))
+            made = parse_json((self.output / INPUTS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            return False
+        if not isinstance(made, dict):
             return False
         return made.get("key") == self.key and all((self.output / f).exists() for f in self.files)
 

@@ -18,11 +18,14 @@ from pathlib import Path
 
 from ..types import Response
 from .atomic import atomic_write, remove_asides
+from .json_files import read_object
 from .shards import Record, Shards
 from .tables import Row, write_table
 
 INDEX = "response_ids"
 STAGE = 7
+NEXT = "delete the directory and rerun stage 7"
+MOST_PROMPTS = 1 << 32  # of a store
 FIELDS = tuple(field.name for field in fields(Response))
 
 
@@ -229,19 +232,17 @@ def read_about(directory: str | Path) -> dict:
     path = Path(directory) / "store.json"
     if not path.is_file():
         raise ValueError(f"{directory} is not a response store (no store.json): run stage 7 first")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): delete the directory and rerun stage 7"
-        ) from error
+    return read_object(path, NEXT)
 
 
 def _read_settings(directory: str | Path) -> Settings:
     about = read_about(directory)
     try:
-        return Settings(**{name: about[name] for name in _CHANGED})
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{directory}/store.json lacks {error}: delete the directory and rerun stage 7"
-        ) from error
+        settings = Settings(**{name: about[name] for name in _CHANGED})
+    except KeyError as error:
+        raise ValueError(f"{directory}/store.json lacks {error}: {NEXT}") from error
+    for name in ("num_prompts", "shard_size"):
+        number = getattr(settings, name)
+        if type(number) is not int or not 1 <= number < MOST_PROMPTS:
+            raise ValueError(f"{directory}/store.json: {name} is not a number of prompts: {NEXT}")
+    return settings

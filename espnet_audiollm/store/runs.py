@@ -30,6 +30,7 @@ import numpy as np
 
 from ..types import Nats, Response
 from .atomic import atomic_write
+from .json_files import parse_json
 from .kinds import KINDS, Kind
 from .series import Series, read_series
 from .shards import Record, to_line
@@ -222,7 +223,7 @@ def read_info(directory: str | Path) -> RunInfo:
     if not path.is_file():
         raise ValueError(f"{directory}: there is no {RUN}; {STEP}")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_text(encoding="utf-8"))
         return RunInfo(**{field.name: about[field.name] for field in fields(RunInfo)})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not describe a run ({error}); {STEP}") from None
@@ -292,7 +293,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                item = json.loads(line)
+                item = parse_json(line)
             except ValueError:
                 item = None
             yield number, item if isinstance(item, dict) else {}
@@ -343,7 +344,7 @@ def _read_similarity(path: Path) -> Similarity:
     table, numbers = read_table(path), array("d")
     for id, line in table.items():
         try:
-            item = json.loads(line)
+            item = parse_json(line)
             names = names or tuple(item)
             numbers.extend(item[name] for name in names)
             good = len(item) == len(names) and all(map(math.isfinite, numbers[-len(names) :]))
@@ -357,7 +358,7 @@ def _read_similarity(path: Path) -> Similarity:
 
 def _read_judge(path: Path) -> dict:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_text(encoding="utf-8"))
         good = all(isinstance(about[name], str) for name in ("llm", "prompt", "responses"))
     except (OSError, ValueError, KeyError, TypeError):
         good = False

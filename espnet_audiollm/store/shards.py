@@ -23,6 +23,7 @@ from typing import IO, Generic, Protocol, TypeVar
 
 from ..types import Seconds
 from .atomic import atomic_write, remove_asides
+from .json_files import parse_json
 
 
 class Item(Protocol):
@@ -168,7 +169,7 @@ class Shard(Generic[T]):
                 return
             lines, done = self._recover(journal, batches)
             if lines:
-                yield [json.loads(line) for line in lines.values()]
+                yield [parse_json(line) for line in lines.values()]
             for batch in batches[done:]:
                 records = self._answer(batch, answer)
                 new = {record["id"]: to_line(record) for record in records}
@@ -232,8 +233,10 @@ def read_records(path: str | Path, fields: tuple[str, ...], stage: int | str) ->
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 fault = "" if record.keys() == expected else f"its fields are not {fields}"
+                if not fault and not isinstance(record["id"], str):
+                    fault = f"its id {record['id']!r} is not text"
             except (ValueError, AttributeError) as error:
                 fault = str(error)
             if fault:
@@ -246,7 +249,7 @@ def read_records(path: str | Path, fields: tuple[str, ...], stage: int | str) ->
 
 def _is_record_of(line: bytes, id_: str, fields: tuple[str, ...]) -> bool:
     try:
-        record = json.loads(line.decode())
+        record = parse_json(line.decode())
         return record.keys() == set(fields) and record["id"] == id_
     except (ValueError, AttributeError):
         return False

@@ -3,6 +3,7 @@ line number. data/kaldi_dir.py has the sorted ones of data directories."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,11 +15,23 @@ Row = tuple[str, str]  # id, value
 Span = tuple[int, int]  # a part of a table: its first byte, and the one after its last
 V = TypeVar("V")
 
+LONGEST_ID = 1000  # letters
+LONG_ID = f"ids longer than {LONGEST_ID} letters"
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether there is this table. Errors (ValueError): it is no file; to open a pipe would wait
+    for ever, and a directory is not the same as no table."""
+    if os.path.isfile(path) or not os.path.exists(path):
+        return os.path.isfile(path)
+    raise ValueError(f"{path} is a directory or a pipe, not a table: put a file in its place")
+
 
 def scan(path: str | Path, span: Span | None = None) -> Iterator[tuple[int, str, str, list[str]]]:
     """Yield (line number, id, value, kinds of error) of every line; the id of a line that has none
     is "". Splits where ESPnet splits (any Unicode white space); order is not looked at."""
     at, end = span or (0, None)
+    is_table(path)
     with open(path, "rb") as lines:
         lines.seek(at)
         first = at == 0
@@ -49,6 +62,9 @@ def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
     if line[0].isspace():
         return "", line.strip(), [*errors, "lines without an id"]
     id_, *value = line.split(maxsplit=1)
+    if len(id_) > LONGEST_ID:
+        errors.append(LONG_ID)
+        id_ = id_[:LONGEST_ID]
     return id_, value[0].strip() if value else "", errors
 
 
@@ -92,6 +108,8 @@ def as_line(id_: str, value: str) -> str:
 def _check_row(path: str | Path, id_: str, value: str) -> None:
     if not id_ or id_.split() != [id_] or "\0" in id_:
         raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
+    if len(id_) > LONGEST_ID:
+        raise ValueError(f"{path}: {id_[:60]}... cannot be an id: {LONG_ID}")
     if any(char in value for char in "\n\r\0"):
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 

@@ -45,8 +45,7 @@ class AudioLLMTask(SpeechTask):
         )
         group.add_argument(
             "--system_prompt",
-            type=str_or_none,
-            help="Text of a system turn before the audio (default: no system turn)",
+            help='Text of a system turn before the audio ("": an empty one; default: none)',
         )
         group.add_argument("--llm_dtype", default="auto", choices=llms.DTYPES)
         group.add_argument(

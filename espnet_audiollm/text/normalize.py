@@ -10,13 +10,13 @@ logs and the results.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..store.json_files import read_object
 from .languages import KEPT, LANGUAGES, PLAIN, Language
 from .numbers import can_spell, spell_out
 
@@ -97,7 +97,7 @@ def _whisper(spellings: str) -> Callable[[str], str]:
 
     if not spellings:
         return english_normalizer.BasicTextNormalizer()
-    table = json.loads(Path(spellings).read_text(encoding="utf-8"))
+    table = read_object(spellings, "give the table of spellings that Whisper has")
     return english_normalizer.EnglishTextNormalizer(table)
 
 

@@ -6,17 +6,22 @@ import argparse
 from pathlib import Path
 
 import torch
-import yaml
 
+from ..store.yaml_files import read_options
 from . import checkpoints
 
 
-def read_config(directory: str | Path) -> argparse.Namespace:
-    """The options that the model in `directory` was trained with (its config.yaml)."""
+def read_config(directory: str | Path, *needed: str) -> argparse.Namespace:
+    """The options that the model in `directory` was trained with (its config.yaml).
+
+    Errors (ValueError): there is none, it is damaged, or lacks one of the options `needed`."""
     path = Path(directory) / "config.yaml"
     if not path.exists():
         raise ValueError(f"{path} does not exist: {directory} is not a trained experiment")
-    return argparse.Namespace(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    options = read_options(path, "give an experiment that was trained here")
+    if lacking := [name for name in needed if name not in options]:
+        raise ValueError(f"{path} lacks {', '.join(lacking)}: give an experiment of stage 9")
+    return argparse.Namespace(**options)
 
 
 def load_weights(model: torch.nn.Module, path: str | Path, device: str = "cpu") -> None:

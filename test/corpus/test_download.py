@@ -4,11 +4,12 @@ import hashlib
 import io
 import tarfile
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from espnet_audiollm.corpus.download import download, unpack
+from espnet_audiollm.corpus.download import Redirects, download, unpack
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -22,6 +23,16 @@ def server():
         def do_GET(self):
             asked = self.headers.get("Range")
             here.ranges.append(asked)
+            if self.path == "/chunks":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nab")
+                return
+            if self.path == "/status":
+                self.wfile.write(b"oops\r\n\r\n")
+                return
+            if self.path == "/away":
+                self.send_response(302)
+                self.send_header("Location", "ftp://127.0.0.1/file")
+                return self.end_headers()
             if self.path != "/file":
                 return self.send_error(404)
             start = int(asked[len("bytes=") : -1]) if asked and here.resumes else 0
@@ -85,8 +96,31 @@ def test_no_network_and_no_file(server, tmp_path):
         download(f"http://127.0.0.1:{port}/file", tmp_path / "file")
 
 
-def make_tar(path, *names):
-    with tarfile.open(path, "w:gz") as tar:
+@pytest.mark.parametrize("path", ["chunks", "status"])
+def test_what_is_no_answer_is_a_sentence(server, tmp_path, path):
+    with pytest.raises(ValueError, match="cannot be downloaded .*run again to go on"):
+        download(server.url.replace("file", path), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_only_http_and_https_are_fetched(server, tmp_path):
+    (tmp_path / "here").write_bytes(CONTENT)
+    for url in (f"file://{tmp_path}/here", "ftp://127.0.0.1/file", server.url[:-4] + "away"):
+        with pytest.raises(ValueError, match="only http and https addresses are fetched"):
+            download(url, tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_https_leads_to_no_http():
+    request = urllib.request.Request("https://example.org/a")
+    follow = Redirects().redirect_request
+    with pytest.raises(ValueError, match="http://example.org/b: only https addresses"):
+        follow(request, None, 302, "Found", {}, "http://example.org/b")
+    assert follow(request, None, 302, "Found", {}, "https://example.org/b").full_url.endswith("/b")
+
+
+def make_tar(path, *names, level=9):
+    with tarfile.open(path, "w:gz", compresslevel=level) as tar:
         for name in names:
             member = tarfile.TarInfo(name)
             member.size = len(CONTENT)
@@ -98,6 +132,21 @@ def test_unpack(tmp_path):
     unpack(tmp_path / "a.tar.gz", tmp_path / "Corpus" / "part", "Corpus/part")
     assert (tmp_path / "Corpus" / "part" / "x.flac").read_bytes() == CONTENT
     assert [p.name for p in (tmp_path / "Corpus").iterdir()] == ["part"]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_two_bytes_changed_in_an_archive(tmp_path, place):
+    """Uncompressed inside, so that only gzip's checksum at the end can tell."""
+    archive = tmp_path / "a.tar.gz"
+    make_tar(archive, "Corpus/part/x", "Corpus/part/y", level=0)
+    content = bytearray(archive.read_bytes())
+    # within the recordings: headers have checksums of their own
+    at = content.index(CONTENT[:2000]) + int(place * 9000)
+    content[at : at + 2] = b"??"
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged .*CRC.*; remove it and run again"):
+        unpack(archive, tmp_path / "part", "Corpus/part")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ TOKENIZERS = {
     "llama3": chat_llms.llama3_trained(),
     "chatml": chat_llms.chatml_trained(),
 }
+PREFIX, SUFFIX = chat_llms.LLAMA2_PREFIX, chat_llms.LLAMA2_SUFFIX
 TEXTS = [
     "Hello",
     "the cat sat on the mat",
@@ -56,13 +57,6 @@ def template_ids(turns, tokenizer, add_generation_prompt=True):
     )
 
 
-# The paper: prefix = "<s>[INST] <<SYS>>\n\n<</SYS>>\n\n", suffix = " [/INST]"; these are the ids
-# that Llama-2's tokenizer gives them.
-PREFIX = [1, 518, 25580, 29962, 3532, 14816, 29903, 6778, 13, 13]
-PREFIX += [29966, 829, 14816, 29903, 6778, 13, 13]
-SUFFIX = [518, 29914, 25580, 29962]
-
-
 def test_llama2_is_the_papers_form_token_for_token():
     llama2 = chat_llms.llama2_published()
     assert encode(user_prompt(Audio(), ""), llama2) == [*PREFIX, AUDIO_SLOT, *SUFFIX]
@@ -71,7 +65,7 @@ def test_llama2_is_the_papers_form_token_for_token():
 
 def test_llama2_without_a_system_turn_gives_the_space_to_the_first_word():
     llama2 = chat_llms.llama2_published()
-    begin = [1, 518, 25580, 29962]
+    begin = chat_llms.LLAMA2_BEGIN
     assert encode(user_prompt("Hello"), llama2) == [*begin, 15043, *SUFFIX]  # "▁Hello"
     assert encode(user_prompt(Audio()), llama2) == [*begin, AUDIO_SLOT, *SUFFIX]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chat_llms
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ elif [ "$1" != -m ]; then
 fi
 module="${2##*.}"
 echo "${module} ${*:3}" >> calls
+printf '%s\\0' "${@:3}" > "words.${module}"
 [ "${module}" != "${FAIL:-}" ] || { echo "${module}: error: the moon is full" >&2; exit 1; }
 option() { # option NAME WORD...: the word after NAME
     local name="$1"
@@ -210,6 +212,14 @@ def test_failure_shows_cause_and_next_step(recipe):
         (["--ngpus", "1"], "unknown option --ngpus; the nearest is --ngpu"),
         (["--cmd_backend", "cloud"], "unknown cmd_backend 'cloud'"),
         (["9"], "'9' is no option"),
+        (["--stage", "08"], "--stage '08': stages are whole numbers from 1 to 12"),
+        (["--stage", "1.5"], "--stage '1.5': stages are whole numbers"),
+        (["--stop_stage", "1e3"], "--stop_stage '1e3': stages are whole numbers"),
+        (["--stage", "99"], "--stage '99': stages are whole numbers"),
+        (["--stage", "0"], "--stage '0': stages are whole numbers"),
+        (["--stop_stage", "18446744073709551617"], "--stop_stage '18446744073709551617': stages"),
+        (["--skip_stages", "4 five"], "--skip_stages '4 five': stages are whole numbers"),
+        (["--stage", "7", "--stop_stage", "6"], "--stop_stage 6 comes before --stage 7"),
         (["--stage", "5", "--ctc_config", "conf/no.yaml"], "conf/no.yaml cannot be read"),
     ],
 )
@@ -376,3 +386,47 @@ def test_forms_of_prompts_and_of_comparison_reach_their_stages(recipe):
     assert {call.split()[0] for call in asking} == {"generate_responses", "respond"}
     comparing = [call for call in done.calls if "--normalizer de+numbers" in call]
     assert {call.split()[0] for call in comparing} == {"ctc_decode", "score"}
+
+
+SYSTEM_PROMPTS = {  # words of run.sh: (the system prompt, what stands before the audio)
+    (): (None, chat_llms.LLAMA2_BEGIN),
+    ("--system_prompt", "none"): (None, chat_llms.LLAMA2_BEGIN),
+    ("--system_prompt", ""): ("", chat_llms.LLAMA2_PREFIX),
+}
+
+
+@pytest.mark.parametrize("words", SYSTEM_PROMPTS)
+def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
+    """From the recipe's words to the tokens of the prompt: stages 7, 9 (through its config.yaml),
+    10 and 12 agree, and an empty system turn is not the same as none."""
+    from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
+
+    from espnet_audiollm.bin import generate_responses, pack, respond
+    from espnet_audiollm.data.prompt import AUDIO_SLOT, encode, user_prompt
+    from espnet_audiollm.tasks.audiollm import AudioLLMTask
+    from espnet_audiollm.train.loading import read_config
+    from espnet_audiollm.types import Audio
+
+    done = run(recipe, *words)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(recipe)
+    parsers = {
+        "generate_responses": generate_responses.get_parser(),
+        "audiollm_train": AudioLLMTask.get_parser(),
+        "respond": respond.get_parser(),
+    }
+    options = {
+        name: parser.parse_args((recipe / f"words.{name}").read_text().split("\0")[:-1])
+        for name, parser in parsers.items()
+    }
+    config = recipe / "config.yaml"
+    config.write_text(yaml_no_alias_safe_dump(vars(options["audiollm_train"])))
+    config.write_text(yaml_no_alias_safe_dump(pack.portable(vars(read_config(recipe)))))
+    options["packed"] = read_config(recipe)
+    prompt, prefix = SYSTEM_PROMPTS[words]
+    assert {name: each.system_prompt for name, each in options.items()} == dict.fromkeys(
+        options, prompt
+    )
+    llama2 = chat_llms.llama2_published()
+    asked = encode(user_prompt(Audio(), options["packed"].system_prompt), llama2)
+    assert asked == [*prefix, AUDIO_SLOT, *chat_llms.LLAMA2_SUFFIX]

@@ -1,30 +1,12 @@
 """What the tests of the author's tools share."""
 
-import importlib.util
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from tool_mains import Done, main_of, run_main
 
 from espnet_audiollm.data import kaldi_dir
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    def fails(self, *words: str) -> None:
-        """Exit status 1 and one complaint with all these words."""
-        assert self.status == 1 and "Traceback" not in self.err, self.err
-        for word in words:
-            assert word in self.err
-
-    def says(self, *words: str) -> None:
-        assert self.status == 0, self.err
-        for word in words:
-            assert word in self.out
 
 
 @pytest.fixture
@@ -36,16 +18,7 @@ def tool(root, tmp_path, monkeypatch, capfd):
     monkeypatch.syspath_prepend(root / "utils/data")
 
     def run(name, *arguments) -> Done:
-        path = root / "utils/data" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"utils.data.{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        capfd.readouterr()
-        try:
-            status = module.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = end.code
-        return Done(status or 0, *capfd.readouterr())
+        return run_main(main_of(root, name), arguments, capfd)
 
     return run
 

@@ -6,7 +6,6 @@ the runner's command line (--mem, --time, --num_threads) counts more than the fi
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import re
@@ -163,8 +162,9 @@ def check_keys(path: Path, where: str, given: dict, known: set[str]) -> None:
 
 def number(path: Path, name: str, value: object) -> float:
     """A number of 0 or more. UserError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UserError(f"{path}: '{name}' is a number, 0 or more, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        shown = repr(value)[:40]
+        raise UserError(f"{path}: '{name}' is a number, 0 or more, not {shown}")
     return float(value)
 
 

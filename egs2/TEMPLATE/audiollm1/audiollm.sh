@@ -43,14 +43,13 @@ normalizer=basic                     # Form in which texts are compared: basic, 
 ## LLM and alignment (stages 7 to 9)
 llm=""                                 # Hugging Face id or directory of the LLM; stays as it is.
 chat_template=""                       # Jinja file, for an LLM whose tokenizer brings no chat template.
-system_prompt=""                       # System message before every request (empty: none).
+system_prompt=none                     # System message before every request (none; "": an empty one).
 prompt_casing=asis                     # Form of transcripts as prompts: asis, lower, sentence, truecase.
 casing_text=""                         # truecase: a text that shows how words are written.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
 align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                          # More options for the training.
-init_checkpoint=CTC/valid.loss.ave.pth # CTC checkpoint that the encoder starts from: a path, CTC/ is
-# stage 5's directory (empty: it starts without one).
+init_checkpoint=CTC/valid.loss.ave.pth # CTC checkpoint the encoder starts from; CTC/: stage 5's (empty: none).
 
 ## Inference and scoring (stages 10 to 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the alignment.
@@ -83,6 +82,7 @@ _given=("$@")
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
+check_stages 12
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck source=egs2/TEMPLATE/common/cmd.sh
@@ -113,7 +113,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
     llm_opts=(--llm "${llm}")
     [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
-    [ -z "${system_prompt}" ] || llm_opts+=(--system_prompt "${system_prompt}")
+    [ "${system_prompt}" == none ] || llm_opts+=(--system_prompt "${system_prompt}")
     casing_opts=()
     [ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
     [ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")

@@ -21,6 +21,11 @@ corpus="$(basename "$(dirname "${recipe}")")"
 kinds="$(cd "${template}" && dirname -- */skeleton | grep -vx common)"
 grep -qx "${kind}" <<<"${kinds}" || die "there is no kind of recipe '${kind}'; there are: ${kinds//$'\n'/, }"
 
+[[ " HOME USER LOGNAME LANG SHELL TMPDIR $(env -i bash --norc -c 'compgen -v' | tr '\n' ' ')" != *" ${corpus^^} "* ]] ||
+    die "CORPUS names a variable, and ${corpus^^} is one of the shell's: choose another name than '${corpus}'"
+! grep -qE "^${corpus}=" "${template}/${kind}/"*.sh "${template}/common/skeleton/local/data.sh" ||
+    die "CORPUS names an option, and --${corpus} is one already: choose another name than '${corpus}'"
+
 link() { # link TARGET PLACE, unless there is something.
     [ -e "$2" ] || ln -sfn "$1" "$2"
 }

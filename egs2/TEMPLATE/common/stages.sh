@@ -12,6 +12,19 @@ runs() { # runs N: is stage N to run? Remembers it for messages.
     ((stage <= $1 && $1 <= stop_stage)) && [[ " ${skip_stages} " != *" $1 "* ]] && current="$1"
 }
 
+# check_stages LAST: the stages asked for are whole numbers from 1 to LAST, in this order.
+check_stages() {
+    local option number
+    for option in stage stop_stage skip_stages; do
+        for number in ${!option}; do
+            if [[ ! ${number} =~ ^[1-9][0-9]{0,3}$ ]] || ((number > $1)); then
+                die "--${option} '${!option}': stages are whole numbers from 1 to $1"
+            fi
+        done
+    done
+    ((stage <= stop_stage)) || die "--stop_stage ${stop_stage} comes before --stage ${stage}"
+}
+
 # hash_of WORDS FILE...: of the words and of what is in the files.
 hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
 

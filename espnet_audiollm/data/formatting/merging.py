@@ -13,6 +13,7 @@ import numpy as np
 
 from ...progress import progress
 from ...store.atomic import atomic_write
+from ...store.tables import is_table
 from ...types import SAMPLE_RATE
 from .. import kaldi_dir
 from .parts import Head, Part, read_part
@@ -63,7 +64,7 @@ def clear(dst: Path, parts: set[str]) -> None:
 
 def merge(src: Path, dst: Path, parts: list[Part]) -> Summary:
     """Write the tables of `dst`. Raises ValueError when all utterances are dropped."""
-    carried = [name for name in kaldi_dir.CARRIED if (src / name).is_file()]
+    carried = [name for name in kaldi_dir.CARRIED if is_table(src / name)]
     summary = Summary()
     with ExitStack() as stack:  # closed from the last to the first: wav.scp appears last
         names = [n for n in WRITTEN if n != "text" or (src / "text").is_file()] + carried

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, groupby
@@ -13,7 +12,7 @@ from ...score.human.outcome import Agreement, Paired, Rate, RaterSummary
 from ...score.human.ratings import Ratings
 from ...score.human.study import Study
 from ...score.wer import WordErrors
-from ..tables import NONE, Table
+from ..tables import NONE, Table, plain
 
 FORMAT = "audiollm human evaluation"
 VERSION = 1
@@ -212,12 +211,12 @@ def markdown(found: Outcome, made: dict[str, str]) -> str:
         f"```\n{made['command']}\n```",
         f"- page {study.page}, seed {study.seed}, levels by {plain(study.cascade)}\n"
         f"- {made['versions']}\n- git commit: {made['commit']}\n- date: {made['date']}",
-        _markdown(success_table(found)),
+        success_table(found).markdown(),
         "## Paired comparison",
-        _markdown(paired_table(found)),
+        paired_table(found).markdown(),
         "## Agreement between raters",
-        _markdown(agreement_table(found)),
-        _markdown(rater_table(found)),
+        agreement_table(found).markdown(),
+        rater_table(found).markdown(),
         "\n".join(f"- {plain(line)}" for line in missing_lines(found))
         or "Every rater rated every item.",
         *(note.format(resamples=found.resamples) for note in NOTES),
@@ -232,17 +231,6 @@ def _comment(study: Study, index: int, rater: str, comment: str) -> str:
     answers = enumerate(item.answers)
     shown = ", ".join(f"{chr(ord('A') + a)} {' and '.join(systems)}" for a, systems in answers)
     return "- " + plain(f"item {index + 1} ({item.id}; {shown}), {rater}: {comment}")
-
-
-def _markdown(table: Table) -> str:
-    rows = tuple((plain(row[0]), *row[1:]) for row in table.rows)  # names; the rest is ours
-    return Table(table.header, rows).markdown()
-
-
-def plain(text: str) -> str:
-    """Text of others as one line of Markdown that shows it and does nothing else."""
-    text = re.sub(r"([\\`*_\[\]#~])", r"\\\1", " ".join(text.split()))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_dict(found: Outcome, made: dict[str, str]) -> dict:

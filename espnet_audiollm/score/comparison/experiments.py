@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...store.json_files import parse_json
 from ..results import VERSION
 from .kept import Kept, read
 
@@ -82,7 +82,7 @@ def _read(name: str, path: Path) -> Experiment:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; run stage 11 of that experiment first")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(path.read_text(encoding="utf-8"))
         found = results.get("version")
     except (ValueError, AttributeError):
         raise ValueError(f"{path}: not a results.json; give the one that stage 11 wrote") from None

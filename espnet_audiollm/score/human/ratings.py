@@ -4,14 +4,13 @@ Raters' files come by mail from anybody's browser, so nothing in them is taken o
 
 from __future__ import annotations
 
-import json
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...store.json_files import parse_json
 from ...types import Seconds
 from .study import Study, study_from_dict
 
@@ -115,7 +114,7 @@ def _rated(found: dict, num_answers: int) -> Rated:
     seconds, comment = found.get("seconds", 0), found.get("comment", "")
     if not isinstance(comment, str):
         raise ValueError(f"item {number}: its comment is not text")
-    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+    if type(seconds) not in (int, float) or not 0 <= seconds < 1e9:
         raise ValueError(f"item {number}: its seconds are not a number of seconds")
     return Rated(tuple(answers), comment.strip(), float(seconds))
 
@@ -125,8 +124,8 @@ def _read_json(path: str | Path, next_step: str) -> object:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path}: larger than {LARGEST // 1_000_000} MB; {next_step}")
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{path}: not complete JSON ({_brief(error)}); {next_step}") from None
 
 
