@@ -295,4 +295,10 @@ def test_similarity_of_every_utterance(systems, tmp_path):
 
 
 def alignments(directory):
-    return {id_: AlignmentNumbers(**item) for id_, item in read_run(directory).similarity.items()}
+    found = read_run(directory).similarity
+    rows = zip(*found.columns.values(), strict=True)
+    names = list(found.columns)
+    return {
+        id_: AlignmentNumbers(**dict(zip(names, row, strict=True)))
+        for id_, row in zip(found.ids, rows, strict=True)
+    }
