@@ -5,6 +5,11 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -330,3 +335,20 @@ def spoken_squad(root: Path) -> None:
                 for s in range(text.count(".")):
                     path = root / f"Spoken-SQuAD_audio/{squad}_wav/{t}_{p}_{s}.wav"
                     say(path, 0.1 * (s + 1), 24_000)
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """The address at which a server on this machine offers the files of a directory."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -7,7 +7,7 @@ import tarfile
 
 import corpora
 import pytest
-from corpora import fails, utterances
+from corpora import fails, served, utterances
 
 from espnet_audiollm.data import kaldi_dir
 
@@ -83,22 +83,23 @@ def test_missing_corpus(prepare, tmp_path, root):
 
 
 def test_translations_are_downloaded(root, prepare, tmp_path):
-    """From a file:// address in place of dl.fbaipublicfiles.com; the table lies bare in its tar."""
+    """From a server on this machine in place of the real one; the table lies bare in its tar."""
     name = "covost_v2.fr_en.tsv"
     with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "covost" / name, name)
     code = (
         "import sys, prepare\n"
-        "prepare.URL = 'file://' + sys.argv[1] + '/covost_v2.{}.tsv.tar.gz'\n"
-        "prepare.main(['--commonvoice', sys.argv[1] + '/cv', '--subset', 'true', 'data'])"
+        "prepare.URL = sys.argv[1] + '/covost_v2.{}.tsv.tar.gz'\n"
+        "prepare.main(['--commonvoice', sys.argv[2] + '/cv', '--subset', 'true', 'data'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{root}:{root}/egs2/covost2/audiollm1/local"},
-        capture_output=True,
-        text=True,
-    )
+    with served(tmp_path) as url:
+        done = subprocess.run(
+            [sys.executable, "-c", code, url, str(tmp_path)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": f"{root}:{root}/egs2/covost2/audiollm1/local"},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr
     assert len(utterances(tmp_path / "data/train")) == 3
     fetched = tmp_path / "downloads/covost_v2.fr_en" / name

@@ -8,7 +8,7 @@ import tarfile
 
 import corpora
 import pytest
-from corpora import fails
+from corpora import fails, served
 
 from espnet_audiollm.data import kaldi_dir, validation
 
@@ -109,7 +109,7 @@ def test_missing_corpus(prepare, tmp_path):
 
 
 def test_download_is_checked(root, tmp_path, corpus):
-    """From a file:// address in place of openslr.org: right checksum, then a wrong one."""
+    """From a server on this machine in place of openslr.org: right checksum, then a wrong one."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         tar.add(corpus / "dev-clean", "LibriSpeech/dev-clean")
@@ -117,19 +117,20 @@ def test_download_is_checked(root, tmp_path, corpus):
     md5 = hashlib.md5(packed.getvalue()).hexdigest()
     code = (
         "import sys, prepare\n"
-        "prepare.URL = 'file://' + sys.argv[1] + '/{}.tar.gz'\n"
+        "prepare.URL = sys.argv[1] + '/{}.tar.gz'\n"
         "prepare.MD5 = {'dev-clean': sys.argv[2]}\n"
         "prepare.main(['--subset', 'true', 'data/valid=dev-clean'])"
     )
 
     def call(checksum):
-        return subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path), checksum],
-            cwd=tmp_path,
-            env={"PYTHONPATH": f"{root}:{root}/egs2/librispeech/audiollm1/local"},
-            capture_output=True,
-            text=True,
-        )
+        with served(tmp_path) as url:
+            return subprocess.run(
+                [sys.executable, "-c", code, url, checksum],
+                cwd=tmp_path,
+                env={"PYTHONPATH": f"{root}:{root}/egs2/librispeech/audiollm1/local"},
+                capture_output=True,
+                text=True,
+            )
 
     fails(call("0" * 32), f"the checksum is {md5}, not 000")
     assert not list((tmp_path / "downloads").iterdir())

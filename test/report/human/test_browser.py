@@ -109,7 +109,7 @@ def test_rate_reload_go_on_export_score(visit, toy, capsys):
     levels = ("20 % and more", "10 to 20 %", "under 10 %")
     assert [success["ears then Llama", level] for level in levels] == [0, 25, 0]
     assert [success["Llama with ears", level] for level in levels] == [75, 100, 100]
-    assert "The name? &lt;b&gt;n&lt;/b&gt; y" in (toy.root / "scored/human_eval.md").read_text()
+    assert "The name? &lt;b>n&lt;/b> y" in (toy.root / "scored/human_eval.md").read_text()
 
 
 def test_text_of_systems_is_text(visit, toy):
