@@ -21,8 +21,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--token_type", choices=TOKEN_TYPES, default="bpe", help="tokens of the transcripts"
     )
-    parser.add_argument("--token_list", help="char, word: count these in the transcripts")
-    parser.add_argument("--bpemodel", help="bpe: count its pieces in the transcripts: text_shape")
+    parser.add_argument("--token_list", help="not bpe: count these in the transcripts")
+    parser.add_argument(
+        "--bpemodel",
+        help="bpe.model, or an LLM's tokenizer.json: count in the transcripts: text_shape",
+    )
     parser.add_argument(
         "--num_threads", type=int, help="threads that encode (default: this process's processors)"
     )

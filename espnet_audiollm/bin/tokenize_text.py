@@ -1,15 +1,18 @@
-"""Stage 3: the token list of the training transcripts: SentencePiece, characters or words."""
+"""Stage 3: the token list of the training transcripts: SentencePiece, characters, words, or the
+LLM's own tokens."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..data import kaldi_dir
+from ..store.atomic import atomic_write
 from ..store.tables import is_table
 from ..text.pieces import train_pieces
-from ..text.tokens import TOKEN_TYPES, learn
+from ..text.tokens import MODELS, TOKEN_TYPES, learn
 from .cli import user_errors
 
 
@@ -20,18 +23,17 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--text", required=True, help="Kaldi text file, e.g. dump/train/text")
     parser.add_argument("--token_type", choices=TOKEN_TYPES, default="bpe")
+    parser.add_argument("--llm", help="llm: Hugging Face id or directory whose tokens they are")
     parser.add_argument(
         "--vocab_size",
         type=int,
         default=1500,
-        help="lines of tokens.txt (the paper: 1500); char, word: at most, 0 for no limit",
+        help="lines of tokens.txt (the paper: 1500); not bpe: at most, 0 for no limit",
     )
     parser.add_argument(
         "--bpe_type", choices=("unigram", "bpe"), default="unigram", help="bpe: kind of pieces"
     )
-    parser.add_argument(
-        "--min_count", type=int, default=1, help="char, word: rarer ones become <unk>"
-    )
+    parser.add_argument("--min_count", type=int, default=1, help="not bpe: rarer ones become <unk>")
     parser.add_argument("--output", required=True, help="directory, e.g. data/token_list/bpe_...")
     return parser
 
@@ -53,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     if not is_table(args.text):
         raise ValueError(f"{args.text} does not exist: run stage 2 first")
     lines, number = Transcripts(args.text), kaldi_dir.count_lines(args.text)
+    if args.token_type == "llm":
+        _save_tokenizer(args.llm, args.output)
     if args.token_type != "bpe":
         learned = learn(lines, args.token_type, args.vocab_size, args.min_count, args.output)
         print(f"{args.output}: {args.token_type}: {learned}, in {number} transcripts")
@@ -61,6 +65,17 @@ def main(argv: list[str] | None = None) -> int:
     done = f"{args.vocab_size} {args.bpe_type} pieces from {number} transcripts"
     print(f"{args.output}: {done if made else 'already there, nothing to do'}")
     return 0
+
+
+def _save_tokenizer(llm: str | None, directory: str) -> None:
+    """Put the LLM's tokenizer.json there."""
+    from ..model.llm import load_tokenizer
+
+    if not llm:
+        raise ValueError("--token_type llm needs --llm, whose tokens they are")
+    tokenizer = load_tokenizer(llm)
+    with atomic_write(Path(directory) / MODELS["llm"]) as out:
+        out.write(tokenizer.backend_tokenizer.to_str())
 
 
 if __name__ == "__main__":

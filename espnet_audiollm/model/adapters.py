@@ -177,9 +177,103 @@ class QFormerAdapter(Adapter):
         return mask_padding(out_BPD, positions_B), positions_B
 
 
+class TokenBridgeAdapter(Adapter):
+    """The LLM's own embeddings of the tokens that CTC recognises, and what these miss.
+
+    The recogniser's tokens are the LLM's (stage 3: `--token_type llm`), so its CTC layer, which
+    goes on learning here, is a map into the LLM's text space. Each run of frames with the same best
+    token becomes one position: that token's embedding, and a linear residual of the run's mean
+    frame. The residual begins at zero: before the first update this *is* the cascade with the
+    recogniser it starts from. Gradients reach the CTC layer as if each frame stood for the mixture of all
+    tokens' embeddings by their posterior (the straight-through estimator). An utterance that is
+    blank throughout keeps its least blank frame.
+
+    Args:
+        num_pieces: V, tokens of the CTC layer, blank (0) included. Comes from the checkpoint.
+        mixed: what is read is that mixture itself, not the best token's embedding.
+        residual: False: the LLM reads embeddings of tokens alone.
+    """
+
+    positions_per_frame = 1.0
+    embeddings_VD: torch.Tensor
+
+    def __init__(
+        self,
+        encoder_width: int,
+        llm_width: int,
+        num_pieces: int,
+        mixed: bool = False,
+        residual: bool = True,
+    ):
+        super().__init__()
+        self.mixed = mixed
+        self.ctc_out = nn.Linear(encoder_width, num_pieces)
+        self.project = nn.Linear(encoder_width, llm_width, bias=False) if residual else None
+        if self.project is not None:
+            nn.init.zeros_(self.project.weight)
+        # Not in checkpoints: they are the LLM's.
+        self.register_buffer("embeddings_VD", torch.zeros(num_pieces, llm_width), persistent=False)
+        self.register_buffer("unreadable_V", torch.ones(num_pieces, dtype=torch.bool), False)
+
+    def read_tokens(self, embeddings_VD: torch.Tensor, readable_V: torch.Tensor) -> None:
+        """Take the LLM's embeddings of the tokens. readable_V: those that stand for a token of the
+        LLM (not `<blank>`, `<unk>`, `<sos/eos>`)."""
+        self.embeddings_VD.copy_(embeddings_VD)
+        self.unreadable_V.copy_(~readable_V)
+
+    def forward(self, x_BTC, lengths_B):
+        """(B, T, C) and (B,) to (B, P, D) and (B,)."""
+        logits_BTV = self.ctc_out(x_BTC)
+        logits_BTV = logits_BTV.to(torch.promote_types(logits_BTV.dtype, torch.float32))
+        tokens_BTV = logits_BTV.masked_fill(self.unreadable_V, -torch.inf)
+        best_BT = self._best(logits_BTV.detach(), tokens_BTV.detach(), lengths_B)
+        starts_BT = (best_BT != 0) & (best_BT != F.pad(best_BT, (1, 0))[:, :-1])
+        positions_B = starts_BT.sum(1).cpu()
+        kept_BT = best_BT != 0
+        run_X = self._runs(starts_BT, int(positions_B.max()))[kept_BT]
+        counts_R = torch.bincount(run_X, minlength=len(x_BTC) * int(positions_B.max()))
+
+        def mean(values_XC: torch.Tensor) -> torch.Tensor:
+            sums_RC = values_XC.new_zeros(len(counts_R), values_XC.shape[1])
+            sums_RC = sums_RC.index_add(0, run_X, values_XC)
+            return (sums_RC / counts_R.clamp(min=1)[:, None]).unflatten(0, (len(x_BTC), -1))
+
+        mixture_BPD = mean(tokens_BTV[kept_BT].softmax(-1) @ self.embeddings_VD)
+        out_BPD = mixture_BPD
+        if not self.mixed:
+            token_BPD = mean(self.embeddings_VD[best_BT[kept_BT]])
+            out_BPD = token_BPD + (mixture_BPD - mixture_BPD.detach())
+        if self.project is not None:
+            out_BPD = out_BPD + self.project(mean(x_BTC[kept_BT]))
+        return mask_padding(out_BPD, positions_B), positions_B
+
+    @staticmethod
+    def _best(
+        logits_BTV: torch.Tensor, tokens_BTV: torch.Tensor, lengths_B: torch.Tensor
+    ) -> torch.Tensor:
+        """The best path (B, T), 0 where it is blank, unreadable or padding; never 0 throughout."""
+        best_BT = logits_BTV.argmax(-1)
+        token_nats_BT, token_BT = tokens_BTV.max(-1)
+        valid_BT = valid_mask(lengths_B, best_BT.shape[1], best_BT.device)
+        best_BT = torch.where(valid_BT & (best_BT == token_BT), best_BT, 0)
+        least_blank_BT = (token_nats_BT - logits_BTV[..., 0]).masked_fill(~valid_BT, -torch.inf)
+        least_blank_B1 = least_blank_BT.argmax(1, keepdim=True)
+        found_B1 = token_BT.gather(1, least_blank_B1)
+        empty_B1 = (best_BT == 0).all(1, keepdim=True)
+        kept_B1 = torch.where(empty_B1, found_B1, best_BT.gather(1, least_blank_B1))
+        return best_BT.scatter(1, least_blank_B1, kept_B1)
+
+    @staticmethod
+    def _runs(starts_BT: torch.Tensor, most: int) -> torch.Tensor:
+        """The place of each frame's run among `most` places for each utterance (B, T)."""
+        first_B1 = most * torch.arange(len(starts_BT), device=starts_BT.device)[:, None]
+        return first_B1 + starts_BT.long().cumsum(1) - 1
+
+
 ADAPTERS: dict[str, type[Adapter]] = {
     "stack": StackAdapter,
     "conv": ConvAdapter,
     "ctc_compress": CTCCompressAdapter,
     "qformer": QFormerAdapter,
+    "token_bridge": TokenBridgeAdapter,
 }

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import nn
 
 from ..data.prompt import AUDIO_SLOT
 from .adapters import Adapter
+from .ctc import ctc_nats
 from .llm import LLM
 from .masking import on_host
 from .response_loss import embed_prompt, response_nats
@@ -33,6 +35,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: the frozen LLM, already on its device.
         prompt: token ids of the training prompt, with one AUDIO_SLOT.
         packed: lay sequences end to end inside the LLM (False: pad them).
+        num_pieces: V, outputs of a CTC layer on the encoder (0: there is none). An adapter that has
+            one shares it.
+        ctc_weight: of the transcript's CTC loss (nats of a token) beside the response's. The
+            paper: 0.
+        normalize_audio: bring audio embeddings to the RMS of the LLM's own, times a learned
+            gain for each dimension.
     """
 
     def __init__(
@@ -42,6 +50,9 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: LLM,
         prompt: list[int],
         packed: bool = True,
+        num_pieces: int = 0,
+        ctc_weight: float = 0.0,
+        normalize_audio: bool = False,
     ):
         super().__init__()
         if prompt.count(AUDIO_SLOT) != 1:
@@ -50,6 +61,11 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             )
         self.speech_encoder, self.adapter = speech_encoder, adapter
         self.llm, self.prompt, self.packed = llm, prompt, packed
+        self.ctc_weight = ctc_weight
+        own_layer = num_pieces and not hasattr(adapter, "ctc_out")
+        width = speech_encoder.output_size()
+        self.ctc_out = nn.Linear(width, num_pieces) if own_layer else None
+        self.audio_norm = _norm_of(llm) if normalize_audio else None
 
     def forward(
         self,
@@ -57,6 +73,8 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         speech_lengths: torch.Tensor,
         response: torch.Tensor,
         response_lengths: torch.Tensor,
+        text: torch.Tensor | None = None,
+        text_lengths: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the mean nats of a response token, statistics, and the weight (tokens).
@@ -66,8 +84,11 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 a GPU are waited for.
             response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
                 token included; response_lengths: (B,), likewise.
+            text: (B, L) tokens of the transcript for the CTC loss; text_lengths: (B,), likewise.
+                None: no such loss.
         """
-        audios = self.encode_audio(speech, speech_lengths)
+        x_BTC, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
+        audios = self._adapt(x_BTC, frames_B)
         prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
@@ -78,6 +99,10 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             "perplexity": loss.detach().exp(),
             "audio_positions": loss.new_full((), sum(map(len, audios)) / len(audios)),
         }
+        if self.ctc_weight and text is not None and text_lengths is not None:
+            ctc_loss = self._ctc_loss(x_BTC, frames_B, text, on_host(text_lengths))
+            stats["loss_ctc"] = ctc_loss.detach()
+            loss = loss + self.ctc_weight * ctc_loss
         return force_gatherable((loss, stats, loss.new_full((), len(nats_X))), loss.device)
 
     def encode_audio(
@@ -85,9 +110,34 @@ class AudioLLMESPnetModel(AbsESPnetModel):
     ) -> list[torch.Tensor]:
         """(B, N) samples and (B,) lengths to the audio embeddings of each utterance, (P, D) without
         padding."""
-        x_BTC, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
+        return self._adapt(*self.speech_encoder(speech, on_host(speech_lengths)))
+
+    def _adapt(self, x_BTC: torch.Tensor, frames_B: torch.Tensor) -> list[torch.Tensor]:
         audio_BPD, positions_B = self.adapter(x_BTC, frames_B)
+        if self.audio_norm is not None:
+            audio_BPD = self.audio_norm(audio_BPD)
         return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
+
+    def ctc_layer(self) -> nn.Linear:
+        """The layer from frames to the recogniser's tokens, the adapter's or the model's own.
+
+        Raises ValueError when the model has none."""
+        layer = getattr(self.adapter, "ctc_out", self.ctc_out)
+        if layer is None:
+            raise ValueError("this model has no CTC layer: train it with --ctc_weight")
+        return layer
+
+    def _ctc_loss(
+        self,
+        x_BTC: torch.Tensor,
+        frames_B: torch.Tensor,
+        text_BL: torch.Tensor,
+        text_lengths_B: torch.Tensor,
+    ) -> torch.Tensor:
+        """Nats of a token of the transcripts."""
+        log_posterior_BTV = self.ctc_layer()(x_BTC).float().log_softmax(-1)
+        nats = ctc_nats(log_posterior_BTV, frames_B, text_BL, text_lengths_B)
+        return nats / int(text_lengths_B.sum())
 
     def collect_feats(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: Any
@@ -108,3 +158,11 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 f"({state['llm_fingerprint'][:12]}), but --llm {self.llm.name} has other weights "
                 f"({self.llm.fingerprint[:12]}): give the LLM it was trained with, or train again"
             )
+
+
+def _norm_of(llm: LLM) -> nn.RMSNorm:
+    """A norm that starts at the RMS of the LLM's text embeddings."""
+    weight_VD = llm.model.get_input_embeddings().weight.detach()
+    norm = nn.RMSNorm(weight_VD.shape[1])
+    nn.init.constant_(norm.weight, float(weight_VD.float().square().mean().sqrt()))
+    return norm

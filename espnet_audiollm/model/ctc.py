@@ -47,15 +47,8 @@ class CTCESPnetModel(AbsESPnetModel):
         """
         text_lengths = on_host(text_lengths)
         log_posterior_BTV, frames_B = self.log_posteriors(speech, speech_lengths)
-        loss = F.ctc_loss(
-            log_posterior_BTV.transpose(0, 1),
-            text.clamp(min=0),
-            frames_B,
-            text_lengths,
-            blank=BLANK,
-            reduction="sum",
-            zero_infinity=True,
-        ) / len(speech)
+        nats = ctc_nats(log_posterior_BTV, frames_B, text, text_lengths)
+        loss = nats / len(speech)
         too_long = frames_needed(text, text_lengths) > frames_B.to(loss.device, non_blocking=True)
         stats = {"loss": loss.detach(), "piece_error": None, "too_long": too_long.float().mean()}
         if not self.training:
@@ -76,6 +69,24 @@ class CTCESPnetModel(AbsESPnetModel):
         """(B, F, M) features and (B,) frames, for the statistics of global_mvn."""
         feats, feats_lengths = self.speech_encoder.features(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
+
+
+def ctc_nats(
+    log_posterior_BTV: torch.Tensor,
+    frames_B: torch.Tensor,
+    text_BL: torch.Tensor,
+    text_lengths_B: torch.Tensor,
+) -> torch.Tensor:
+    """The CTC loss (nats) of a batch, summed; an utterance without an alignment counts as 0."""
+    return F.ctc_loss(
+        log_posterior_BTV.transpose(0, 1),
+        text_BL.clamp(min=0),
+        frames_B,
+        text_lengths_B,
+        blank=BLANK,
+        reduction="sum",
+        zero_infinity=True,
+    )
 
 
 def frames_needed(text_BL: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:

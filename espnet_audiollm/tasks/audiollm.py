@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
 from ..model import llm as llms
-from ..model.adapters import ADAPTERS
+from ..model.adapters import ADAPTERS, TokenBridgeAdapter
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.compiling import compile_layers
 from ..model.recompute import decoder_layers, recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
 from ..store.responses import check_origin
+from ..text.tokens import BLANK, END, UNKNOWN
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
@@ -24,6 +27,8 @@ from .choices import (
     build_part,
     build_speech_encoder,
 )
+from .ctc import TokenIds
+from .ctc import tokenizer as ctc_tokenizer
 from .init_ctc import InitCTC, check_adapter
 
 
@@ -78,7 +83,34 @@ class AudioLLMTask(SpeechTask):
         )
         # `--adapter` is taken: ESPnet means LoRA by it.
         add_choice(group, "audio_adapter", ADAPTERS, "stack")
+        group.add_argument(
+            "--ctc_weight",
+            type=float,
+            default=0.0,
+            help="Of the transcript's CTC loss beside the response's, with the tokens of "
+            "--init_ctc (0: none, the paper)",
+        )
+        group.add_argument(
+            "--normalize_audio",
+            type=str2bool,
+            default=False,
+            help="Bring audio embeddings to the RMS of the LLM's own, times a learned gain",
+        )
         add_speech_encoder_arguments(parser)
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
+        """Transcripts to token ids, where there is a CTC loss."""
+        return (
+            TokenIds(ctc_tokenizer(argparse.Namespace(**args.ctc_tokens)))
+            if args.ctc_weight
+            else None
+        )
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Transcripts, for a CTC loss."""
+        return ("text",)
 
     @classmethod
     def build_model(
@@ -128,7 +160,38 @@ class AudioLLMTask(SpeechTask):
                 f"{frames:g} frames a second, {positions:g} positions of the LLM (at most)"
             )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
-        return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt, args.packed)
+        if isinstance(adapter, TokenBridgeAdapter):
+            read_tokens(adapter, args.ctc_tokens["token_list"], llm)
+        return AudioLLMESPnetModel(
+            speech_encoder,
+            adapter,
+            llm,
+            prompt,
+            args.packed,
+            num_pieces=len(args.ctc_tokens["token_list"]) if args.ctc_weight else 0,
+            ctc_weight=args.ctc_weight,
+            normalize_audio=args.normalize_audio,
+        )
+
+
+def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: llms.LLM) -> None:
+    """Give the adapter the LLM's embeddings of a recogniser's tokens.
+
+    ValueError: they are not tokens of this LLM."""
+    known = llm.tokenizer.get_vocab()
+    own = (BLANK, UNKNOWN, END)
+    strange = [token for token in token_list if token not in known and token not in own]
+    if strange:
+        raise ValueError(
+            f"{len(strange)} of {len(token_list)} tokens of the recogniser are none of the LLM "
+            f"{llm.name} (first: {strange[0]!r}): train the recogniser with --token_type llm and "
+            "this LLM"
+        )
+    ids_V = torch.tensor([0 if token in own else known[token] for token in token_list])
+    readable_V = torch.tensor([token not in own for token in token_list])
+    embed = llm.model.get_input_embeddings()
+    with torch.no_grad():
+        adapter.read_tokens(embed(ids_V.to(embed.weight.device)), readable_V)
 
 
 def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:

@@ -50,7 +50,11 @@ class CTCTask(SpeechTask):
         group = parser.add_argument_group("CTC")
         group.add_argument("--token_list", type=str_or_none, help="tokens.txt of stage 3")
         group.add_argument("--token_type", choices=TOKEN_TYPES, default="bpe")
-        group.add_argument("--bpemodel", type=str_or_none, help="bpe: bpe.model of stage 3")
+        group.add_argument(
+            "--bpemodel",
+            type=str_or_none,
+            help="bpe: bpe.model of stage 3; llm: its tokenizer.json",
+        )
         group.add_argument("--use_preprocessor", type=str2bool, default=True)
         add_speech_encoder_arguments(parser)
 

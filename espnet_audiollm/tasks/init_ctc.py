@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model.adapters import ADAPTERS, CTCCompressAdapter
+from ..model.adapters import ADAPTERS, CTCCompressAdapter, TokenBridgeAdapter
 from ..model.audiollm import AudioLLMESPnetModel
 from ..train import checkpoints
 from ..train.loading import load_state, read_config
 from .choices import PARTS
+
+TOKENS = ("token_type", "token_list", "bpemodel")  # what a recogniser's config.yaml says of them
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,16 @@ class InitCTC:
         }
 
     def set_sizes(self, args: argparse.Namespace) -> None:
-        """Put into `args` (and so into config.yaml) the number of pieces that the adapter needs."""
-        if _compresses(args):
+        """Put into `args` (and so into config.yaml) what the model needs to know of the CTC layer:
+        the number of pieces for the adapter, and the tokens.
+
+        ValueError: no config.yaml beside the checkpoint."""
+        if _reads_ctc(args):
             number = len(self.state["ctc_out.weight"])
             args.audio_adapter_conf = {**args.audio_adapter_conf, "num_pieces": number}
+        if args.ctc_weight or ADAPTERS[args.audio_adapter] is TokenBridgeAdapter:
+            theirs = read_config(self.path.parent, *TOKENS)
+            args.ctc_tokens = {name: getattr(theirs, name) for name in TOKENS}
 
     def load_into(self, model: AudioLLMESPnetModel, args: argparse.Namespace) -> None:
         """The speech encoder's weights, and the CTC layer's where the adapter has one.
@@ -59,8 +67,8 @@ class InitCTC:
                 f"--init_ctc {self.path} has another speech encoder than this configuration "
                 f"({differ}): give both trainings the same one"
             ) from error
-        if isinstance(model.adapter, CTCCompressAdapter):
-            load_state(model.adapter.ctc_out, self.part("ctc_out"), self.path)
+        if _reads_ctc(args) or args.ctc_weight:
+            load_state(model.ctc_layer(), self.part("ctc_out"), self.path)
 
     def _differences(self, args: argparse.Namespace) -> Iterator[str]:
         """Options of the speech encoder that are others in the checkpoint's config.yaml."""
@@ -75,16 +83,21 @@ class InitCTC:
 
 
 def check_adapter(args: argparse.Namespace) -> None:
-    """ValueError: the adapter reads a CTC layer, and nothing says which."""
-    if _compresses(args) and "num_pieces" not in args.audio_adapter_conf:
+    """ValueError: a CTC layer is needed, and nothing says which."""
+    needing = []
+    if _reads_ctc(args) and "num_pieces" not in args.audio_adapter_conf:
+        needing.append(f"--audio_adapter {args.audio_adapter}")
+    if args.ctc_weight and not getattr(args, "ctc_tokens", None):
+        needing.append(f"--ctc_weight {args.ctc_weight:g}")
+    if needing:
         raise ValueError(
-            f"--audio_adapter {args.audio_adapter} needs the CTC layer of stage 5: "
+            f"{needing[0]} needs the CTC layer of stage 5: "
             "give --init_ctc CHECKPOINT (in a recipe: --init_checkpoint)"
         )
 
 
-def _compresses(args: argparse.Namespace) -> bool:
-    return ADAPTERS[args.audio_adapter] is CTCCompressAdapter
+def _reads_ctc(args: argparse.Namespace) -> bool:
+    return ADAPTERS[args.audio_adapter] in (CTCCompressAdapter, TokenBridgeAdapter)
 
 
 def _different(option: str, there: object, here: object) -> Iterator[str]:

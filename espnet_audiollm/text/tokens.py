@@ -1,7 +1,8 @@
-"""Token lists of the recogniser: SentencePiece pieces, characters or words.
+"""Token lists of the recogniser: SentencePiece pieces, characters, words, or the LLM's own tokens.
 
 A list is tokens.txt in ESPnet's order: `<blank>`, `<unk>`, tokens, `<sos/eos>`. Pieces have their
-bpe.model beside it. Characters and words are sorted by how often the training text has them.
+bpe.model beside it, an LLM's tokens its tokenizer.json. All but pieces are sorted by how often the
+training text has them.
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ from ..store.atomic import atomic_write
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
+    from tokenizers import Tokenizer as LLMTokenizer
 
-TokenType = Literal["bpe", "char", "word"]
+TokenType = Literal["bpe", "char", "word", "llm"]
 TOKEN_TYPES = get_args(TokenType)
+MODELS = {"bpe": "bpe.model", "llm": "tokenizer.json"}  # beside the list of a type that has one
 BLANK, UNKNOWN, SPACE, END = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a list of characters or words covers of the text it was learned from."""
+    """What a list covers of the text it was learned from."""
 
     tokens: int  # lines of tokens.txt
-    kinds: int  # different characters or words of the text
+    kinds: int  # different tokens of the text
     left_out: int  # of these, too rare or beyond the size
-    running: int  # all characters or words of the text
+    running: int  # all tokens of the text
     unknown: int  # of these, not in the list
 
     def __str__(self) -> str:
@@ -41,18 +44,21 @@ class Learned:
 
 def learn(
     lines: Iterable[str],
-    token_type: Literal["char", "word"],
+    token_type: Literal["char", "word", "llm"],
     vocab_size: int,
     min_count: int,
     directory: str | Path,
 ) -> Learned:
-    """Write tokens.txt of the characters or words that come at least `min_count` times.
+    """Write tokens.txt of the tokens that come at least `min_count` times.
 
     vocab_size: lines of tokens.txt at most, the most frequent tokens first; 0: no limit.
+    directory: of the type llm it holds the LLM's tokenizer.json already.
     Raises ValueError when there is no text, nothing is frequent enough, or a word of the
     transcripts is one of the list's own signs."""
-    counts = Counter(token for line in lines for token in split(line, token_type))
-    own = sorted({BLANK, END, SPACE} & counts.keys() if token_type == "word" else ())
+    model = Path(directory) / MODELS[token_type] if token_type in MODELS else None
+    tokens = Tokenizer(token_type, (), model).tokens
+    counts = Counter(token for line in lines for token in tokens(line))
+    own = sorted({BLANK, END, SPACE} & counts.keys() if token_type != "char" else ())
     if own:
         raise ValueError(
             f"the transcripts have {own[0]}, a sign of the token list, {counts[own[0]]} times: "
@@ -90,18 +96,22 @@ class Tokenizer:
     ):
         if token_type not in TOKEN_TYPES:
             raise ValueError(f"the token type '{token_type}' is none of {', '.join(TOKEN_TYPES)}")
-        if token_type == "bpe" and not bpemodel:
-            raise ValueError("tokens of the type bpe need --bpemodel, the bpe.model of stage 3")
-        if token_type == "bpe" and bpemodel and not Path(bpemodel).is_file():
+        if token_type in MODELS and not bpemodel:
+            name = MODELS[token_type]
+            raise ValueError(f"tokens of the type {token_type} need --bpemodel, stage 3's {name}")
+        if token_type in MODELS and bpemodel and not Path(bpemodel).is_file():
             raise ValueError(f"{bpemodel} does not exist: run stage 3 first")
         self.token_type, self.bpemodel = token_type, bpemodel
         self.id_of = {token: i for i, token in enumerate(token_list)}
         self._processor: SentencePieceProcessor | None = None
+        self._llm: LLMTokenizer | None = None
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of a text, those that the list does not have among them."""
         if self.token_type == "bpe":
             return self.processor.encode(text, out_type=str)
+        if self.token_type == "llm":
+            return self.llm.encode(text, add_special_tokens=False).tokens
         return split(text, self.token_type)
 
     def ids(self, text: str) -> list[int]:
@@ -110,9 +120,12 @@ class Tokenizer:
         return [self.id_of.get(token, unknown) for token in self.tokens(text)]
 
     def text(self, tokens: Sequence[str]) -> str:
-        """The text of tokens. An unknown character is left out, an unknown word is `<unk>`."""
+        """The text of tokens. What is unknown is left out; but an unknown word is `<unk>`."""
         if self.token_type == "bpe":
             return self.processor.decode_pieces(list(tokens)).strip()
+        if self.token_type == "llm":
+            ids = [self.llm.token_to_id(token) for token in tokens if token not in (UNKNOWN, END)]
+            return self.llm.decode(ids, skip_special_tokens=False).strip()
         if self.token_type == "word":
             return " ".join(tokens)
         chars = (" " if token == SPACE else token for token in tokens if token != UNKNOWN)
@@ -127,8 +140,17 @@ class Tokenizer:
             self._processor = SentencePieceProcessor(model_file=str(self.bpemodel))
         return self._processor
 
+    @property
+    def llm(self) -> LLMTokenizer:
+        """The LLM's."""
+        if self._llm is None:
+            from tokenizers import Tokenizer as LLMTokenizer
+
+            self._llm = LLMTokenizer.from_file(str(self.bpemodel))
+        return self._llm
+
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_processor": None}
+        return {**self.__dict__, "_processor": None, "_llm": None}
 
 
 def read_token_list(path: str | Path) -> list[str]:

@@ -6,13 +6,25 @@ from espnet_audiollm.model.adapters import (
     CTCCompressAdapter,
     QFormerAdapter,
     StackAdapter,
+    TokenBridgeAdapter,
 )
+
+
+def bridge(encoder_width, llm_width, num_pieces=5, **options):
+    """A token bridge as a training begins: the first and the last piece are no token."""
+    adapter = TokenBridgeAdapter(encoder_width, llm_width, num_pieces, **options)
+    readable_V = torch.tensor([False, *[True] * (num_pieces - 2), False])
+    adapter.read_tokens(torch.randn(num_pieces, llm_width), readable_V)
+    return adapter
+
 
 ALL = [
     (StackAdapter, dict(stack=3)),
     (ConvAdapter, dict(stride=2)),
     (CTCCompressAdapter, dict(num_pieces=5)),
     (QFormerAdapter, dict(window=4, queries=2, heads=2)),
+    (bridge, {}),
+    (bridge, dict(mixed=True)),
 ]
 
 
@@ -47,11 +59,11 @@ def test_output_starts_on_the_scale_of_its_input(adapter_class, options):
 
 @pytest.mark.parametrize(("adapter_class", "options"), ALL)
 def test_positions_of_a_frame(adapter_class, options):
-    """48 frames are a multiple of every window here; ctc_compress drops some."""
+    """48 frames are a multiple of every window here; those that read a CTC layer drop some."""
     adapter = adapter_class(encoder_width=8, llm_width=4, **options)
     _, positions = adapter(torch.randn(1, 48, 8), torch.tensor([48]))
     expected = 48 * adapter.positions_per_frame
-    exact = adapter_class is not CTCCompressAdapter
+    exact = adapter_class not in (CTCCompressAdapter, bridge)
     assert positions.item() == expected if exact else 0 < positions.item() <= expected
 
 
@@ -103,6 +115,55 @@ def test_all_blank_keeps_one_position():
 
 def test_the_ctc_layer_is_not_trained():
     assert not any(p.requires_grad for p in ctc_compress().ctc_out.parameters())
+
+
+def reading_bridge(**options):
+    """Width 4, posterior = the frame itself; the tokens 1 to 3 have the embeddings 10, 20, 30."""
+    adapter = TokenBridgeAdapter(4, 1, num_pieces=4, **options)
+    embeddings = torch.tensor([[0.0], [10], [20], [30]])
+    adapter.read_tokens(embeddings, torch.tensor([False, True, True, True]))
+    with torch.no_grad():
+        adapter.ctc_out.weight.copy_(torch.eye(4))
+        adapter.ctc_out.bias.zero_()
+    return adapter
+
+
+SAID = torch.tensor(  # token 1, 1, blank, 1, 2, blank
+    [[[0.0, 9, 0, 0], [0, 5, 0, 0], [9, 0, 1, 0], [0, 7, 0, 0], [0, 0, 8, 0], [9, 0, 0, 0]]]
+)
+
+
+def test_a_bridge_begins_with_the_embeddings_of_what_was_recognised():
+    out, lengths = reading_bridge()(SAID, torch.tensor([6]))
+    assert lengths.tolist() == [3]
+    torch.testing.assert_close(out[0], torch.tensor([[10.0], [10], [20]]))
+
+
+def test_a_mixture_is_weighted_by_the_posterior_without_blank():
+    out, _ = reading_bridge(mixed=True)(SAID[:, 4:5] / 8, torch.tensor([1]))
+    weights = torch.tensor([0.0, 1, 0]).softmax(0)
+    torch.testing.assert_close(out[0, 0], (weights * torch.tensor([10.0, 20, 30])).sum()[None])
+
+
+def test_gradients_reach_the_ctc_layer_through_the_best_token():
+    adapter = reading_bridge()
+    out, _ = adapter(SAID[:, 4:5] / 8, torch.tensor([1]))
+    out.sum().backward()
+    grad = adapter.ctc_out.bias.grad
+    assert grad[0] == 0 and grad[1] < 0 < grad[3]  # towards the larger embedding
+
+
+def test_the_residual_of_a_bridge_learns():
+    adapter = reading_bridge()
+    out, _ = adapter(SAID, torch.tensor([6]))
+    out.sum().backward()
+    torch.testing.assert_close(adapter.project.weight.grad[0], torch.tensor([0.0, 14, 8, 0]))
+
+
+def test_what_is_blank_throughout_keeps_its_least_blank_frame():
+    blank = torch.tensor([[[9.0, 0, 0, 0], [5, 0, 0, 4], [9, 0, 0, 0]]])
+    out, lengths = reading_bridge()(blank, torch.tensor([3]))
+    assert lengths.tolist() == [1] and out[0].tolist() == [[30]]
 
 
 @pytest.mark.parametrize(

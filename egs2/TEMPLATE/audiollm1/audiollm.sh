@@ -28,10 +28,10 @@ max_audio=20                               # Longest utterance kept (seconds).
 allow_pipes=false                          # Run the commands in wav.scp (sox, ffmpeg, sph2pipe, flac).
 
 ## Tokens of the recogniser (stage 3)
-token_type=bpe   # bpe (SentencePiece pieces), char (characters) or word.
+token_type=bpe   # bpe (SentencePiece pieces), char (characters), word, or llm (the LLM's own tokens).
 bpe_type=unigram # SentencePiece model: unigram or bpe.
-vocab_size=1500  # Tokens (char, word: at most; 0: all).
-min_count=1      # char, word: what comes less often is <unk>.
+vocab_size=1500  # Tokens (char, word, llm: at most; 0: all).
+min_count=1      # char, word, llm: what comes less often is <unk>.
 
 ## CTC pretraining and decoding (stages 4 to 6)
 ctc_config=conf/train_ctc.yaml       # Training configuration.
@@ -97,6 +97,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     tokens="${token_listdir}/${kind}"
     if [ "${token_type}" == bpe ]; then
         kind="${bpe_type}${vocab_size}" tokens="${token_listdir}/bpe_${bpe_type}${vocab_size}"
+    elif [ "${token_type}" == llm ]; then
+        kind="llm_$(basename "${llm}")_${vocab_size}" tokens="${token_listdir}/${kind}"
     fi
     ctc_name="$(name_of ctc "${ctc_config}")_${kind}"
     [ -z "${ctc_tag}" ] || ctc_name="ctc_${ctc_tag}"
@@ -125,13 +127,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     token_opts=(--token_type "${token_type}" --token_list "${tokens}/tokens.txt")
     [ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
+    [ "${token_type}" != llm ] || token_opts+=(--bpemodel "${tokens}/tokenizer.json")
     ctc_data=("${token_opts[@]}")
-    align_data=("${llm_opts[@]}")
+    align_data=("${llm_opts[@]}") align_text=()
     for split in train valid; do
         flag="--${split}_data_path_and_name_and_type"
         ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
         align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
             "${flag}" "${!split}/responses/response_ids,response,text_int")
+        align_text+=("${flag}" "${!split}/text,text,text")
     done
     clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
     declare -A noise_of=()
@@ -181,7 +185,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         # shellcheck disable=SC2086
         once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
             python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
-            --token_type "${token_type}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
+            --token_type "${token_type}" --llm "${llm}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
             --min_count "${min_count}" --output "${tokens}"
         log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
     fi
@@ -273,11 +277,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             exp="$(align_exp "${config}")"
             log "Stage 9: align the encoder with the frozen LLM: ${exp}"
             # shellcheck disable=SC2086
-            once "${exp}/.done" "${config}" "${init[@]:1}" \
+            ctc_weight="$(python utils/config_value.py "${config}" ctc_weight ${align_args})"
+            text=()
+            case "${ctc_weight}" in "" | 0 | 0.0) ;; *) text=("${align_text[@]}") ;; esac
+            # shellcheck disable=SC2086
+            once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
                 "${train}/responses/response_ids" "${valid}/responses/response_ids" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
-                python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
+                python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \
                 --train_shape_file "${align_stats}/train/speech_shape" \
                 --train_shape_file "${align_stats}/train/response_shape" \
                 --valid_shape_file "${align_stats}/valid/speech_shape" \

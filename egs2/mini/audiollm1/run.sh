@@ -4,11 +4,11 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 exec ./audiollm.sh \
-    --bpe_type bpe --vocab_size 300 \
+    --token_type llm --vocab_size 0 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "3epoch.pth 6epoch.pth valid.loss.ave.pth" \
-    --align_configs "conf/train_align_stack1.yaml conf/train_align_stack2.yaml" \
+    --ctc_checkpoints "3epoch.pth 5epoch.pth valid.loss.ave.pth" \
+    --align_configs "conf/train_align_stack1.yaml conf/train_align_bridge.yaml" \
     --noises "babble:10 white:10" --noise_checkpoints valid.loss.ave.pth \
     --conversations data/conversations/abilities.jsonl \
     "$@"
