@@ -15,8 +15,9 @@ import torch
 import torch.distributed as dist
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
+from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.llm import LLM, load
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.recompute import recompute_layers
 from espnet_audiollm.model.response_loss import embed_prompt, response_nats
 from espnet_audiollm.model.sharding import load_shared
 

@@ -45,9 +45,10 @@ from espnet_audiollm.model.flops import (
     peak_flops,
 )
 from espnet_audiollm.model.frontend import Filterbank
+from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.recompute import recompute_layers
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
 from espnet_audiollm.train.epoch import sent
 

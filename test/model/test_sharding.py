@@ -15,7 +15,8 @@ from sharded_llm import CASES
 from tiny_models import tiny_llama
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.layers import decoder_layers
+from espnet_audiollm.model.recompute import recompute_layers
 from espnet_audiollm.model.response_loss import response_nats
 from espnet_audiollm.model.sharding import load_shared
 
