@@ -1,4 +1,4 @@
-"""AudioLLM: speech encoder, adapter, a frozen LLM, and its own loss on the response.
+"""AudioLLM: speech encoder, adapter, a frozen LLM, and its own loss on what it answers to the text.
 
 AudioChatLlama, sections 2.1 and 3.2: the audio's embeddings stand where the user's text would, and
 only what produces them is trained.
@@ -19,8 +19,9 @@ from ..data.prompt import AUDIO_SLOT
 from .adapters import Adapter
 from .llm import LLM
 from .masking import on_host
-from .response_loss import embed_prompt, response_nats
+from .response_loss import embed_prompt
 from .speech_encoder import SpeechEncoder
+from .targets import PAPER, Targets
 
 
 class AudioLLMESPnetModel(AbsESPnetModel):
@@ -33,6 +34,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: the frozen LLM, already on its device.
         prompt: token ids of the training prompt, with one AUDIO_SLOT.
         packed: lay sequences end to end inside the LLM (False: pad them).
+        targets: what is learned from (model/targets.py).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: LLM,
         prompt: list[int],
         packed: bool = True,
+        targets: Targets = PAPER,
     ):
         super().__init__()
         if prompt.count(AUDIO_SLOT) != 1:
@@ -49,7 +52,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 f"the training prompt has {prompt.count(AUDIO_SLOT)} audio slots; one is needed"
             )
         self.speech_encoder, self.adapter = speech_encoder, adapter
-        self.llm, self.prompt, self.packed = llm, prompt, packed
+        self.llm, self.prompt, self.packed, self.targets = llm, prompt, packed, targets
 
     def forward(
         self,
@@ -59,26 +62,23 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         response_lengths: torch.Tensor,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """Returns the mean nats of a response token, statistics, and the weight (tokens).
+        """Returns the loss of a response token (the paper: its nats), statistics, and the weight
+        (tokens).
 
         Args:
             speech: (B, N) samples; speech_lengths: (B,), on the host or a plain list: lengths on
                 a GPU are waited for.
             response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
                 token included; response_lengths: (B,), likewise.
+            kwargs: what else the targets need.
         """
         audios = self.encode_audio(speech, speech_lengths)
         prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
-        nats_X = torch.cat(response_nats(self.llm.model, prompts, responses, self.packed))
-        loss = nats_X.mean()
-        stats = {
-            "loss": loss.detach(),
-            "perplexity": loss.detach().exp(),
-            "audio_positions": loss.new_full((), sum(map(len, audios)) / len(audios)),
-        }
-        return force_gatherable((loss, stats, loss.new_full((), len(nats_X))), loss.device)
+        loss, stats = self.targets.losses(self.llm.model, prompts, responses, kwargs, self.packed)
+        stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
+        return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)
 
     def encode_audio(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor | Sequence[int]

@@ -13,8 +13,11 @@ from ..model import llm as llms
 from ..model.adapters import ADAPTERS
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.compiling import compile_layers
-from ..model.recompute import decoder_layers, recompute_layers
+from ..model.layers import decoder_layers
+from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
+from ..model.targets import PAPER, TABLES, Targets, missing_table
+from ..store import teacher
 from ..store.responses import check_origin
 from ..types import Audio
 from .base import SpeechTask
@@ -32,6 +35,11 @@ class AudioLLMTask(SpeechTask):
 
     target = "response"
     target_padding = 0
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """What targets beside the response need."""
+        return () if inference else tuple(TABLES.values())
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -78,6 +86,33 @@ class AudioLLMTask(SpeechTask):
         )
         # `--adapter` is taken: ESPnet means LoRA by it.
         add_choice(group, "audio_adapter", ADAPTERS, "stack")
+        group = parser.add_argument_group("Targets", "Weights of the terms of the loss")
+        group.add_argument(
+            "--response_weight",
+            type=float,
+            default=PAPER.response,
+            help="Cross-entropy of the response tokens; the paper has this alone",
+        )
+        group.add_argument(
+            "--distribution_weight",
+            type=float,
+            default=PAPER.distribution,
+            help="KL divergence from the LLM's distributions with the text prompt, which stage 7 "
+            "kept (--teacher_top_k)",
+        )
+        group.add_argument(
+            "--hidden_weight",
+            type=float,
+            default=PAPER.hidden,
+            help="Distance to the LLM's hidden states with the text prompt, computed in each step",
+        )
+        group.add_argument(
+            "--hidden_layers",
+            type=int,
+            nargs="+",
+            default=list(PAPER.hidden_layers),
+            help="Layers whose states are matched (1: the first; -1: the last)",
+        )
         add_speech_encoder_arguments(parser)
 
     @classmethod
@@ -113,6 +148,8 @@ class AudioLLMTask(SpeechTask):
     def _assemble(cls, args: argparse.Namespace, llm: llms.LLM) -> AudioLLMESPnetModel:
         check_stores(args, llm)
         check_adapter(args)
+        targets = build_targets(args)
+        targets.layers(llm.model)
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
             "audio_adapter",
@@ -128,13 +165,36 @@ class AudioLLMTask(SpeechTask):
                 f"{frames:g} frames a second, {positions:g} positions of the LLM (at most)"
             )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
-        return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt, args.packed)
+        return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt, args.packed, targets)
+
+
+def build_targets(args: argparse.Namespace) -> Targets:
+    """What is learned from. Errors (ValueError): weights that cannot be, data that is not given.
+
+    Experiments of before these options have none of them: the paper's."""
+    options = vars(args)
+    targets = Targets(
+        options.get("response_weight", PAPER.response),
+        options.get("distribution_weight", PAPER.distribution),
+        options.get("hidden_weight", PAPER.hidden),
+        tuple(options.get("hidden_layers", PAPER.hidden_layers)),
+    )
+    for split in ("train", "valid"):
+        data = options.get(f"{split}_data_path_and_name_and_type")
+        names = {name for _, name, _ in data or ()}
+        for table in targets.tables if data else ():
+            if table not in names:
+                raise ValueError(missing_table(table, f"--{split}_data_path_and_name_and_type"))
+    return targets
 
 
 def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:
     """The responses to learn must be this LLM's own; files outside a store are taken on trust."""
     for split in ("train", "valid"):
         for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or ():
+            if name not in ("response", *TABLES.values()):
+                continue
             store = Path(path).parent
-            if name == "response" and (store / "store.json").exists():
+            store = store.parent if store.name == teacher.DIRECTORY else store
+            if (store / "store.json").exists():
                 check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
