@@ -48,7 +48,8 @@ case "${module}" in
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
     generate_responses)
         mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
-        [[ " $* " != *" --teacher_top_k "* ]] || option --teacher_top_k "$@" > "${out}/teacher/top_k"
+        kept="$(option --teacher_top_k "$@")"
+        [ -z "${kept}" ] || echo "${kept}" > "${out}/teacher/top_k"
         [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
