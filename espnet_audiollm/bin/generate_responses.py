@@ -108,7 +108,7 @@ def generate(args: argparse.Namespace) -> None:
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):
         _fill(shards, system, args)
-    teacher.fill(args, shards, system)
+    teacher.fill(args, shards, system, iter_transcripts(args.data))
 
 
 def _fill(shards: Shards, system: System, args: argparse.Namespace) -> None:

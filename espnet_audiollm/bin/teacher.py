@@ -6,12 +6,11 @@ another --teacher_top_k is given."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..data.dialogues import iter_transcripts
 from ..progress import progress
 from ..store import responses
 from ..store import teacher as store
@@ -64,8 +63,12 @@ def left(args: argparse.Namespace) -> int:
     return 0 if parts is None or parts.whole else parts.shards.left(args.job, args.num_jobs)
 
 
-def fill(args: argparse.Namespace, shards: Shards, system: System) -> None:
-    """Read the answers of this job's shards, which are finished."""
+def fill(
+    args: argparse.Namespace, shards: Shards, system: System, dialogues: Iterable[Dialogue]
+) -> None:
+    """Read the answers of this job's shards, which are finished.
+
+    dialogues: all that were answered, in order of ids, their speech given by transcripts."""
     from ..infer.batches import in_halves
 
     parts = _parts(args)
@@ -75,7 +78,7 @@ def fill(args: argparse.Namespace, shards: Shards, system: System) -> None:
     read = partial(in_halves, partial(_read, args, system))
 
     def batches() -> Iterator[list[Record]]:
-        for shard in parts.shards.windows(iter_transcripts(args.data), args.job, args.num_jobs):
+        for shard in parts.shards.windows(dialogues, args.job, args.num_jobs):
             answered = _answered(shards, shard)
             yield from answered.fill(_plan(answered.items, args.batch_size), read)
 
@@ -97,9 +100,18 @@ def _parts(args: argparse.Namespace) -> Parts | None:
 
 
 def _answered(shards: Shards, shard: Shard[Dialogue]) -> Shard[Answered]:
-    """The shard with the answers of the finished one of the same number."""
-    records = read_records(shards.directory / shard.path.name, responses.FIELDS, responses.STAGE)
+    """The shard with the answers of the finished one of the same number.
+
+    Errors (ValueError): a damaged one."""
+    path = shards.directory / shard.path.name
+    records = read_records(path, responses.FIELDS, responses.STAGE)
     ids = {record["id"]: record["response_ids"] for record in records}
+    missing = [dialogue.id for dialogue in shard.items if not ids.get(dialogue.id)]
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(shard.items)} answers are missing "
+            f"(first: {missing[0]}); delete the file and rerun stage 7"
+        )
     items = [Answered(dialogue, ids[dialogue.id]) for dialogue in shard.items]
     return Shard(shard.path, items, shard.fields)
 

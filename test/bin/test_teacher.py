@@ -206,6 +206,17 @@ def test_damaged_files(whole, tmp_path):
         TableDataset(sources)[0]
 
 
+def test_a_damaged_shard_of_responses(run, tmp_path, capsys):
+    run(tmp_path)
+    shard = tmp_path / "shard.00001.jsonl"
+    lines = shard.read_text().splitlines(keepends=True)
+    shard.write_text("".join(lines[:3] + lines[5:]))
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--teacher_top_k", 2)
+    told = capsys.readouterr().err
+    assert "shard.00001.jsonl: 2 of 8 answers are missing (first: utt11); delete the file" in told
+
+
 def test_a_negative_number_is_refused(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path / "out", "--teacher_top_k", "-1")
