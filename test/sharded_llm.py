@@ -15,10 +15,12 @@ import torch
 import torch.distributed as dist
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
+from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.llm import LLM, load
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
-from espnet_audiollm.model.response_loss import embed_prompt, response_nats
+from espnet_audiollm.model.recompute import recompute_layers
+from espnet_audiollm.model.response_loss import embed_prompt
 from espnet_audiollm.model.sharding import load_shared
+from espnet_audiollm.model.targets import PAPER, Targets
 
 CASES = {  # LLM, type, sharding
     "all": ("plain", "float32", "all"),
@@ -27,18 +29,20 @@ CASES = {  # LLM, type, sharding
     "bfloat16": ("plain", "bfloat16", "all"),
     "tied": ("tied", "float32", "all"),
 }
+HIDDEN = Targets(1.0, 0.0, 1.0, (1, -1))  # the LLM reads the text as well
 
 
-def loss_and_gradients(model, packed: bool) -> list[torch.Tensor]:
+def loss_and_gradients(model, packed: bool, targets: Targets = PAPER) -> list[torch.Tensor]:
     """Loss under no_grad, loss, and the audio's gradients; the processes have other batches."""
     rank = dist.get_rank()
     torch.manual_seed(rank)
     heard = [torch.randn(n, 16, dtype=model.dtype).requires_grad_() for n in (3 + rank, 5)]
     responses = [torch.tensor([10, 11, 2]), torch.tensor([2 + rank, 7, 9, 2])]
+    texts = {"text_prompt": torch.tensor([[1, 6, 4], [1, 8, 4]]), "text_prompt_lengths": [3, 3]}
 
     def loss():
         prompts = [embed_prompt(model, [1, AUDIO_SLOT, 4], [audio]) for audio in heard]
-        return torch.cat(response_nats(model, prompts, responses, packed)).mean()
+        return targets.losses(model, prompts, responses, texts, packed)[0]
 
     with torch.no_grad():
         validation = loss()
@@ -66,7 +70,8 @@ def observe(llm: LLM) -> dict:
     steps = [loss_and_gradients(model, packed) for packed in (True, False)]
     recompute_layers(model)
     steps += [loss_and_gradients(model, packed) for packed in (True, False)]
-    return {**observed, "steps": steps}
+    hidden = [loss_and_gradients(model, packed, HIDDEN) for packed in (True, False)]
+    return {**observed, "steps": steps, "hidden": hidden}
 
 
 def main(directory: Path) -> None:

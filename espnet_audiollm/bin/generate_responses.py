@@ -2,7 +2,8 @@
 
 A set is a data directory, whose table `text` is answered, or a file of dialogues. Kill it at any
 moment: the same command goes on from the last finished batch. Several jobs fill the shards of one
-store, and --merge writes the index of all answers; one job does both.
+store, and --merge writes the index of all answers; one job does both. What an alignment may learn
+from beside the answers is made from them (store/teacher.py), of a store that is complete as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..store import responses
 from ..store.shards import Record, Shards, shard_size
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Dialogue, Response
-from . import split
+from . import split, teacher
 from .cli import user_errors
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=32, help="prompts in a batch (default: %(default)s)")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", help="default: cuda where there is a GPU, else cpu")
+    teacher.add_options(parser)
     split.add_options(parser)
     return parser
 
@@ -70,11 +72,12 @@ def main(argv: list[str] | None = None) -> None:
             generate(args)
         if split.merges(args):
             count = responses.merge(args.output, args.num_jobs)
+            teacher.merge(args)
             split.log(f"{args.output}: {count} responses")
 
 
 def generate(args: argparse.Namespace) -> None:
-    """Fill this job's shards of the store."""
+    """Fill this job's shards of the store, and of the teacher's files."""
     from ..infer.systems import load_system
     from ..model import llm as llms
 
@@ -103,7 +106,9 @@ def generate(args: argparse.Namespace) -> None:
     about = {"llm": args.llm, "dtype": str(model.dtype), "weight_files": files}
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
-    _fill(shards, system, args)
+    if shards.left(args.job, args.num_jobs):
+        _fill(shards, system, args)
+    teacher.fill(args, shards, system, iter_transcripts(args.data))
 
 
 def _fill(shards: Shards, system: System, args: argparse.Namespace) -> None:
@@ -164,7 +169,9 @@ def _is_done(args: argparse.Namespace, settings: partial, files: str | None) -> 
     if about.get("weight_files") != files:
         return False
     responses.check_settings(args.output, settings(fingerprint=about.get("fingerprint")))
-    return not responses.open_shards(args.output).left(args.job, args.num_jobs)
+    if responses.open_shards(args.output).left(args.job, args.num_jobs):
+        return False
+    return not teacher.left(args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -173,6 +180,7 @@ def _check(args: argparse.Namespace) -> None:
         return
     if not args.llm or not args.data:
         raise ValueError("--llm and --data are needed (only --merge does without)")
+    teacher.check(args)
     for name in ("batch_size", "beam", "max_tokens_factor"):
         if getattr(args, name) <= 0:
             raise ValueError(f"--{name} {getattr(args, name)} is not positive")

@@ -150,11 +150,30 @@ class System:
     @torch.inference_mode()
     def embed(self, turns: Turns, speech: Mapping[Audio, Speech]) -> torch.Tensor:
         """The embeddings (L, D) of turns within the chat template."""
+        return embed_prompt(self.llm.model, *self._encode(turns, speech))
+
+    def prompt_ids(
+        self,
+        dialogues: Sequence[Dialogue],
+        max_tokens_factor: float = MAX_TOKENS_FACTOR,
+        beam: int = 1,
+    ) -> list[list[int]]:
+        """Token ids of the complete prompts of a system that reads text, its own answers in earlier
+        turns included; arguments as for `respond`."""
+        dialogues = [self.complete(dialogue) for dialogue in dialogues]
+        speech = self.speech(dialogues)
+        talks = self._fill_turns(dialogues, speech, max_tokens_factor, beam)
+        return [self._encode(turns, speech)[0] for turns in talks]
+
+    def _encode(
+        self, turns: Turns, speech: Mapping[Audio, Speech]
+    ) -> tuple[list[int], list[torch.Tensor]]:
+        """Token ids of turns within the chat template, and the audio of its slots."""
         contents = [_content(turn, speech) for turn in turns]
         audios = [content for content in contents if isinstance(content, torch.Tensor)]
         slots = (c if isinstance(c, str) else Audio() for c in contents)
         template = tuple(Turn(turn.role, c) for turn, c in zip(turns, slots, strict=True))
-        return embed_prompt(self.llm.model, encode(template, self.llm.tokenizer), audios)
+        return encode(template, self.llm.tokenizer), audios
 
     def num_positions(self, dialogue: Dialogue) -> int:
         """Of the prompt of a system that reads text, template included; open turns are empty."""

@@ -184,9 +184,9 @@ class TokenBridgeAdapter(Adapter):
     goes on learning here, is a map into the LLM's text space. Each run of frames with the same best
     token becomes one position: that token's embedding, and a linear residual of the run's mean
     frame. The residual begins at zero: before the first update this *is* the cascade with the
-    recogniser it starts from. Gradients reach the CTC layer as if each frame stood for the mixture of all
-    tokens' embeddings by their posterior (the straight-through estimator). An utterance that is
-    blank throughout keeps its least blank frame.
+    recogniser it starts from. Gradients reach the CTC layer as if each frame stood for the mixture
+    of all tokens' embeddings by their posterior (the straight-through estimator). An utterance that
+    is blank throughout keeps its least blank frame.
 
     Args:
         num_pieces: V, tokens of the CTC layer, blank (0) included. Comes from the checkpoint.

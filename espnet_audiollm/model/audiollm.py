@@ -1,4 +1,4 @@
-"""AudioLLM: speech encoder, adapter, a frozen LLM, and its own loss on the response.
+"""AudioLLM: speech encoder, adapter, a frozen LLM, and its own loss on what it answers to the text.
 
 AudioChatLlama, sections 2.1 and 3.2: the audio's embeddings stand where the user's text would, and
 only what produces them is trained.
@@ -21,8 +21,9 @@ from .adapters import Adapter
 from .ctc import ctc_nats
 from .llm import LLM
 from .masking import on_host
-from .response_loss import embed_prompt, response_nats
+from .response_loss import embed_prompt
 from .speech_encoder import SpeechEncoder
+from .targets import PAPER, Targets
 
 
 class AudioLLMESPnetModel(AbsESPnetModel):
@@ -35,9 +36,10 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: the frozen LLM, already on its device.
         prompt: token ids of the training prompt, with one AUDIO_SLOT.
         packed: lay sequences end to end inside the LLM (False: pad them).
+        targets: what is learned from (model/targets.py).
         num_pieces: V, outputs of a CTC layer on the encoder (0: there is none). An adapter that has
             one shares it.
-        ctc_weight: of the transcript's CTC loss (nats of a token) beside the response's. The
+        ctc_weight: of the transcript's CTC loss (nats of a token) beside the targets'. The
             paper: 0.
         normalize_audio: bring audio embeddings to the RMS of the LLM's own, times a learned
             gain for each dimension.
@@ -50,6 +52,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         llm: LLM,
         prompt: list[int],
         packed: bool = True,
+        targets: Targets = PAPER,
         num_pieces: int = 0,
         ctc_weight: float = 0.0,
         normalize_audio: bool = False,
@@ -60,7 +63,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 f"the training prompt has {prompt.count(AUDIO_SLOT)} audio slots; one is needed"
             )
         self.speech_encoder, self.adapter = speech_encoder, adapter
-        self.llm, self.prompt, self.packed = llm, prompt, packed
+        self.llm, self.prompt, self.packed, self.targets = llm, prompt, packed, targets
         self.ctc_weight = ctc_weight
         own_layer = num_pieces and not hasattr(adapter, "ctc_out")
         width = speech_encoder.output_size()
@@ -77,7 +80,8 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         text_lengths: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """Returns the mean nats of a response token, statistics, and the weight (tokens).
+        """Returns the loss of a response token (the paper: its nats), statistics, and the weight
+        (tokens).
 
         Args:
             speech: (B, N) samples; speech_lengths: (B,), on the host or a plain list: lengths on
@@ -86,24 +90,20 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 token included; response_lengths: (B,), likewise.
             text: (B, L) tokens of the transcript for the CTC loss; text_lengths: (B,), likewise.
                 None: no such loss.
+            kwargs: what else the targets need.
         """
         x_BTC, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
         audios = self._adapt(x_BTC, frames_B)
         prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
-        nats_X = torch.cat(response_nats(self.llm.model, prompts, responses, self.packed))
-        loss = nats_X.mean()
-        stats = {
-            "loss": loss.detach(),
-            "perplexity": loss.detach().exp(),
-            "audio_positions": loss.new_full((), sum(map(len, audios)) / len(audios)),
-        }
+        loss, stats = self.targets.losses(self.llm.model, prompts, responses, kwargs, self.packed)
+        stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
         if self.ctc_weight and text is not None and text_lengths is not None:
             ctc_loss = self._ctc_loss(x_BTC, frames_B, text, on_host(text_lengths))
-            stats["loss_ctc"] = ctc_loss.detach()
             loss = loss + self.ctc_weight * ctc_loss
-        return force_gatherable((loss, stats, loss.new_full((), len(nats_X))), loss.device)
+            stats |= {"ctc_loss": ctc_loss.detach(), "total_loss": loss.detach()}
+        return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)
 
     def encode_audio(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor | Sequence[int]

@@ -23,7 +23,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..types import Seconds
 from .conformer import ConformerEncoder
-from .recompute import decoder_layers
+from .layers import decoder_layers
 
 PEAK_FLOPS = {  # dense bfloat16 of the SXM modules, a second; NVIDIA's data sheets
     "A100": 312e12,

@@ -12,7 +12,7 @@ no mask is built: not on a CPU, not on a GPU, whatever the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
+
+from .layers import recorded
 
 PACKED = "audiollm_packed"  # no mask function is registered under this name: no mask is made
 
@@ -143,9 +145,29 @@ def attention(config: PreTrainedConfig, name: str) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def packed_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> torch.Tensor:
-    """Last hidden states of `embeds`, each (length, D), laid end to end: (T, D)."""
+def hidden_states(
+    model: PreTrainedModel,
+    embeds: list[torch.Tensor],
+    packed: bool = True,
+    layers: Sequence[int] = (),
+) -> list[torch.Tensor]:
+    """Hidden states of `embeds`, each (length, D), laid end to end: (T, D) after each of `layers`,
+    then those of which logits are made, after the last norm.
+
+    packed: False goes by way of a batch padded at the right end, as most toolkits do it.
+    layers: 1 is the first decoder layer."""
     layout = Layout.of([len(e) for e in embeds], embeds[0].device)
+    run = _run_packed if packed else _run_padded
+    with recorded(model, layers) as states:
+        last = run(model, embeds, layout)
+    states.append(last)
+    if packed:
+        return [state_1TD[0] for state_1TD in states]
+    return [s_SLD.flatten(0, 1).index_select(0, layout.scatter_T) for s_SLD in states]
+
+
+def _run_packed(model: PreTrainedModel, embeds: list[torch.Tensor], layout: Layout) -> torch.Tensor:
+    """(1, T, D)."""
     with attention(model.config, PACKED):
         out = model.base_model(
             inputs_embeds=torch.cat([e.unsqueeze(0) for e in embeds], dim=1),
@@ -153,12 +175,10 @@ def packed_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> 
             use_cache=False,
             layout=layout,
         )
-    return out.last_hidden_state[0]
+    return out.last_hidden_state
 
 
-def padded_hidden_states(model: PreTrainedModel, embeds: list[torch.Tensor]) -> torch.Tensor:
-    """The same (T, D) by way of a batch padded at the right end, as most toolkits do it."""
-    layout = Layout.of([len(e) for e in embeds], embeds[0].device)
+def _run_padded(model: PreTrainedModel, embeds: list[torch.Tensor], layout: Layout) -> torch.Tensor:
+    """(S, L, D)."""
     padded_SLD = torch.nn.utils.rnn.pad_sequence(embeds, batch_first=True)
-    hidden_SLD = model.base_model(inputs_embeds=padded_SLD, use_cache=False).last_hidden_state
-    return hidden_SLD.flatten(0, 1).index_select(0, layout.scatter_T)
+    return model.base_model(inputs_embeds=padded_SLD, use_cache=False).last_hidden_state

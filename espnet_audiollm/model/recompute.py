@@ -14,20 +14,9 @@ from functools import partial
 import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .layers import decoder_layers
 from .packing import attention
-
-
-def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """The LLM's layers, first to last. ValueError: an architecture without such layers."""
-    layers = [m for m in model.base_model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if not layers:
-        raise ValueError(
-            f"no decoder layers are known in {type(model).__name__}: take a Llama-family LLM, or "
-            "leave --llm_sharding and --llm_activation_checkpointing out"
-        )
-    return layers
 
 
 def recompute_layers(model: PreTrainedModel) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from ..data.prompt import AUDIO_SLOT
-from .packing import packed_hidden_states, padded_hidden_states
+from .packing import hidden_states
 
 
 def embed_prompt(
@@ -60,9 +60,17 @@ def response_nats(
         packed: lay the sequences end to end (False: pad them to the longest).
     """
     logits_XV = response_logits(model, prompts, responses, packed)
-    wide = torch.promote_types(logits_XV.dtype, torch.float32)
-    nats_X = F.cross_entropy(logits_XV.to(wide), torch.cat(list(responses)), reduction="none")
-    return list(nats_X.split([len(r) for r in responses]))
+    return list(nats(logits_XV, responses).split([len(r) for r in responses]))
+
+
+def nats(logits_XV: torch.Tensor, responses: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Negative log-likelihood (sum of R,) of response tokens laid end to end, of their logits."""
+    return F.cross_entropy(wide(logits_XV), torch.cat(list(responses)), reduction="none")
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In 32 bits at least: what is summed over the vocabulary."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def response_logits(
@@ -72,14 +80,26 @@ def response_logits(
     packed: bool = True,
 ) -> torch.Tensor:
     """Logits (sum of R, V) of all response tokens, laid end to end."""
+    (states_XD,) = response_states(model, prompts, responses, packed)
+    return model.get_output_embeddings()(states_XD)
+
+
+def response_states(
+    model: PreTrainedModel,
+    prompts: Sequence[torch.Tensor],
+    responses: Sequence[torch.Tensor],
+    packed: bool = True,
+    layers: Sequence[int] = (),
+) -> list[torch.Tensor]:
+    """The hidden states (sum of R, D) that predict the response tokens: those after each of
+    `layers`, then those of which logits are made (see `packing.hidden_states`)."""
     embed = model.get_input_embeddings()
     # The last response token is predicted, never read.
     read = [embed(response_R[:-1]) for response_R in responses]
     sequences = [torch.cat([p.to(r.dtype), r]) for p, r in zip(prompts, read, strict=True)]
-    run = packed_hidden_states if packed else padded_hidden_states
-    hidden_TD = run(model, sequences)
     predicting_X = predicting_positions(prompts, responses)
-    return model.get_output_embeddings()(hidden_TD.index_select(0, predicting_X))
+    states = hidden_states(model, sequences, packed, layers)
+    return [state_TD.index_select(0, predicting_X) for state_TD in states]
 
 
 def predicting_positions(

@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from . import llm as llms
-from .recompute import decoder_layers
+from .layers import decoder_layers
 
 SHARDINGS = ("none", "node", "all")
 LONGEST_READ = timedelta(hours=2)

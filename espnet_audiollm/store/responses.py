@@ -154,7 +154,7 @@ def open_store(directory: str | Path, settings: Settings, about: Mapping | None 
 
 def open_shards(directory: str | Path) -> Shards:
     """The shards of a store that is there. Errors (ValueError): no store, a damaged store.json."""
-    return _shards(directory, _read_settings(directory))
+    return _shards(directory, read_settings(directory))
 
 
 def _shards(directory: str | Path, settings: Settings) -> Shards:
@@ -186,7 +186,7 @@ def _is_newest(index: Path, shards: Shards) -> bool:
 
 def check_settings(directory: str | Path, settings: Settings) -> None:
     """Refuse a store that was made otherwise (ValueError)."""
-    old = _read_settings(directory)
+    old = read_settings(directory)
     changed = [
         word for name, word in _CHANGED.items() if getattr(old, name) != getattr(settings, name)
     ]
@@ -235,7 +235,10 @@ def read_about(directory: str | Path) -> dict:
     return read_object(path, NEXT)
 
 
-def _read_settings(directory: str | Path) -> Settings:
+def read_settings(directory: str | Path) -> Settings:
+    """What the answers of a store depend on.
+
+    Errors (ValueError): no store, a damaged store.json."""
     about = read_about(directory)
     try:
         settings = Settings(**{name: about[name] for name in _CHANGED})

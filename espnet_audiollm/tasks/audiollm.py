@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from espnet2.utils.types import str2bool, str_or_none
 
 from ..data.prompt import encode, user_prompt
@@ -15,10 +14,12 @@ from ..model import llm as llms
 from ..model.adapters import ADAPTERS, TokenBridgeAdapter
 from ..model.audiollm import AudioLLMESPnetModel
 from ..model.compiling import compile_layers
-from ..model.recompute import decoder_layers, recompute_layers
+from ..model.layers import decoder_layers
+from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
+from ..model.targets import PAPER, TABLES, Targets, missing_table
+from ..store import teacher
 from ..store.responses import check_origin
-from ..text.tokens import BLANK, END, UNKNOWN
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
@@ -29,7 +30,7 @@ from .choices import (
 )
 from .ctc import TokenIds
 from .ctc import tokenizer as ctc_tokenizer
-from .init_ctc import InitCTC, check_adapter
+from .init_ctc import InitCTC, check_adapter, read_tokens
 
 
 class AudioLLMTask(SpeechTask):
@@ -37,6 +38,11 @@ class AudioLLMTask(SpeechTask):
 
     target = "response"
     target_padding = 0
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """What targets beside the response need, and a CTC loss."""
+        return () if inference else (*TABLES.values(), "text")
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -96,6 +102,33 @@ class AudioLLMTask(SpeechTask):
             default=False,
             help="Bring audio embeddings to the RMS of the LLM's own, times a learned gain",
         )
+        group = parser.add_argument_group("Targets", "Weights of the terms of the loss")
+        group.add_argument(
+            "--response_weight",
+            type=float,
+            default=PAPER.response,
+            help="Cross-entropy of the response tokens; the paper has this alone",
+        )
+        group.add_argument(
+            "--distribution_weight",
+            type=float,
+            default=PAPER.distribution,
+            help="KL divergence from the LLM's distributions with the text prompt, which stage 7 "
+            "kept (--teacher_top_k)",
+        )
+        group.add_argument(
+            "--hidden_weight",
+            type=float,
+            default=PAPER.hidden,
+            help="Distance to the LLM's hidden states with the text prompt, computed in each step",
+        )
+        group.add_argument(
+            "--hidden_layers",
+            type=int,
+            nargs="+",
+            default=list(PAPER.hidden_layers),
+            help="Layers whose states are matched (1: the first; -1: the last)",
+        )
         add_speech_encoder_arguments(parser)
 
     @classmethod
@@ -106,11 +139,6 @@ class AudioLLMTask(SpeechTask):
             if args.ctc_weight
             else None
         )
-
-    @classmethod
-    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """Transcripts, for a CTC loss."""
-        return ("text",)
 
     @classmethod
     def build_model(
@@ -145,6 +173,9 @@ class AudioLLMTask(SpeechTask):
     def _assemble(cls, args: argparse.Namespace, llm: llms.LLM) -> AudioLLMESPnetModel:
         check_stores(args, llm)
         check_adapter(args)
+        targets = build_targets(args)
+        targets.layers(llm.model)
+        ctc_weight = getattr(args, "ctc_weight", 0.0)  # an older experiment has none
         speech_encoder = build_speech_encoder(args)
         adapter = build_part(
             "audio_adapter",
@@ -160,44 +191,54 @@ class AudioLLMTask(SpeechTask):
                 f"{frames:g} frames a second, {positions:g} positions of the LLM (at most)"
             )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
+        tokens = (getattr(args, "ctc_tokens", None) or {}).get("token_list", [])
         if isinstance(adapter, TokenBridgeAdapter):
-            read_tokens(adapter, args.ctc_tokens["token_list"], llm)
+            read_tokens(adapter, tokens, llm)
         return AudioLLMESPnetModel(
             speech_encoder,
             adapter,
             llm,
             prompt,
             args.packed,
-            num_pieces=len(args.ctc_tokens["token_list"]) if args.ctc_weight else 0,
-            ctc_weight=args.ctc_weight,
-            normalize_audio=args.normalize_audio,
+            targets,
+            num_pieces=len(tokens) if ctc_weight else 0,
+            ctc_weight=ctc_weight,
+            normalize_audio=getattr(args, "normalize_audio", False),
         )
 
 
-def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: llms.LLM) -> None:
-    """Give the adapter the LLM's embeddings of a recogniser's tokens.
+def build_targets(args: argparse.Namespace) -> Targets:
+    """What is learned from. Errors (ValueError): weights that cannot be, data that is not given.
 
-    ValueError: they are not tokens of this LLM."""
-    known = llm.tokenizer.get_vocab()
-    own = (BLANK, UNKNOWN, END)
-    strange = [token for token in token_list if token not in known and token not in own]
-    if strange:
-        raise ValueError(
-            f"{len(strange)} of {len(token_list)} tokens of the recogniser are none of the LLM "
-            f"{llm.name} (first: {strange[0]!r}): train the recogniser with --token_type llm and "
-            "this LLM"
-        )
-    ids_V = torch.tensor([0 if token in own else known[token] for token in token_list])
-    readable_V = torch.tensor([token not in own for token in token_list])
-    embed = llm.model.get_input_embeddings()
-    with torch.no_grad():
-        adapter.read_tokens(embed(ids_V.to(embed.weight.device)), readable_V)
+    Experiments of before these options have none of them: the paper's."""
+    options = vars(args)
+    targets = Targets(
+        options.get("response_weight", PAPER.response),
+        options.get("distribution_weight", PAPER.distribution),
+        options.get("hidden_weight", PAPER.hidden),
+        tuple(options.get("hidden_layers", PAPER.hidden_layers)),
+    )
+    for split in ("train", "valid"):
+        option = f"{split}_data_path_and_name_and_type"
+        data = options.get(option)
+        names = {name for _, name, _ in data or ()}
+        for table in targets.tables if data else ():
+            if table not in names:
+                raise ValueError(missing_table(table, f"--{option}"))
+        if data and options.get("ctc_weight") and "text" not in names:
+            raise ValueError(
+                f"--ctc_weight needs the transcripts: give --{option} DIR/text,text,text as well"
+            )
+    return targets
 
 
 def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:
     """The responses to learn must be this LLM's own; files outside a store are taken on trust."""
     for split in ("train", "valid"):
         for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or ():
+            if name not in ("response", *TABLES.values()):
+                continue
             store = Path(path).parent
-            if name == "response" and (store / "store.json").exists():
+            store = store.parent if store.name == teacher.DIRECTORY else store
+            if (store / "store.json").exists():
                 check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..model.adapters import ADAPTERS, CTCCompressAdapter, TokenBridgeAdapter
 from ..model.audiollm import AudioLLMESPnetModel
+from ..model.llm import LLM
+from ..text.tokens import BLANK, END, UNKNOWN
 from ..train import checkpoints
 from ..train.loading import load_state, read_config
 from .choices import PARTS
@@ -51,7 +55,7 @@ class InitCTC:
         if _reads_ctc(args):
             number = len(self.state["ctc_out.weight"])
             args.audio_adapter_conf = {**args.audio_adapter_conf, "num_pieces": number}
-        if args.ctc_weight or ADAPTERS[args.audio_adapter] is TokenBridgeAdapter:
+        if _ctc_weight(args) or ADAPTERS[args.audio_adapter] is TokenBridgeAdapter:
             theirs = read_config(self.path.parent, *TOKENS)
             args.ctc_tokens = {name: getattr(theirs, name) for name in TOKENS}
 
@@ -67,7 +71,7 @@ class InitCTC:
                 f"--init_ctc {self.path} has another speech encoder than this configuration "
                 f"({differ}): give both trainings the same one"
             ) from error
-        if _reads_ctc(args) or args.ctc_weight:
+        if _reads_ctc(args) or _ctc_weight(args):
             load_state(model.ctc_layer(), self.part("ctc_out"), self.path)
 
     def _differences(self, args: argparse.Namespace) -> Iterator[str]:
@@ -87,13 +91,17 @@ def check_adapter(args: argparse.Namespace) -> None:
     needing = []
     if _reads_ctc(args) and "num_pieces" not in args.audio_adapter_conf:
         needing.append(f"--audio_adapter {args.audio_adapter}")
-    if args.ctc_weight and not getattr(args, "ctc_tokens", None):
-        needing.append(f"--ctc_weight {args.ctc_weight:g}")
+    if _ctc_weight(args) and not getattr(args, "ctc_tokens", None):
+        needing.append(f"--ctc_weight {_ctc_weight(args):g}")
     if needing:
         raise ValueError(
             f"{needing[0]} needs the CTC layer of stage 5: "
             "give --init_ctc CHECKPOINT (in a recipe: --init_checkpoint)"
         )
+
+
+def _ctc_weight(args: argparse.Namespace) -> float:
+    return getattr(args, "ctc_weight", 0.0)  # an older experiment has none
 
 
 def _reads_ctc(args: argparse.Namespace) -> bool:
@@ -103,3 +111,23 @@ def _reads_ctc(args: argparse.Namespace) -> bool:
 def _different(option: str, there: object, here: object) -> Iterator[str]:
     if there != here:
         yield f"{option}: {there} there, {here} here"
+
+
+def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: LLM) -> None:
+    """Give the adapter the LLM's embeddings of a recogniser's tokens.
+
+    ValueError: they are not tokens of this LLM."""
+    known = llm.tokenizer.get_vocab()
+    own = (BLANK, UNKNOWN, END)
+    strange = [token for token in token_list if token not in known and token not in own]
+    if strange:
+        raise ValueError(
+            f"{len(strange)} of {len(token_list)} tokens of the recogniser are none of the LLM "
+            f"{llm.name} (first: {strange[0]!r}): train the recogniser with --token_type llm and "
+            "this LLM"
+        )
+    ids_V = torch.tensor([0 if token in own else known[token] for token in token_list])
+    readable_V = torch.tensor([token not in own for token in token_list])
+    embed = llm.model.get_input_embeddings()
+    with torch.no_grad():
+        adapter.read_tokens(embed(ids_V.to(embed.weight.device)), readable_V)

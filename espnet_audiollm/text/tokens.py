@@ -124,7 +124,8 @@ class Tokenizer:
         if self.token_type == "bpe":
             return self.processor.decode_pieces(list(tokens)).strip()
         if self.token_type == "llm":
-            ids = [self.llm.token_to_id(token) for token in tokens if token not in (UNKNOWN, END)]
+            found = (self.llm.token_to_id(token) for token in tokens if token != UNKNOWN)
+            ids = [token for token in found if token is not None]
             return self.llm.decode(ids, skip_special_tokens=False).strip()
         if self.token_type == "word":
             return " ".join(tokens)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from ..data import audio
 from ..data.batches import Plan, Rules
 from ..data.index import Table, check_same_ids
+from ..store.teacher import TopK
 
 if TYPE_CHECKING:
     from espnet2.tasks.abs_task import AbsTask
@@ -57,17 +58,25 @@ def read_integers(value: str) -> np.ndarray:
     return np.array(list(map(int, value.split())), np.int64)
 
 
-READERS: dict[str, Callable[[str], np.ndarray | str]] = {
+Value: TypeAlias = np.ndarray | str | dict[str, np.ndarray]
+Reader: TypeAlias = Callable[[str], Value]
+
+READERS: dict[str, Reader] = {
     "sound": audio.read_mono_16k,
     "text": str,
     "text_int": read_integers,
 }
+OPENERS: dict[str, Callable[[str], Reader]] = {  # of what lies beside a table, given its path
+    "top_k": TopK,
+}
+TYPES = (*READERS, *OPENERS)
 
 
 class TableDataset(AbsDataset):
     """`dataset[row]` is (id, {name: array}), as ESPnet's dataset gives it for the id.
 
-    sources: (path, name, type), type one of READERS; all tables hold the same ids.
+    sources: (path, name, type), type one of TYPES; all tables hold the same ids. Where a
+        reader gives several arrays by name, each is NAME_<its name>.
 
     Errors (ValueError): another type, tables that differ; what is wrong with an utterance names it
     and its file."""
@@ -80,14 +89,15 @@ class TableDataset(AbsDataset):
     ):
         self.preprocess, self.float_dtype = preprocess, float_dtype
         self.tables: dict[str, Table] = {}
-        self.readers: dict[str, Callable] = {}
+        self.readers: dict[str, Reader] = {}
         for path, name, kind in sources:
-            if kind not in READERS:
+            if kind not in TYPES:
                 raise ValueError(
                     f"{path},{name},{kind}: type {kind} is not supported; "
-                    f"choose one of {', '.join(READERS)}"
+                    f"choose one of {', '.join(TYPES)}"
                 )
-            self.tables[name], self.readers[name] = Table(path), READERS[kind]
+            self.tables[name] = Table(path)
+            self.readers[name] = READERS[kind] if kind in READERS else OPENERS[kind](path)
         check_same_ids((table.path, table.ids) for table in self.tables.values())
 
     def has_name(self, name: str) -> bool:
@@ -102,13 +112,17 @@ class TableDataset(AbsDataset):
         return len(next(iter(self.tables.values())))
 
     def __getitem__(self, row: int) -> tuple[str, dict[str, np.ndarray]]:
-        data = {}
+        data: dict = {}
         for name, table in self.tables.items():
             id_, value = table[row]
             try:
-                data[name] = self.readers[name](value)
+                found = self.readers[name](value)
             except (ValueError, OSError) as error:
                 raise type_of(error)(f"{table.path}: utterance {id_}: {error}") from error
+            if isinstance(found, dict):
+                data |= {f"{name}_{part}": array for part, array in found.items()}
+            else:
+                data[name] = found
         if self.preprocess is not None:
             data = self.preprocess(id_, data)
         return id_, {name: self._cast(value) for name, value in data.items()}

@@ -1,22 +1,27 @@
-"""The alignment step on one GPU: what it does a second, what memory it takes, where the time goes.
+r"""The alignment step on one GPU: what it does a second, what memory it takes, where the time goes.
 
     python test/bench/bench_align.py                   # Llama-2-7B's shape, 18 and 36 layers
     python test/bench/bench_align.py --audio 40 160    # seconds in a batch
     python test/bench/bench_align.py --profile         # and the kernels that take the time
     python test/bench/bench_align.py --tiny            # a few seconds on a processor
+    OMP_NUM_THREADS=1 python test/bench/bench_align.py --small --layout packed --recompute none \
+        --targets response distribution hidden all     # an LLM of 58 million weights, on one core
 
 Random weights; the sizes of the paper's encoders; the model's own forward pass, backward pass, and
 Adam. Utterances are as long as LibriSpeech's (up to 20 s, 12 s on average), responses have 100 to
-200 tokens. The systems take turns on the same batches; times are medians:
+200 tokens. The systems take turns on the same batches; times are medians (on a processor, this
+process's own time, whatever else is running):
 
     packed, gathered, padded     sequences end to end, with attention by FlashAttention's kernel for
                                  variable lengths (on a GPU) or by laying them out; a padded batch
     none, encoder, LLM, both     whose activations are computed again in the backward pass
     eager, LLM, both             whose layers torch.compile has compiled
+    response, distribution,      what is learned from (model/targets.py): the paper's, then each
+    hidden, all                  term beside it; the text prompt has three tokens a second of audio
 
-MFU: see espnet_audiollm/model/flops.py; neither padding nor recomputing counts as work. Peak memory
-is the allocator's, of the worst batch. Waits are the times that the host waits for the GPU in a
-step. The optimiser runs after every batch here (the paper: every 8th).
+MFU: see espnet_audiollm/model/flops.py; neither padding nor recomputing nor reading the text again
+counts as work. Peak memory is the allocator's, of the worst batch. Waits are the times that the
+host waits for the GPU in a step. The optimiser runs after every batch here (the paper: every 8th).
 """
 
 import argparse
@@ -45,10 +50,12 @@ from espnet_audiollm.model.flops import (
     peak_flops,
 )
 from espnet_audiollm.model.frontend import Filterbank
+from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.recompute import recompute_layers
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
+from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
 RATE = 16_000  # Hz
@@ -57,6 +64,17 @@ PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", 
 LAYOUTS = ("packed", "gathered", "padded")
 RECOMPUTE = ("none", "encoder", "LLM", "both")
 COMPILED = ("eager", "LLM", "both")
+TARGETS = {
+    "response": Targets(),
+    "distribution": Targets(1, 1),
+    "hidden": Targets(1, 0, 1),
+    "all": Targets(1, 1, 1),
+}
+TINY = dict(hidden_size=64, intermediate_size=172, num_hidden_layers=2, vocab_size=500)
+TINY |= dict(num_attention_heads=4, num_key_value_heads=4)
+SMALL = dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, vocab_size=32000)
+SMALL |= dict(num_attention_heads=8, num_key_value_heads=8)
+WORDS = 3  # tokens of a transcript, a second
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,7 @@ class System:
     layout: str
     recompute: str
     compiled: str
+    targets: str = "response"
 
 
 @dataclass
@@ -91,13 +110,16 @@ def get_parser():
     parser.add_argument("--layout", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
     parser.add_argument("--recompute", nargs="+", default=["none", "both"], choices=RECOMPUTE)
     parser.add_argument("--compile", nargs="+", default=["eager"], choices=COMPILED)
+    parser.add_argument("--targets", nargs="+", default=["response"], choices=TARGETS)
+    parser.add_argument("--top_k", type=int, default=16, help="tokens of the teacher that are kept")
     parser.add_argument("--audio", type=float, nargs="+", default=[40], help="seconds in a batch")
     parser.add_argument("--batches", type=int, default=8, help="measured steps of each system")
     parser.add_argument("--warm_up", type=int, default=2, help="steps before them")
     parser.add_argument("--peak", help=f"{', '.join(PEAK_FLOPS)}, or TFLOP/s (default: by name)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--profile", action="store_true", help="top kernels of the first system")
-    parser.add_argument("--tiny", action="store_true", help="small models, two batches")
+    parser.add_argument("--tiny", action="store_true", help="tiny models, two batches")
+    parser.add_argument("--small", action="store_true", help="small models, for a processor")
     parser.add_argument("--seed", type=int, default=1)
     return parser
 
@@ -112,11 +134,8 @@ def make_llm(args) -> LLM:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     config = llama2_7b()
-    if args.tiny:
-        sizes = dict(hidden_size=64, intermediate_size=172, num_hidden_layers=2, vocab_size=500)
-        config = LlamaConfig(
-            **sizes, num_attention_heads=4, num_key_value_heads=4, attn_implementation="sdpa"
-        )
+    if args.tiny or args.small:
+        config = LlamaConfig(**(TINY if args.tiny else SMALL), attn_implementation="sdpa")
     dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
     with torch.device(args.device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -125,8 +144,9 @@ def make_llm(args) -> LLM:
 
 def make_model(layers: int, llm: LLM, args) -> AudioLLMESPnetModel:
     sizes = dict(output_size=512, attention_heads=8, linear_units=2048, num_blocks=layers)
-    if args.tiny:
-        sizes = dict(output_size=32, attention_heads=2, linear_units=64, num_blocks=layers)
+    if args.tiny or args.small:
+        width, heads = (32, 2) if args.tiny else (256, 4)
+        sizes |= dict(output_size=width, attention_heads=heads, linear_units=width * 4)
     encoder = ConformerEncoder(80, **sizes)
     adapter = StackAdapter(encoder.output_size(), llm.model.config.hidden_size)
     prompt = [1] * PREFIX + [AUDIO_SLOT] + [1] * SUFFIX
@@ -152,12 +172,29 @@ def make_batch(args, vocab: int, audio: float) -> Batch:
         "speech_lengths": samples,
         "response": torch.randint(3, vocab, (len(durations), max(responses))),
         "response_lengths": torch.tensor(responses),
+        **make_teacher(args, vocab, durations, responses),
     }
     return Batch(sent(tensors, args.device), durations, responses)
 
 
+def make_teacher(args, vocab: int, durations: list[float], responses: list[int]) -> dict:
+    """What the targets beside the response read."""
+    if set(args.targets) == {"response"}:
+        return {}
+    prompts = [PREFIX + round(WORDS * d) + SUFFIX for d in durations]
+    shape = len(responses), max(responses)
+    return {
+        "teacher_ids": torch.arange(args.top_k).repeat(*shape, 1),
+        "teacher_ids_lengths": torch.tensor(responses),
+        "teacher_logp": torch.randn(*shape, args.top_k + 1).log_softmax(-1),
+        "teacher_logp_lengths": torch.tensor(responses),
+        "text_prompt": torch.randint(3, vocab, (len(prompts), max(prompts))),
+        "text_prompt_lengths": torch.tensor(prompts),
+    }
+
+
 class Clock:
-    """Times between marks: events in the GPU's stream, the processor's clock without one."""
+    """Times between marks: events in the GPU's stream, this process's own time without one."""
 
     def __init__(self, device: str):
         self.on_gpu = device.startswith("cuda")
@@ -169,7 +206,7 @@ class Clock:
             event.record()
             self.marks.append((name, event))
         else:
-            self.marks.append((name, time.perf_counter()))
+            self.marks.append((name, time.process_time()))
 
     def phases(self) -> dict[str, float]:
         """Seconds from the mark before, for each mark but the first."""
@@ -205,7 +242,7 @@ def step(model: AudioLLMESPnetModel, optimizer, batch: Batch, device: str) -> di
 
 def set_up(model: AudioLLMESPnetModel, system: System, ready: dict) -> None:
     """ready: the layers' forward passes for each way in which they were needed before."""
-    model.packed = system.layout != "padded"
+    model.packed, model.targets = system.layout != "padded", TARGETS[system.targets]
     packing._has_flash = _no_flash if system.layout == "gathered" else _HAS_FLASH
     encoder, llm = model.speech_encoder.encoder, model.llm.model
     encoder.activation_checkpointing = system.recompute in ("encoder", "both")
@@ -310,7 +347,8 @@ def report(measured, model, batches: list[Batch], args, peak: float | None) -> N
     flops = step_flops(model.llm, layers, batches, args)
     for system, result in measured.items():
         name = (
-            f"| {audio:.0f} | {layers} | {system.layout} | {system.recompute} | {system.compiled} |"
+            f"| {audio:.0f} | {layers} | {system.layout} | {system.recompute} | {system.compiled} "
+            f"| {system.targets} |"
         )
         if result.failed:
             print(f"{name} out of memory | | | | | | | |")
@@ -350,11 +388,11 @@ def main(argv=None):
     print(f"{on}, torch {torch.__version__}, peak {peak / 1e12 if peak else '?'} TFLOP/s")
     print(f"{args.batches} batches, a median of each\n")
     print(
-        "| audio, s | layers | batch | recomputed | compiled | ms a step | audio s/s "
+        "| audio, s | layers | batch | recomputed | compiled | targets | ms a step | audio s/s "
         "| LLM positions/s | MFU | peak GiB | waits | TFLOP a step "
         f"| share, %: {' / '.join(PHASES)} |"
     )
-    print("|--:|--:|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|")
+    print("|--:|--:|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|")
     notes = [run(layers, audio, llm, peak, args) for layers in args.layers for audio in args.audio]
     print("\n" + "\n".join(notes))
 
@@ -366,8 +404,11 @@ def run(layers: int, audio: float, llm: LLM, peak: float | None, args) -> str:
     model = make_model(layers, llm, args)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-5, betas=(0.9, 0.98))
-    choices = product(args.recompute, args.compile, args.layout)
-    systems = [System(layers, layout, again, compiled) for again, compiled, layout in choices]
+    choices = product(args.recompute, args.compile, args.layout, args.targets)
+    systems = [
+        System(layers, layout, again, compiled, targets)
+        for again, compiled, layout, targets in choices
+    ]
     ready: dict = {}
     measured = measure(model, optimizer, systems, batches, ready, args)
     report(measured, model, batches[args.warm_up :], args, peak)

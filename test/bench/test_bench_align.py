@@ -5,6 +5,7 @@ from bench.bench_align import (
     LAYOUTS,
     PHASES,
     RECOMPUTE,
+    TARGETS,
     get_parser,
     main,
     make_batch,
@@ -32,6 +33,15 @@ def test_every_system_is_measured(capsys):
         shares = [float(share) for share in row[-1].split(" / ")]
         assert len(shares) == len(PHASES) and 90 < sum(shares) < 110  # each is a median
     assert "Self CPU time total" in output
+
+
+def test_targets_are_measured_in_turn(capsys):
+    options = ["--tiny", "--device", "cpu", "--layout", "packed", "--recompute", "none"]
+    main([*options, "--targets", *TARGETS])
+    rows = [row.strip("| ").split(" | ") for row in capsys.readouterr().out.splitlines()]
+    cells = [row for row in rows if len(row) > 5 and row[2] == "packed"]
+    assert [row[5] for row in cells] == list(TARGETS) * 2
+    assert all(float(row[6]) > 0 for row in cells)
 
 
 def test_positions_are_the_models():

@@ -19,6 +19,8 @@ def commands(root):
         "add_noise": [*data, "--noise", "white:0"],
         "ctc_decode": [*data, "--exp", f"{root}/ctc", "--batch_seconds", "3"],
         "generate_responses": [*llm, *data, "--batch_size", "2", "--device", "cpu"],
+        "generate_responses teacher": [*llm, *data, "--batch_size", "2", "--device", "cpu"]
+        + ["--teacher_top_k", "3"],
         "respond audiollm": [*answered, "--system", "audiollm", "--exp", f"{root}/align"],
         "respond talks": [*llm, "--system", "reference", "--data", f"{root}/talks.jsonl"]
         + ["--references", f"{root}/talks_responses"],
@@ -35,6 +37,7 @@ def commands(root):
             ".shard.*.part 1 *.tmp shard.00000.jsonl 1 hyp errors.txt wer.json inputs.json",
         ),
         ("generate_responses", "store.json .shard.*.part 1 *.tmp 1 shard.*.jsonl 1 response_ids"),
+        ("generate_responses teacher", ".parts 1 top_k response_ids 1 top_k.bin prompt_ids 1"),
         ("respond audiollm", "1 .shard.*.part *.tmp 1 shard.00002.jsonl similarity token_nats 1"),
         ("respond talks", ".shard.*.part 1 *.tmp shard.00001.jsonl answers.jsonl run.json 1"),
         ("respond cascade", ".shard.*.part 1 *.tmp shard.00001.jsonl nats hyp run.json"),

@@ -6,14 +6,15 @@ import torch
 from tiny_models import tiny_llama
 
 from espnet_audiollm.model.compiling import compile_layers
-from espnet_audiollm.model.packing import packed_hidden_states
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.layers import decoder_layers
+from espnet_audiollm.model.packing import hidden_states
+from espnet_audiollm.model.recompute import recompute_layers
 
 
 def run(llama, *lengths):
     generator = torch.Generator().manual_seed(0)
     embeds = [torch.randn(n, 16, generator=generator).requires_grad_() for n in lengths]
-    hidden_TD = packed_hidden_states(llama, embeds)
+    (hidden_TD,) = hidden_states(llama, embeds)
     hidden_TD.square().sum().backward()
     return hidden_TD.detach(), torch.cat([e.grad for e in embeds])
 

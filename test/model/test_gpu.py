@@ -14,9 +14,10 @@ from espnet_audiollm.model.adapters import StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.compiling import compile_layers
 from espnet_audiollm.model.ctc import CTCESPnetModel
+from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
-from espnet_audiollm.model.recompute import decoder_layers, recompute_layers
+from espnet_audiollm.model.recompute import recompute_layers
 from espnet_audiollm.train.epoch import sent
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -13,6 +13,7 @@ from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.ctc import CTCESPnetModel
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
+from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
 LENGTHS = [9_000, 16_000, 12_000]
@@ -66,6 +67,24 @@ def test_alignment(gpu, monkeypatch, adapter, packed, flash):
         encoder_on(gpu), gpu.move_module(adapter(16, 16)), llm, [1, AUDIO_SLOT, 5], packed
     )
     batch = batch_on(gpu, "response", [4, 2], [5, 6, 7, 2], [8, 2])
+    with gpu:
+        check(gpu, *model(**batch))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_alignment_with_every_target(gpu, packed):
+    llm = llm_on(gpu)
+    adapter, targets = gpu.move_module(StackAdapter(16, 16)), Targets(1.0, 1.0, 1.0, (1, -1))
+    model = AudioLLMESPnetModel(encoder_on(gpu), adapter, llm, [1, AUDIO_SLOT, 5], packed, targets)
+    responses = [4, 2], [5, 6, 7, 2], [8, 2]
+    rows = {
+        "text_prompt": [[1, 7, 5], [1, 8, 9, 5], [1, 5]],
+        "teacher_ids": [[[token, 3] for token in response] for response in responses],
+        "teacher_logp": [[[-0.5, -1.5, -2.0]] * len(response) for response in responses],
+    }
+    batch = batch_on(gpu, "response", *responses)
+    for name, values in rows.items():
+        batch |= {k: v for k, v in batch_on(gpu, name, *values).items() if k.startswith(name)}
     with gpu:
         check(gpu, *model(**batch))
 

@@ -46,7 +46,11 @@ case "${module}" in
             echo x > "${out}/${file}"
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
-    generate_responses) mkdir -p "${out}" && echo "a 3 4 2" > "${out}/response_ids" ;;
+    generate_responses)
+        mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
+        kept="$(option --teacher_top_k "$@")"
+        [ -z "${kept}" ] || echo "${kept}" > "${out}/teacher/top_k"
+        [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
 """
@@ -389,6 +393,23 @@ def test_forms_of_prompts_and_of_comparison_reach_their_stages(recipe):
     assert {call.split()[0] for call in asking} == {"generate_responses", "respond"}
     comparing = [call for call in done.calls if "--normalizer de+numbers" in call]
     assert {call.split()[0] for call in comparing} == {"ctc_decode", "score"}
+
+
+def test_what_is_kept_of_the_teacher_reaches_the_training(recipe):
+    done = run(recipe, "--teacher_top_k", "8", "--teacher_prompts", "true")
+    assert done.returncode == 0, done.stderr
+    asked = [call for call in done.calls if call.startswith("generate_responses")]
+    keeping = [call for call in asked if call.endswith(" --teacher_top_k 8 --prompt_ids")]
+    assert len(asked) == 3 and len(keeping) == 2 and not [c for c in keeping if "test" in c]
+    (training,) = (call for call in done.calls if call.startswith("audiollm_train"))
+    for split in ("train", "valid"):
+        for table in ("top_k,teacher,top_k", "prompt_ids,text_prompt,text_int"):
+            flag = f"--{split}_data_path_and_name_and_type"
+            assert f"{flag} dump/{split}/responses/teacher/{table}" in training
+    again = run(recipe, "--teacher_top_k", "4", "--teacher_prompts", "true", "--stop_stage", "9")
+    assert again.mains[-1] == "audiollm_train"  # of other distributions
+    paper = run(recipe, "--stage", "9", "--stop_stage", "9")
+    assert paper.mains == ["audiollm_train"] and "teacher" not in paper.calls[0]
 
 
 SYSTEM_PROMPTS = {  # words of run.sh: (the system prompt, what stands before the audio)

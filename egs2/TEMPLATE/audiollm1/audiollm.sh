@@ -46,6 +46,8 @@ chat_template=""                       # Jinja file, for an LLM whose tokenizer 
 system_prompt=none                     # System message before every request (none; "": an empty one).
 prompt_casing=asis                     # Form of transcripts as prompts: asis, lower, sentence, truecase.
 casing_text=""                         # truecase: a text that shows how words are written.
+teacher_top_k=0                        # Tokens of the LLM's distribution kept for each response token (0: none).
+teacher_prompts=false                  # Keep the text prompts, for the training's --hidden_weight.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
 align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                          # More options for the training.
@@ -119,6 +121,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     casing_opts=()
     [ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
     [ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")
+    teacher_opts=() teacher_data=() # What stage 7 keeps beside the responses: FILE,NAME,TYPE of training.
+    if [ "${teacher_top_k}" != 0 ]; then
+        teacher_opts+=(--teacher_top_k "${teacher_top_k}")
+        teacher_data+=("top_k,teacher,top_k")
+    fi
+    if [ "${teacher_prompts}" == true ]; then
+        teacher_opts+=(--prompt_ids)
+        teacher_data+=("prompt_ids,text_prompt,text_int")
+    fi
     comparing=()
     [ "${normalizer}" == basic ] || comparing+=(--normalizer "${normalizer}")
     for number in {7..12}; do
@@ -129,13 +140,17 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     [ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
     [ "${token_type}" != llm ] || token_opts+=(--bpemodel "${tokens}/tokenizer.json")
     ctc_data=("${token_opts[@]}")
-    align_data=("${llm_opts[@]}") align_text=()
+    align_data=("${llm_opts[@]}") align_text=() taught=()
     for split in train valid; do
         flag="--${split}_data_path_and_name_and_type"
         ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
         align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
             "${flag}" "${!split}/responses/response_ids,response,text_int")
         align_text+=("${flag}" "${!split}/text,text,text")
+        for table in "${teacher_data[@]}"; do
+            align_data+=("${flag}" "${!split}/responses/teacher/${table}")
+            taught+=("${!split}/responses/teacher/${table%%,*}")
+        done
     done
     clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
     declare -A noise_of=()
@@ -254,10 +269,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         for set in "${answered[@]}"; do
             out="$(references_of "${set}")" transcripts="${set}/text"
             [ ! -f "${set}" ] || transcripts="${set}"
+            kept=()
+            case "${set}" in "${train}" | "${valid}") kept=("${teacher_opts[@]}") ;; esac
             JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
                 in_jobs "${inference}" "${inference_nj}" "${out}/log" \
                 python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-                --data "${set}" --output "${out}" --device "${device}" || failed
+                --data "${set}" --output "${out}" --device "${device}" "${kept[@]}" || failed
         done
     fi
 
@@ -282,7 +299,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             case "${ctc_weight}" in "" | 0 | 0.0) ;; *) text=("${align_text[@]}") ;; esac
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
-                "${train}/responses/response_ids" "${valid}/responses/response_ids" \
+                "${train}/responses/response_ids" "${valid}/responses/response_ids" "${taught[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \
