@@ -22,11 +22,11 @@ def read(name: str) -> dict:
     return yaml.safe_load((CONF / f"train_align_{name}.yaml").read_text())
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", [*ADAPTERS, "token_bridge"])  # the last: test_token_bridge.py
 def test_only_the_adapter_differs(name):
     ours, theirs = read(f"adapter_{name}"), read("conformer12")
     differ = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
-    assert differ == ADAPTER_OPTIONS and ours["audio_adapter"] == name
+    assert differ - {"ctc_weight"} == ADAPTER_OPTIONS and ours["audio_adapter"] == name
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
