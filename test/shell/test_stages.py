@@ -187,6 +187,24 @@ def test_number_of_jobs_changes_nothing(recipe):
     assert done.mains == []
 
 
+@pytest.mark.parametrize("first, second", [([], ["--ngpu", "1"]), (["--ngpu", "1"], [])])
+def test_the_device_changes_nothing(recipe, first, second):
+    fake_gpu = {"CUDA_VISIBLE_DEVICES": "0"}
+    done = run(recipe, *first, **fake_gpu)
+    assert done.returncode == 0, done.stderr
+    assert "--device cuda" in " ".join(done.calls) or not first
+    again = run(recipe, *second, "--stage", "3", "--stop_stage", "10", "--skip_stages", "7")
+    assert (again.returncode, again.mains) == (0, [])
+
+
+def test_what_an_earlier_version_left_is_made_again(recipe):
+    assert run(recipe).returncode == 0
+    stages = recipe.parents[1] / "TEMPLATE/common/stages.sh"
+    stages.write_text(re.sub("^FORMAT=2$", "FORMAT=3", stages.read_text(), flags=re.M))
+    done = run(recipe, "--stage", "9", "--stop_stage", "10")
+    assert done.mains == ["audiollm_train"] + ["respond"] * 4
+
+
 def test_stages_can_be_chosen_and_skipped(recipe):
     assert run(recipe).returncode == 0
     assert run(recipe, "--stage", "11").mains == ["score"]
