@@ -23,6 +23,7 @@ from typing import Any
 from ..store.atomic import atomic_write
 from ..store.json_files import read_object
 from . import checkpoints
+from .loading import read_config
 
 RECORD = "training.json"
 SHOWN = 4  # changes that a message names
@@ -42,11 +43,11 @@ UNIMPORTANT = frozenset(
     "llm llm_sharding llm_activation_checkpointing llm_compile packed".split()
 )
 UNIMPORTANT_PREFIXES = ("dist_", "wandb_")
-UNIMPORTANT_IN_CONF = ("activation_checkpointing",)
+UNIMPORTANT_IN_CONF = ("activation_checkpointing", "num_pieces")  # the latter is the task's
 # Options, also those inside of *_conf, whose value is a file or a directory of a model.
 PATHS = ("token_list", "bpemodel", "chat_template", "init_ctc", "stats_file", "directory")
 TABLES = ("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type")
-LISTS_OF_PATHS = ("train_shape_file", "valid_shape_file", "init_param")
+SHAPES = ("train_shape_file", "valid_shape_file")
 
 Record = dict[str, Any]
 
@@ -62,20 +63,28 @@ def check(args: argparse.Namespace, tag: str) -> None:
     begun = checkpoints.resumable(directory)
     if begun and not args.resume:
         return  # refused when the session begins
-    if begun and path.exists():
-        changed = list(changes(read_object(path, "delete it to have it written again"), now))
-        if changed:
-            raise ValueError(_refusal(directory, changed, tag))
-        return
-    if begun:
-        print(
-            f"{directory}: begun by a version that did not record data and options (no {RECORD}); "
-            "taken to be the present ones",
-            file=sys.stderr,
-        )
-    with atomic_write(path) as out:
-        json.dump(now, out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    if begun and (changed := list(changes(_before(directory), now))):
+        raise ValueError(_refusal(directory, changed, tag))
+    if not (begun and path.exists()):
+        with atomic_write(path) as out:
+            json.dump(now, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+
+
+def _before(directory: Path) -> Record:
+    """The record of the training that has begun. Of one by a version without records: the options
+    of its config.yaml, its files as they are now."""
+    path = directory / RECORD
+    if path.exists():
+        return read_object(path, f"delete it, and the options of {directory}/config.yaml count")
+    print(
+        f"{directory} was begun by a version that left no {RECORD}: the contents of its data are "
+        "taken to be the present ones",
+        file=sys.stderr,
+    )
+    config = read_config(directory)
+    vars(config).pop("token_list", None)  # holds the tokens, not their file
+    return describe(config)
 
 
 def _refusal(directory: Path, changed: list[str], tag: str) -> str:
@@ -139,8 +148,11 @@ def describe(args: argparse.Namespace) -> Record:
 def _value(option: str, value: Any) -> Any:
     if option in TABLES:
         return {name: _file(path, relative=kind == "sound") for path, name, kind in value or ()}
-    if option in LISTS_OF_PATHS:
-        return {str(i): _file(*str(each).split(":", 1)) for i, each in enumerate(value or ())}
+    if option == "init_param":
+        parts = (str(each).partition(":") for each in value or ())
+        return {str(i): _file(path, use) for i, (path, _, use) in enumerate(parts)}
+    if option in SHAPES:
+        return {str(i): _file(path) for i, path in enumerate(value or ())}
     if option in PATHS and isinstance(value, str | Path):
         return _file(value)
     if isinstance(value, Mapping):

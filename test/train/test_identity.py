@@ -107,12 +107,14 @@ def test_without_checkpoints_it_begins_anew(root):
     assert json.loads((root / "exp/training.json").read_text())["seed"] == 7
 
 
-def test_a_training_of_an_earlier_version_is_adopted(root, capfd):
+def test_a_training_of_an_earlier_version_is_compared_by_its_configuration(root, capfd):
     (root / "exp/training.json").unlink()
-    train(root)
-    assert "no training.json" in capfd.readouterr().err
-    with pytest.raises(ValueError, match="seed 0 -> 7"):
+    with pytest.raises(ValueError, match="1 changed: seed 0 -> 7"):
         train(root, seed=7)
+    assert not (root / "exp/training.json").exists()
+    train(root)
+    assert "left no training.json" in capfd.readouterr().err
+    assert json.loads((root / "exp/training.json").read_text())["seed"] == 0
 
 
 def test_two_processes_are_refused_alike(root):

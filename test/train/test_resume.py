@@ -321,12 +321,12 @@ def test_each_rank_has_its_own_random_numbers(tmp_path):
 
 
 def test_other_batches_are_refused(data, tmp_path, at_beat):
-    """Where the record of the training is lost, the checkpoint itself says what a place in the
-    data depends on."""
+    """Also where the record says nothing of it: another number of processes makes other batches,
+    and the checkpoint says what a place in the data depends on."""
     at_beat(3, ask)
     train(data, tmp_path)
     supervision.install().signalled = False
-    (tmp_path / "training.json").unlink()
+    (tmp_path / "training.json").write_text("{}")
     with pytest.raises(ValueError, match="other batches .*batches 8, now 4"):
         train(data, tmp_path, batch_size=2)
 
