@@ -187,6 +187,13 @@ def test_number_of_jobs_changes_nothing(recipe):
     assert done.mains == []
 
 
+def test_other_recordings_are_noticed(recipe):
+    assert run(recipe).returncode == 0
+    (recipe / "data/valid/wav.scp").write_text("a b.wav\n")
+    done = run(recipe, "--stop_stage", "9", "--skip_stages", "1 3 4 6 8")
+    assert {"ctc_train", "audiollm_train"} < set(done.mains)
+
+
 @pytest.mark.parametrize("first, second", [([], ["--ngpu", "1"]), (["--ngpu", "1"], [])])
 def test_the_device_changes_nothing(recipe, first, second):
     fake_gpu = {"CUDA_VISIBLE_DEVICES": "0"}

@@ -58,6 +58,7 @@ beam=1                                  # Beam of the LLM (1: greedy; the paper:
 success_rule=contains                   # How accepted answers are found: contains, exact, triviaqa, numeric, ...
 judge_llm=""                            # LLM that judges the answers as well (empty: none).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
+resample_by=""                          # Table by which intervals are drawn, e.g. utt2spk (empty: utterances).
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
 noise_checkpoints=""                    # Those of ctc_checkpoints that decode them (empty: all).
 conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints decodes them).
@@ -213,7 +214,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     if runs 5; then
         log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
         # shellcheck disable=SC2086
-        once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
+        once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${token_opts[@]:5}" \
+            "${train}"/{wav.scp,text} "${valid}"/{wav.scp,text} \
             "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
             ${training} "${ctc_exp}/train.log" \
             python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
@@ -274,7 +276,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             log "Stage 9: align the encoder with the frozen LLM: ${exp}"
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" \
-                "${train}/responses/response_ids" "${valid}/responses/response_ids" \
+                "${train}"/{wav.scp,responses/response_ids} \
+                "${valid}"/{wav.scp,responses/response_ids} \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
@@ -339,6 +342,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
             --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
         [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
+        [ -z "${resample_by}" ] || scored+=(--resample_by "${resample_by}")
         with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
             --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
             --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
