@@ -46,6 +46,7 @@ case "${module}" in
             echo x > "${out}/${file}"
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
+    respond) [ -z "${LOST:-}" ] || echo "${out}: 1 dialogues do not fit, not answered (first: a)" ;;
     generate_responses) mkdir -p "${out}" && echo "a 3 4 2" > "${out}/response_ids" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
@@ -317,6 +318,12 @@ def test_a_missing_start_is_noticed(recipe):
     done = run(recipe, "--init_checkpoint", "nowhere/best.pth")
     assert done.returncode == 1
     assert "nowhere/best.pth is missing or empty" in done.stderr
+
+
+def test_what_is_not_answered_is_said_on_the_screen(recipe):
+    assert "not answered" not in run(recipe).stdout
+    done = run(recipe, "--stage", "10", "--stop_stage", "10", "--beam", "2", LOST="1")
+    assert done.stdout.count("1 dialogues do not fit, not answered (first: a)") == 4
 
 
 def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):

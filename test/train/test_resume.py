@@ -294,6 +294,16 @@ def test_a_training_without_any_loss_that_is_a_number_fails(tmp_path):
         session.average()
 
 
+def test_a_mean_of_more_epochs_than_were_kept(tmp_path, caplog):
+    """Losses of epochs 1 to 3: 2 3 1; one was kept until now."""
+    session = session_of(tmp_path, (2.0, 3.0, 1.0), keep_nbest_models=2, keep_epochs=[])
+    (tmp_path / "1epoch.pth").unlink()
+    session.average()
+    assert os.readlink(tmp_path / "valid.loss.ave.pth") == "valid.loss.ave_1best.pth"
+    assert checkpoints.load(tmp_path / "valid.loss.ave.pth")["weight"].item() == 3.0
+    assert "1 of the 2 best epochs are no longer kept (first: 1)" in caplog.text
+
+
 def test_epochs_that_an_older_checkpoint_needs_are_kept(tmp_path):
     """Losses of epochs 1 to 5: 3 2 1 4 0.5, the best one kept."""
     session = session_of(tmp_path, (3.0, 2.0, 1.0, 4.0, 0.5), keep_epochs=[1])

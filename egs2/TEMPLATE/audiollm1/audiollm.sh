@@ -292,7 +292,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
     respond() {
-        local set="$1" out="$2" system="$3" references inputs=()
+        local set="$1" out="$2" system="$3" references lost inputs=()
         shift 3
         while [ "$1" != -- ]; do
             inputs+=("$1")
@@ -306,6 +306,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
             --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
             --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
+        lost="$(grep -s 'not answered' "${out}/log/all.log" | tail -n 1 || true)"
+        [ -z "${lost}" ] || log "  ${lost}"
     }
 
     if runs 10; then
