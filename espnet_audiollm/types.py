@@ -16,7 +16,8 @@ Nats = float
 SAMPLE_RATE = 16_000  # Hz, of all audio from stage 2 on
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length"]  # the end-of-turn token came | the length limit was met
+# the end-of-turn token came | the length limit was met | the LLM's context has no room: no answer
+FinishReason = Literal["stop", "length", "context"]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ def write_store(directory, answers, **about):
     responses.merge(directory)
 
 
+def read_store(directory):
+    """{id: response} of a store, in order of ids."""
+    return {response.id: response for response in responses.iter_responses(directory)}
+
+
 def write_run(directory, kind, label, store, answers, recordings=(), **about):
     """A run on the references of `store`.
 

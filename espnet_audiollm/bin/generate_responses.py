@@ -51,7 +51,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--max_tokens_factor",
         type=float,
         default=4.0,
-        help="an answer has at most this times its prompt's tokens (default: %(default)s)",
+        help="an answer has at most this times its prompt's tokens, open turns empty "
+        "(default: %(default)s)",
     )
     add("--beam", type=int, default=1, help="1 is greedy (default: %(default)s)")
     add("--batch_size", type=int, default=32, help="prompts in a batch (default: %(default)s)")

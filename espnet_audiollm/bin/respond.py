@@ -55,7 +55,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     add("--hyp", help="cascade: hypotheses of stage 6")
     add("--beam", type=int, default=1, help="1: greedy; the paper: 10")
-    add("--max_tokens_factor", type=float, default=4.0, help="tokens of an answer / of its prompt")
+    add(
+        "--max_tokens_factor",
+        type=float,
+        default=4.0,
+        help="tokens of an answer / of its prompt in text",
+    )
     add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", default="cpu", help="cpu or cuda")
@@ -101,7 +106,7 @@ def open_parts(args: argparse.Namespace) -> Parts:
     if args.exp:
         files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
     inputs: dict[str, object] = {"options": split.options(args), "contents": hash_files(*files)}
-    inputs["fields"] = runs.FIELDS
+    inputs["format"] = runs.FORMAT
     made = runs.files_of(KINDS[args.system])
     made += [f"{runs.LAST_TURN}/{runs.RUN}"] * (runs.LAST_TURN in contexts(args))
     return Parts(args.output, inputs, count(data), runs.FIELDS, 10, made, args.shard_size)
@@ -306,8 +311,18 @@ def merge(args: argparse.Namespace, parts: Parts) -> None:
             runs.copy_embeddings(parts.directory, parts.output)
         for context in reversed(contexts(args)):
             place = parts.output if context == runs.FULL else parts.output / context
-            runs.write_run(place, info(args, context), parts.shards.records())
+            say_lost(place, runs.write_run(place, info(args, context), parts.shards.records()))
     parts.finish()
+
+
+def say_lost(place: Path, lost: Sequence[str]) -> None:
+    """Name the dialogues that were not answered."""
+    if lost:
+        split.log(
+            f"{place}: {len(lost)} dialogues do not fit the LLM's context with an answer, and "
+            f"count as not answered (first: {lost[0]}): shorten them (a smaller --max_audio in "
+            "stage 2), or take an LLM with a longer context"
+        )
 
 
 def info(args: argparse.Namespace, context: str) -> runs.RunInfo:

@@ -58,6 +58,12 @@ def get_parser() -> argparse.ArgumentParser:
         "the systems differ most comes first",
     )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    parser.add_argument(
+        "--resample_by",
+        metavar="TABLE",
+        help="what the bootstrap draws: the values of a table of the sets (utt2spk), or of the "
+        "table at this path (default: utterances)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
@@ -75,7 +81,8 @@ def main(argv: list[str] | None = None) -> int:
     from ..store.atomic import remove_asides
 
     how = (args.resamples, args.seed)
-    test_sets = sets.read(args, args.success_rule, args.normalizer, args.target_lang)
+    compared = (args.success_rule, args.normalizer, args.target_lang)
+    test_sets = sets.read(args, *compared, args.resample_by)
     found = find(args.runs, test_sets)
     everything = [score(each.test_set, each.runs, *how) for each in found]
     talks = [

@@ -40,6 +40,7 @@ def read(
     rule: str = "contains",
     normalize: str = "basic",
     target_lang: str | None = None,
+    resample_by: str | None = None,
 ) -> list[TestSet]:
     """The test sets; arguments as for `read_test_set`.
 
@@ -52,7 +53,7 @@ def read(
             f"{len(args.sets)} --sets but {len(stores)} --references; give one for each, or none"
         )
     found = [
-        read_test_set(*each, rule, normalize, target_lang)
+        read_test_set(*each, rule, normalize, target_lang, resample_by)
         for each in zip(args.sets, stores, strict=True)
     ]
     names = [test_set.name for test_set in found]

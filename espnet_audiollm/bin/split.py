@@ -39,8 +39,8 @@ def merges(args: argparse.Namespace) -> bool:
 
 
 def options(args: argparse.Namespace) -> dict:
-    """All options except those that say how the work is split and where it goes."""
-    split = ("job", "num_jobs", "merge", "shard_size", "output")
+    """All options except those that say how and where the work is done and where it goes."""
+    split = ("job", "num_jobs", "merge", "shard_size", "output", "device")
     return {name: value for name, value in vars(args).items() if name not in split}
 
 

@@ -26,7 +26,7 @@ from ..model import llm as llms
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..store.kinds import KINDS, Kind
-from ..text.casing import Caser, caser
+from ..text.casing import AS_IS, Caser
 from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Utterance
 from .batches import by_length, read_batch
 from .generate import Generated, generate
@@ -34,7 +34,9 @@ from .labels import label_of
 from .recognise import load_recogniser
 
 CHECKPOINT = "valid.loss.ave.pth"
-MAX_TOKENS_FACTOR = 4.0  # an answer has at most this x its prompt's positions (section 3.1)
+# An answer has at most this x the positions of its prompt (section 3.1), in the form that all
+# systems share: transcripts in place of speech, open turns empty.
+MAX_TOKENS_FACTOR = 4.0
 
 Speech: TypeAlias = str | torch.Tensor  # in place of a spoken turn: a text, or embeddings (P, D)
 Reader: TypeAlias = Callable[[Sequence[Utterance]], Sequence[Speech]]
@@ -63,6 +65,18 @@ class Answer:
     token_nats: tuple[Nats, ...]  # of each reference token
 
 
+NO_ANSWER = Generated((), "context", 0.0)  # of a dialogue that the LLM's context does not hold
+
+
+@dataclass(frozen=True)
+class _Talk:
+    """A dialogue at its end."""
+
+    turns: Turns  # the system's own answers in their places
+    prompt: torch.Tensor  # (L, D), after which the reference response is measured
+    said: Generated  # NO_ANSWER: none; the prompt is an empty one then
+
+
 @dataclass(frozen=True)
 class System:
     """Answers dialogues. Made by `load_system`.
@@ -75,6 +89,7 @@ class System:
     label: str
     model: str = ""  # the experiment's name. "": the kind needs none
     system_prompt: str | None = None  # of dialogues without a system turn. None: no such turn
+    casing: Caser = Caser(AS_IS)  # form in which transcripts are asked
 
     def batches(
         self, items: Iterable[Item], seconds: Seconds = 120.0, positions: int = 4096
@@ -107,12 +122,14 @@ class System:
             beam: 1 is greedy; the paper decodes audio with 10.
             speech: see `speech`; None: it is read here.
 
-        Errors (ValueError): a prompt that the LLM's context does not hold, with its id."""
+        Errors (ValueError): dialogues that the LLM's context does not hold, with the first id."""
         dialogues = [self.complete(dialogue) for dialogue in dialogues]
         speech = self.speech(dialogues) if speech is None else speech
-        talks = self._fill_turns(dialogues, speech, max_tokens_factor, beam)
-        _, said = self._say(talks, dialogues, speech, max_tokens_factor, beam)
-        return [self._response(*each, speech) for each in zip(dialogues, said, strict=True)]
+        talks = self._converse(dialogues, speech, max_tokens_factor, beam)
+        lost = [d.id for d, talk in zip(dialogues, talks, strict=True) if talk.said is NO_ANSWER]
+        if lost:
+            raise ValueError(_too_long(len(lost), len(dialogues), lost[0], self.llm.context))
+        return [self._response(*each, speech) for each in zip(dialogues, talks, strict=True)]
 
     @torch.inference_mode()
     def answer(
@@ -122,23 +139,24 @@ class System:
         beam: int = 1,
         speech: Mapping[Audio, Speech] | None = None,
     ) -> list[Answer]:
-        """The answers to one batch, and what the references cost; arguments as for `respond`."""
+        """The answers to one batch, and what the references cost; arguments as for `respond`.
+
+        A dialogue that the LLM's context does not hold is not answered (finish_reason "context",
+        an empty response), and its reference costs what it costs after an empty prompt."""
         dialogues = [self.complete(item.dialogue) for item in items]
         speech = self.speech(dialogues) if speech is None else speech
-        talks = self._fill_turns(dialogues, speech, max_tokens_factor, beam)
-        prompts, said = self._say(talks, dialogues, speech, max_tokens_factor, beam)
+        talks = self._converse(dialogues, speech, max_tokens_factor, beam)
+        prompts = [talk.prompt for talk in talks]
         targets = [torch.tensor(item.reference_ids, device=prompts[0].device) for item in items]
         costs = response_nats(self.llm.model, prompts, targets)
         return [
             Answer(
-                self._response(dialogue, generated, speech),
-                turns,
+                self._response(dialogue, talk, speech),
+                talk.turns,
                 float(cost_R.double().sum()),
                 tuple(cost_R.tolist()),
             )
-            for dialogue, turns, generated, cost_R in zip(
-                dialogues, talks, said, costs, strict=True
-            )
+            for dialogue, talk, cost_R in zip(dialogues, talks, costs, strict=True)
         ]
 
     def complete(self, dialogue: Dialogue) -> Dialogue:
@@ -183,22 +201,42 @@ class System:
         turns = tuple(Turn(t.role, text) for t, text in zip(dialogue.turns, texts, strict=True))
         return len(encode(turns, self.llm.tokenizer))
 
-    def _fill_turns(
+    def limit(self, turns: Turns, factor: float) -> int | None:
+        """The most tokens that an answer to the turns may have, of any system: by the positions of
+        the prompt with transcripts in it, open turns empty. None: a transcript is not known."""
+        known = [("" if turn.content is None else turn.text) for turn in turns]
+        if None in known:
+            return None
+        spoken = (isinstance(turn.content, Audio) for turn in turns)
+        texts = (self.casing(x or "") if case else x for x, case in zip(known, spoken, strict=True))
+        asked = tuple(Turn(turn.role, x) for turn, x in zip(turns, texts, strict=True))
+        return max(1, int(factor * len(encode(asked, self.llm.tokenizer))))
+
+    def _converse(
         self,
         dialogues: Sequence[Dialogue],
         speech: Mapping[Audio, Speech],
         factor: float,
         beam: int,
-    ) -> list[Turns]:
-        """The turns of each dialogue; where an assistant's is open, what the system answers."""
-        talks = [dialogue.turns for dialogue in dialogues]
-        while waiting := [i for i, turns in enumerate(talks) if _open_turn(turns) is not None]:
-            before = [talks[i][: _open_turn(talks[i])] for i in waiting]
-            _, said = self._say(before, [dialogues[i] for i in waiting], speech, factor, beam)
-            for i, turns, generated in zip(waiting, before, said, strict=True):
-                own = Turn("assistant", decode(generated.ids, self.llm.tokenizer))
-                talks[i] = (*turns, own, *talks[i][len(turns) + 1 :])
-        return talks
+    ) -> list[_Talk]:
+        """Every dialogue to its end: where an assistant's turn is open the system answers itself,
+        and then the last turn."""
+        talks: list[Turns | None] = [dialogue.turns for dialogue in dialogues]
+        ends: dict[int, _Talk] = {}
+        while waiting := [i for i, turns in enumerate(talks) if turns is not None]:
+            before = [_until_open(talks[i] or ()) for i in waiting]
+            asked = [dialogues[i] for i in waiting]
+            said = self._say(before, asked, speech, factor, beam)
+            for i, turns, (prompt, generated) in zip(waiting, before, said, strict=True):
+                whole, talks[i] = talks[i] or (), None
+                if generated is NO_ANSWER:
+                    ends[i] = _Talk(_without_open(whole), self._empty_prompt(), NO_ANSWER)
+                elif turns == whole:
+                    ends[i] = _Talk(turns, prompt, generated)
+                else:
+                    own = self._own_turn(turns, dialogues[i], generated, speech)
+                    talks[i] = (*turns, own, *whole[len(turns) + 1 :])
+        return [ends[i] for i in range(len(dialogues))]
 
     def _say(
         self,
@@ -207,23 +245,61 @@ class System:
         speech: Mapping[Audio, Speech],
         factor: float,
         beam: int,
-    ) -> tuple[list[torch.Tensor], list[Generated]]:
-        """The prompts (L, D), and what is said after them."""
+    ) -> list[tuple[torch.Tensor, Generated]]:
+        """The prompts (L, D) of the turns so far, and what is said after them."""
         prompts = [self.embed(turns, speech) for turns in talks]
-        limits = [max(1, int(factor * len(prompt))) for prompt in prompts]
-        names = [dialogue.id for dialogue in dialogues]
-        return prompts, generate(self.llm, prompts, limits, beam, names)
+        limits = []
+        for turns, dialogue, prompt in zip(talks, dialogues, prompts, strict=True):
+            limit = self.limit(dialogue.turns[: len(turns)], factor)
+            limit = max(1, int(factor * len(prompt))) if limit is None else limit
+            limits.append(min(limit, self._room(turns, dialogue, len(prompt), speech)))
+        fit = [i for i, limit in enumerate(limits) if limit > 0]
+        names = [dialogues[i].id for i in fit]
+        said = generate(self.llm, [prompts[i] for i in fit], [limits[i] for i in fit], beam, names)
+        found = dict(zip(fit, said, strict=True))
+        return [(prompt, found.get(i, NO_ANSWER)) for i, prompt in enumerate(prompts)]
+
+    def _own_turn(
+        self,
+        turns: Turns,
+        dialogue: Dialogue,
+        generated: Generated,
+        speech: Mapping[Audio, Speech],
+    ) -> Turn:
+        """What was said after `turns`, as a turn. Its text may have more tokens than were said
+        (where half of a character ends it): then it is cut until the rest fits the context."""
+        ids = generated.ids
+        while True:
+            own = Turn("assistant", decode(ids, self.llm.tokenizer))
+            if not ids or self._room((*turns, own), dialogue, 0, speech) > 0:
+                return own
+            ids = ids[: len(ids) * 3 // 4]
+
+    def _room(
+        self, turns: Turns, dialogue: Dialogue, length: int, speech: Mapping[Audio, Speech]
+    ) -> int:
+        """The most tokens that fit after the prompt of `turns`, which has `length` positions: what
+        the rest of the dialogue leaves of the LLM's context, in equal parts for all answers."""
+        rest = dialogue.turns[len(turns) :]
+        if rest:
+            length = len(self.embed(_without_open((*turns, *rest)), speech))
+        answers = 1 + sum(turn.content is None for turn in rest)
+        return (self.llm.context - length) // answers
+
+    def _empty_prompt(self) -> torch.Tensor:
+        """What a system has that heard and read nothing."""
+        return self.embed(self.complete(Dialogue("", (Turn("user", ""),))).turns, {})
 
     def _response(
-        self, dialogue: Dialogue, generated: Generated, speech: Mapping[Audio, Speech]
+        self, dialogue: Dialogue, talk: _Talk, speech: Mapping[Audio, Speech]
     ) -> Response:
         asked = _content(dialogue.turns[-1], speech)
         return Response(
             dialogue.id,
             asked if isinstance(asked, str) else "",
-            decode(generated.ids, self.llm.tokenizer),
-            generated.ids,
-            generated.finish_reason,
+            decode(talk.said.ids, self.llm.tokenizer),
+            talk.said.ids,
+            talk.said.finish_reason,
         )
 
 
@@ -238,29 +314,43 @@ def _content(turn: Turn, speech: Mapping[Audio, Speech]) -> Speech | None:
     return turn.text
 
 
-def _open_turn(turns: Turns) -> int | None:
-    return next((i for i, turn in enumerate(turns) if turn.content is None), None)
+def _until_open(turns: Turns) -> Turns:
+    """The turns before the first open one; all of them where none is open."""
+    return turns[: next((i for i, turn in enumerate(turns) if turn.content is None), len(turns))]
+
+
+def _without_open(turns: Turns) -> Turns:
+    """Open turns made empty ones."""
+    return tuple(replace(turn, content="") if turn.content is None else turn for turn in turns)
+
+
+def _too_long(number: int, total: int, first: str, context: int) -> str:
+    return (
+        f"{number} of {total} prompts do not fit the LLM's context of {context} tokens with an "
+        f"answer (first: {first}): remove these utterances (a smaller --max_audio in stage 2) or "
+        "take an LLM with a longer context"
+    )
 
 
 def check_context(system: System, dialogues: Iterable[Dialogue]) -> None:
-    """Refuse dialogues that leave no room for an answer (ValueError), before the first batch.
+    """Refuse dialogues that leave no room for their answers (ValueError), before the first batch.
 
     A token stands for a byte at least, so only long texts are tokenised here. (Where a tokenizer's
-    normalisation makes text longer, `generate` finds what slips through.)"""
+    normalisation makes text longer, `respond` finds what slips through.)"""
     context = system.llm.context
     around = system.num_positions(Dialogue("a", (Turn("user", "a"),)))
     total, long, first = 0, 0, ""
     for dialogue in dialogues:
         total += 1
+        answers = 1 + sum(turn.content is None for turn in dialogue.turns)
         size = sum(len((turn.text or "").encode()) + around for turn in dialogue.turns)
-        if size >= context and (length := system.num_positions(dialogue)) >= context:
+        if size + answers <= context:
+            continue
+        length = system.num_positions(dialogue)
+        if length + answers > context:
             long, first = long + 1, first or f"{dialogue.id} with {length}"
     if long:
-        raise ValueError(
-            f"{long} of {total} prompts do not fit the LLM's context of {context} tokens "
-            f"(first: {first}): remove these utterances (a smaller --max_audio in stage 2) or take "
-            "an LLM with a longer context"
-        )
+        raise ValueError(_too_long(long, total, first, context))
 
 
 # --- loading ------------------------------------------------------------------------------------
@@ -304,11 +394,10 @@ def load_system(
         chat_template, system_prompt = chat_template or config.chat_template, config.system_prompt
     if isinstance(llm, str):
         llm = llms.load(llm, chat_template, dtype, device)
-    reader = _reader(
-        KINDS[kind], llm, model, checkpoint, hyp, config, casing or caser("asis"), device
-    )
+    casing = casing or Caser(AS_IS)
+    reader = _reader(KINDS[kind], llm, model, checkpoint, hyp, config, casing, device)
     label = label_of(KINDS[kind], exp, checkpoint)
-    return System(KINDS[kind], llm, reader, label, Path(model).name, system_prompt)
+    return System(KINDS[kind], llm, reader, label, Path(model).name, system_prompt, casing)
 
 
 def _reader(

@@ -7,6 +7,8 @@ Both models hold it under the name `speech_encoder`, so that `--init_ctc` carrie
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
@@ -49,11 +51,7 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         self.frontend, self.specaug = frontend, specaug
         self.normalize, self.encoder = normalize, encoder
-        self.batched = all(
-            getattr(part, "batch_independent", False)
-            for part in (frontend, encoder)
-            if part is not None
-        )
+        self.batched = _independent(frontend) and _independent(encoder)
 
     def output_size(self) -> int:
         """The width D."""
@@ -70,11 +68,19 @@ class SpeechEncoder(nn.Module):
     def features(
         self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, F, M) features before augmentation and normalisation, and (B,) frames."""
-        speech_BN = even_length(speech_BN[:, : int(lengths_B.max())], EVEN_SAMPLES)
+        """(B, F, M) features before augmentation and normalisation, and (B,) frames.
+
+        In float32, whatever autocast says: powers of a spectrum leave float16's range."""
+        speech_BN = speech_BN[:, : int(lengths_B.max())]
         if self.frontend is None:
-            return speech_BN, lengths_B
-        return self.frontend(speech_BN, lengths_B)
+            return even_length(speech_BN, EVEN_SAMPLES), lengths_B
+        with torch.autocast(speech_BN.device.type, enabled=False):
+            full_BN = speech_BN.to(torch.promote_types(speech_BN.dtype, torch.float32))
+            if _independent(self.frontend):
+                x_BFM, frames_B = self.frontend(even_length(full_BN, EVEN_SAMPLES), lengths_B)
+            else:
+                x_BFM, frames_B = _one_by_one(self.frontend, full_BN, lengths_B)
+        return x_BFM.to(speech_BN.dtype), frames_B
 
     def forward(
         self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
@@ -82,12 +88,7 @@ class SpeechEncoder(nn.Module):
         """Returns (B, T, D) frames, zero where padded, and (B,) numbers of frames."""
         if self.batched:
             return self._encode(speech_BN, lengths_B)
-        rows = [
-            self._encode(speech_N[None, :n], n[None])
-            for speech_N, n in zip(speech_BN, lengths_B, strict=True)
-        ]
-        frames_B = torch.cat([n for _, n in rows])
-        return pad_sequence([x_1TD[0] for x_1TD, _ in rows], batch_first=True), frames_B
+        return _one_by_one(self._encode, speech_BN, lengths_B)
 
     def _encode(
         self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
@@ -101,3 +102,17 @@ class SpeechEncoder(nn.Module):
             x_BFM = even_length(x_BFM, EVEN_FRAMES)
         x_BTD, frames_B, _ = self.encoder(x_BFM, frames_B)
         return mask_padding(x_BTD[:, : int(frames_B.max())], frames_B), frames_B
+
+
+def _independent(part: nn.Module | None) -> bool:
+    """Whether what it makes of an utterance does not depend on the batch."""
+    return part is None or getattr(part, "batch_independent", False)
+
+
+def _one_by_one(
+    part: Callable, x_BN: torch.Tensor, lengths_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`part` of each row without its padding: (B, T, D), zero where padded, and (B,) lengths."""
+    rows = [part(x_N[None, :n], n[None]) for x_N, n in zip(x_BN, lengths_B, strict=True)]
+    lengths_B = torch.cat([n for _, n in rows])
+    return pad_sequence([x_1TD[0] for x_1TD, _ in rows], batch_first=True), lengths_B

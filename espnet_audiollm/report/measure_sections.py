@@ -13,7 +13,7 @@ from ..score.summaries import RougeScores
 from ..score.translation import TranslationScores
 from .contents import Picture, Section
 from .plots import plot_positions
-from .tables import NONE, Table, number
+from .tables import NONE, Table, number, within
 
 PICTURED = 6  # utterances
 
@@ -73,18 +73,14 @@ def answers(results: Results, tag: str) -> Section | None:
 def _translated(label: str, scores: TranslationScores) -> tuple[str, ...]:
     return (
         label,
-        _within(scores.bleu, scores.bleu_ci95, 1),
-        _within(scores.chrf, scores.chrf_ci95, 1),
+        within(scores.bleu, scores.bleu_ci95, 1),
+        within(scores.chrf, scores.chrf_ci95, 1),
     )
 
 
 def _summed(label: str, scores: RougeScores) -> tuple[str, ...]:
-    cells = (_within(value, scores.ci95[name], 1) for name, value in scores.values.items())
+    cells = (within(value, scores.ci95[name], 1) for name, value in scores.values.items())
     return label, *cells
-
-
-def _within(value: float, ends: tuple[float, float], digits: int) -> str:
-    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def diagnostics(results: Results, tag: str) -> Section:

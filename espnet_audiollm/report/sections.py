@@ -11,7 +11,17 @@ from ..store.kinds import KINDS
 from . import measure_sections
 from .contents import Card, Part, Picture, Section
 from .plots import Losses, plot_groups, plot_losses, plot_perplexity
-from .tables import NONE, Table, category_table, comparison_table, main_table, notes, number, p_text
+from .tables import (
+    NONE,
+    Table,
+    category_table,
+    comparison_table,
+    main_table,
+    notes,
+    number,
+    p_text,
+    within,
+)
 
 Groups = dict[str, dict[str, WordErrors]]  # {group of utterances: {system: errors}}
 
@@ -164,8 +174,10 @@ def _counts(rows: list[Row]) -> Table:
         assert words is not None  # of `_readers`
         counts = (words.substitutions, words.deletions, words.insertions, words.reference_words)
         characters = row.measures.characters
-        cer = NONE if characters is None else f"{characters.rate:.2f}"
-        lines.append((row.label, f"{words.rate:.2f}", *map(str, counts), cer))
+        cer = NONE
+        if characters is not None:
+            cer = within(characters.rate, row.measures.cer_ci95, 2)
+        lines.append((row.label, within(words.rate, row.wer_ci95, 2), *map(str, counts), cer))
     return Table(header, tuple(lines))
 
 

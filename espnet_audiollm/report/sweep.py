@@ -12,7 +12,7 @@ from ..score.results import Results, Row
 from ..score.sweep import CLEAN, Condition, Sweep, curve, equal_wer, sweeps, worse
 from .contents import Part, Picture, Section
 from .plots import COLOURS, GREY, WIDTH, log_ticks, tidy
-from .tables import NONE, Table, number, p_text, rate
+from .tables import NONE, Table, number, p_text, rate, within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +60,7 @@ def _row_as_dict(row: Row) -> dict:
     return {
         "label": row.label,
         "prompt_wer": row.prompt_wer,
+        "prompt_wer_ci95": list(row.wer_ci95) if row.wer_ci95 else None,
         "response_ppl": row.perplexity.value,
         "response_ppl_ci95": list(row.perplexity.ci95),
     }
@@ -99,7 +100,7 @@ def _row(condition: Condition, labels: list[str]) -> tuple[str, ...]:
         row = audio.get(label)
         p = row and p_text(condition.results.p_value(row, best))
         cells.append(f"{_ppl(row)} ({p})" if row else NONE)
-    return condition.name, f"{best.prompt_wer:.1f}", _ppl(best), *cells
+    return condition.name, _wer(best), _ppl(best), *cells
 
 
 def success_table(sweep: Sweep) -> Table | None:
@@ -122,7 +123,7 @@ def equal_table(sweep: Sweep) -> Table:
         (
             f"{condition.name}: {row.label}",
             number(row.perplexity.value),
-            f"{condition.best.prompt_wer:.1f}",
+            _wer(condition.best),
             str(equal_wer(sweep, condition, row)),
             str(equal_wer(sweep, condition, row, alone=True)),
         )
@@ -158,6 +159,10 @@ def _labels(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(row.label for c in sweep.conditions for row in c.audio))
 
 
+def _wer(row: Row) -> str:
+    return within(row.cascade_wer, row.wer_ci95, 1)
+
+
 def _ppl(row: Row) -> str:
     low, high = row.perplexity.ci95
     return f"{number(row.perplexity.value)} [{number(low)}, {number(high)}]"
@@ -167,8 +172,9 @@ def _ppl(row: Row) -> str:
 
 SYSTEMS_NOTE = (
     "The best cascade is the one of the lowest perplexity under that noise; AudioLLM is given "
-    "the same audio. The references are the responses to the transcripts. p is of AudioLLM against "
-    "this cascade (paired bootstrap, two-sided)."
+    "the same audio. The references are the responses to the transcripts. Intervals are of 95 %, "
+    "from the draws that all systems and noises share. p is of AudioLLM against this cascade "
+    "(paired bootstrap, two-sided)."
 )
 EQUAL_NOTE = (
     "Interpolated: log perplexity along the cascades by WER, straight between neighbours, those "

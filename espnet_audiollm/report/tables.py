@@ -18,7 +18,7 @@ PACKAGES = ("torch", "espnet", "transformers", "jiwer", "sacrebleu", "rouge-scor
 NONE = "–"
 HEADER = (
     "System",
-    "prompt WER %",
+    "prompt WER % [95 % CI]",
     "response PPL [95 % CI]",
     "success %",
     "utterances",
@@ -138,10 +138,16 @@ def rate(success: SuccessCount | None) -> str:
     return f"{success.rate:.1f} ({success.successes}/{success.total})" if success else NONE
 
 
+def within(value: float, ends: tuple[float, float] | None, digits: int) -> str:
+    """ "8.4 [7.1, 9.9]": a figure and its interval (None: there is none)."""
+    interval = f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else ""
+    return f"{value:.{digits}f}{interval}"
+
+
 def _wer(row: Row) -> str:
     if row.word_errors:
         words = row.word_errors
-        return f"{words.rate:.1f} ({words.errors}/{words.reference_words})"
+        return f"{within(words.rate, row.wer_ci95, 1)} ({words.errors}/{words.reference_words})"
     return NONE if row.prompt_wer is None else f"{row.prompt_wer:.1f}"
 
 
@@ -177,18 +183,35 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def _drawn(results: Results) -> str:
+    """What the bootstrap draws, in words."""
+    table, units = results.test_set.resample_by, results.test_set.units
+    if table is None or units is None:
+        return "utterances"
+    number = len({units[id] for id in results.test_set.references.ids})
+    return f"the {number} values of {table}, whose utterances are drawn together"
+
+
 def notes(results: Results) -> list[str]:
     """What the numbers mean, in the sentences that every report carries."""
     lines = [
         "Perplexity is exp(sum of nats / number of response tokens) over the test set, on the "
         "same reference response tokens for every system, the end-of-turn token included, prompt "
-        "tokens not counted. The interval is a paired bootstrap over utterances "
+        "tokens not counted. Its interval and those of WER and CER are a paired bootstrap over "
+        f"{_drawn(results)} "
         f"({len(results.comparison.log_ppl_RS)} resamples)."
     ]
     if any(row.success for row in results.rows):
         lines.append(f"Success: {RULES[results.test_set.rule].sentence}")
     else:
         lines.append("Success was not judged: the test set has no accepted answers.")
+    lost = [(row.label, row.run.unanswered) for row in results.rows if row.run.unanswered]
+    if lost:
+        counts = ", ".join(f"{label} {len(ids)} (first: {ids[0]})" for label, ids in lost)
+        lines.append(
+            f"Not answered, because the LLM's context does not hold them with an answer: {counts}. "
+            "They count as no success, and with the perplexity after an empty prompt."
+        )
     judges = {row.run.judged.llm: row.run.judged for row in results.rows if row.run.judged}
     for name, judge in judges.items():
         lines.append(

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from ..store.runs import Similarity
-from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval
+from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval
 from .similarity import centred_cosine, cosine
 
 SHUFFLES = 10
@@ -134,7 +134,9 @@ def to_record(numbers: AlignmentNumbers) -> dict:
     return {name: round(value, 6) for name, value in asdict(numbers).items()}
 
 
-def aggregate(similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0) -> Alignment:
+def aggregate(
+    similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0, units: Units = None
+) -> Alignment:
     """The alignment of a whole set, from a run's table `similarity`.
 
     Errors (ValueError): no utterance; other numbers than `AlignmentNumbers` has."""
@@ -144,7 +146,7 @@ def aggregate(similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0)
         raise ValueError(f"similarity: not the numbers {', '.join(NAMES)}; rerun stage 10")
     rows_NF = np.column_stack([similarity.columns[name] for name in NAMES])
     rows_NF[:, [3, 4, 7, 8]] *= rows_NF[:, :1]  # mean cosines to sums over tokens
-    sums_RF = bootstrap_sums(rows_NF, resamples, seed)
+    sums_RF = bootstrap_sums(rows_NF, resamples, seed, units)
     sums_F = rows_NF.sum(axis=0)
 
     def mean(field: int, size: int, scale: float) -> Mean:

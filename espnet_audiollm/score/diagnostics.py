@@ -4,6 +4,7 @@ empty      a response without any character but white space
 refusal    one of `REFUSALS` occurs in it (English; case does not count)
 loop       a stretch of at most 8 words comes at least 3 times in a row, at least 8 words in all
 length     generation ended at the limit of tokens, not with the end of the turn
+unanswered the LLM's context had no room for the dialogue with an answer
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Diagnostics:
     refusals: int
     loops: int
     length: int
+    unanswered: int
     same_as_reference: int  # token by token
     unit: str  # of what follows and precedes
     size: int  # of all responses
@@ -85,6 +87,7 @@ def diagnose(run: Run, references: References) -> Diagnostics:
         refusals=sum(map(refuses, texts)),
         loops=sum(map(loops, texts)),
         length=sum(reason == "length" for reason in run.finish_reasons.values()),
+        unanswered=len(run.unanswered),
         same_as_reference=len(differences) - len(places),
         unit="tokens",
         size=sum(len(ours) for ours, _ in pairs),

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 
 from ..store.runs import Run
 from .alignment import Alignment, aggregate
+from .bootstrap import rate_intervals
 from .diagnostics import Diagnostics, diagnose
 from .perplexity import PositionPerplexity, compare_positions
 from .success import SuccessCount, count
 from .summaries import RougeScores, rouge
 from .test_set import TestSet
 from .translation import TranslationScores, translation_scores
-from .wer import CharacterErrors, character_errors
+from .wer import CharacterErrors, total_characters, utterance_characters
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Measures:
     """None: the run or the test set has not what it takes."""
 
     characters: CharacterErrors | None = None
+    cer_ci95: tuple[float, float] | None = None  # %
     positions: tuple[PositionPerplexity, ...] = ()
     judged: SuccessCount | None = None  # by a judge model
     translation: TranslationScores | None = None
@@ -40,6 +42,11 @@ class Measures:
         found: dict[str, object] = {
             name: measure.as_dict() for name, measure in single.items() if measure is not None
         }
+        if self.characters is not None and self.cer_ci95 is not None:
+            found["character_errors"] = {
+                **self.characters.as_dict(),
+                "cer_ci95": list(self.cer_ci95),
+            }
         if self.positions:
             found["ppl_by_position"] = [asdict(p) | {"ppl": p.value} for p in self.positions]
         if self.judged is not None:
@@ -49,31 +56,54 @@ class Measures:
 
 def measure(runs: Sequence[Run], test_set: TestSet, resamples: int, seed: int) -> list[Measures]:
     """The measures of each run. ValueError where a table does not fit the test set."""
-    positions = compare_positions([r.token_nats for r in runs], resamples=resamples, seed=seed)
+    units = test_set.units_of(test_set.references.ids)
+    tokens = [run.token_nats for run in runs]
+    positions = compare_positions(tokens, resamples=resamples, seed=seed, units=units)
+    characters = {run.directory: found for run in runs if (found := _characters(run, test_set))}
+    counts = [test_set.counts(_counts(each)) for each in characters.values()]
+    ends = rate_intervals(counts, resamples, seed, units)
+    intervals = dict(zip(characters, ends, strict=True))
     return [
         Measures(
-            characters=_characters(run, test_set),
+            characters=_total(characters.get(run.directory)),
+            cer_ci95=intervals.get(run.directory),
             positions=tuple(of_run),
-            judged=count(run.judged.successes) if run.judged else None,
+            judged=_judged(run),
             translation=_translation(run, test_set, resamples, seed),
             summaries=_summaries(run, test_set, resamples, seed),
             diagnostics=diagnose(run, test_set.references),
-            alignment=_alignment(run, resamples, seed),
+            alignment=_alignment(run, test_set, resamples, seed),
         )
         for run, of_run in zip(runs, positions, strict=True)
     ]
 
 
-def _characters(run: Run, test_set: TestSet) -> CharacterErrors | None:
+def _characters(run: Run, test_set: TestSet) -> dict[str, CharacterErrors]:
+    """By dialogue; empty where there are no hypotheses, or no transcripts."""
     if run.hyp is None or test_set.texts is None:
+        return {}
+    found = utterance_characters(test_set.texts, run.hyp, test_set.normalize)
+    return test_set.by_dialogue(found, total_characters)
+
+
+def _total(errors: Mapping[str, CharacterErrors] | None) -> CharacterErrors | None:
+    return total_characters(errors.values()) if errors else None
+
+
+def _counts(errors: Mapping[str, CharacterErrors]) -> dict[str, tuple[int, int]]:
+    return {id: (each.errors, each.reference_characters) for id, each in errors.items()}
+
+
+def _judged(run: Run) -> SuccessCount | None:
+    if run.judged is None:
         return None
-    return character_errors(test_set.texts, run.hyp, test_set.normalize)
+    return count(run.judged.successes | dict.fromkeys(run.unanswered, False))
 
 
-def _alignment(run: Run, resamples: int, seed: int) -> Alignment | None:
+def _alignment(run: Run, test_set: TestSet, resamples: int, seed: int) -> Alignment | None:
     if run.similarity is None or not run.similarity.ids:
         return None
-    return aggregate(run.similarity, resamples, seed)
+    return aggregate(run.similarity, resamples, seed, test_set.units_of(run.similarity.ids))
 
 
 def _translation(
@@ -83,7 +113,12 @@ def _translation(
         return None
     responses = _of(test_set.translations, run.responses)
     return translation_scores(
-        test_set.translations, responses, test_set.target_lang, resamples, seed
+        test_set.translations,
+        responses,
+        test_set.target_lang,
+        resamples,
+        seed,
+        test_set.units_of(responses),
     )
 
 
@@ -92,7 +127,8 @@ def _summaries(run: Run, test_set: TestSet, resamples: int, seed: int) -> RougeS
         return None
     responses = _of(test_set.summaries, run.responses)
     language = test_set.target_lang or "en"
-    return rouge(test_set.summaries, responses, language, resamples=resamples, seed=seed)
+    units = test_set.units_of(responses)
+    return rouge(test_set.summaries, responses, language, resamples, seed, units)
 
 
 def _of(expected: Mapping[str, str], responses: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval, two_sided_p
+from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
 EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # where a band of positions begins
 
@@ -45,7 +45,11 @@ class PerplexityTable:
 
 
 def compare(
-    nats: Sequence[np.ndarray], tokens_N: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+    nats: Sequence[np.ndarray],
+    tokens_N: np.ndarray,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    units: Units = None,
 ) -> PerplexityTable:
     """Perplexities of S systems.
 
@@ -54,7 +58,7 @@ def compare(
     tokens_N = np.asarray(tokens_N)
     if len(tokens_N) == 0 or tokens_N.min() < 1:
         raise ValueError("perplexity needs utterances, each with at least one response token")
-    sums_RS = bootstrap_sums(np.column_stack([*nats, tokens_N]), resamples, seed)
+    sums_RS = bootstrap_sums(np.column_stack([*nats, tokens_N]), resamples, seed, units)
     log_ppl_RS = sums_RS[:, :-1] / sums_RS[:, -1:]
     total = int(tokens_N.sum())
     perplexities = tuple(
@@ -85,6 +89,7 @@ def compare_positions(
     edges: Sequence[int] = EDGES,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    units: Units = None,
 ) -> list[list[PositionPerplexity]]:
     """Of each system, the perplexity in each band of positions [edge, next edge).
 
@@ -104,7 +109,7 @@ def compare_positions(
         ).reshape(shape)
         for nats in systems
     ]
-    sums_RX = bootstrap_sums(np.column_stack([tokens_NE, *stats]), resamples, seed)
+    sums_RX = bootstrap_sums(np.column_stack([tokens_NE, *stats]), resamples, seed, units)
     tokens_RE, *nats_RE = np.split(sums_RX, len(systems) + 1, axis=1)
     return [
         [

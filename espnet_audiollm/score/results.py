@@ -10,7 +10,7 @@ import numpy as np
 
 from ..store.kinds import Input, rank
 from ..store.runs import Run
-from .bootstrap import RESAMPLES
+from .bootstrap import RESAMPLES, rate_intervals
 from .measures import Measures, measure
 from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount, count, count_by_category, judge
@@ -41,6 +41,7 @@ class Row:
     verdicts: dict[str, bool] | None  # {id: success}. None: not judged
     by_category: dict[str, SuccessCount]  # empty when not judged, or without categories
     measures: Measures = Measures()
+    wer_ci95: tuple[float, float] | None = None  # %, from the draws of the perplexity. None: no WER
 
     @property
     def name(self) -> str:
@@ -118,6 +119,7 @@ class Results:
             "test_set": self.test_set.name,
             "success_rule": self.test_set.rule,
             "normalizer": self.test_set.normalize.name,
+            "resample_by": self.test_set.resample_by,
             "systems": [self._row_as_dict(row) for row in self.rows],
             "p_values": {
                 a.label: {b.label: self.p_value(a, b) for b in self.rows if b is not a}
@@ -141,6 +143,7 @@ def _row_as_dict(row: Row, num_utts: int) -> dict:
         "name": row.name,
         "label": row.label,
         "prompt_wer": row.prompt_wer,
+        "prompt_wer_ci95": list(row.wer_ci95) if row.wer_ci95 else None,
         "response_ppl": row.perplexity.value,
         "response_ppl_ci95": list(row.perplexity.ci95),
         "success_rate": success.rate if success else None,
@@ -167,14 +170,18 @@ def score(
     ids = test_set.references.ids
     errors = {run.directory: _word_errors(run, test_set) for run in runs}
     runs = sorted(runs, key=lambda run: _table_order(run, errors[run.directory]))
-    comparison = compare([nats_of(run, ids) for run in runs], test_set.references.tokens_N,
-                         resamples, seed)  # fmt: skip
+    how = (resamples, seed, test_set.units_of(ids))
+    comparison = compare([nats_of(run, ids) for run in runs], test_set.references.tokens_N, *how)
+    read = [run.directory for run in runs if errors[run.directory]]
+    counts = (test_set.counts(_counts(errors[directory] or {})) for directory in read)
+    intervals = dict(zip(read, rate_intervals(list(counts), *how), strict=True))
     measures = measure(runs, test_set, resamples, seed)
     rows = []
     for run, perplexity, measured in zip(runs, comparison.perplexities, measures, strict=True):
         verdicts = success_of(run, test_set)
         by_category = _categories(verdicts, test_set)
-        rows.append(Row(run, perplexity, errors[run.directory], verdicts, by_category, measured))
+        found = errors[run.directory], verdicts, by_category, measured
+        rows.append(Row(run, perplexity, *found, intervals.get(run.directory)))
     return Results(test_set, tuple(rows), comparison)
 
 
@@ -184,11 +191,13 @@ def nats_of(run: Run, ids: Sequence[str]) -> np.ndarray:
 
 
 def success_of(run: Run, test_set: TestSet) -> dict[str, bool] | None:
-    """{id: success}. None: the test set does not say what is right."""
+    """{id: success}; what was not answered is none. None: the test set does not say what is
+    right."""
     if test_set.accepted is None:
         return None
     references = test_set.references.responses
-    return judge(run.responses, references, test_set.aliases, test_set.rule)
+    verdicts = judge(run.responses, references, test_set.aliases, test_set.rule)
+    return verdicts | dict.fromkeys(run.unanswered, False)
 
 
 def _check(test_set: TestSet, runs: Sequence[Run]) -> None:
@@ -212,13 +221,11 @@ def _word_errors(run: Run, test_set: TestSet) -> dict[str, WordErrors] | None:
         found = utterance_errors(test_set.texts, run.hyp, test_set.normalize)
     except ValueError as error:
         raise ValueError(f"{run.directory} ({run.info.label}): {error}") from None
-    if test_set.dialogues is None:
-        return found
-    return {
-        id: total(found[recording] for recording in recordings)
-        for id in test_set.dialogues
-        if (recordings := test_set.recordings(id))
-    }
+    return test_set.by_dialogue(found, total)
+
+
+def _counts(errors: Mapping[str, WordErrors]) -> dict[str, tuple[int, int]]:
+    return {id: (each.errors, each.reference_words) for id, each in errors.items()}
 
 
 def _categories(verdicts: dict[str, bool] | None, test_set: TestSet) -> dict[str, SuccessCount]:

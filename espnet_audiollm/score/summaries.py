@@ -17,7 +17,7 @@ import numpy as np
 
 from ..store.tables import check_same_ids
 from ..text.normalize import words
-from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval, two_sided_p
+from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
 MEASURES = ("rouge1", "rouge2", "rougeL")
 
@@ -52,6 +52,7 @@ def rouge(
     language: str = "en",
     resamples: int = RESAMPLES,
     seed: int = 0,
+    units: Units = None,
 ) -> RougeScores:
     """Score `responses` {id: text} against one summary each.
 
@@ -74,7 +75,9 @@ def rouge(
             for id, text in references.items()
         ]
     )
-    values_RM = bootstrap_sums(scores_NM, resamples, seed) / len(scores_NM)
+    counted_NM = np.column_stack([scores_NM, np.ones(len(scores_NM))])
+    sums_RM = bootstrap_sums(counted_NM, resamples, seed, units)
+    values_RM = sums_RM[:, :-1] / sums_RM[:, -1:]
     signature = f"rouge-score:{version('rouge-score')}|{'stemmed' if english else 'words'}|f1|mean"
     means = dict(zip(MEASURES, scores_NM.mean(axis=0).tolist(), strict=True))
     intervals = map(percentile_interval, values_RM.T)

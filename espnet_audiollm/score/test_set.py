@@ -7,10 +7,11 @@ N dialogues
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from ..text.normalize import Normalizer, normalizer
 from ..types import Dialogue, Seconds
 from .noisy import NoisyCopy, read_noisy
 from .success import normalize_all, rule_named, split_answers
+
+T = TypeVar("T")
 
 STAGES = "prepare and format this test set again (stages 1, 2)"
 TABLES = {  # of a data directory, by the field of TestSet
@@ -72,11 +75,33 @@ class TestSet:
     normalize: Normalizer = normalizer("basic")  # of transcripts
     noisy: NoisyCopy | None = None  # None: no noise was added
     dialogues: dict[str, Dialogue] | None = None  # of a file. None: utterances of a directory
+    resample_by: str | None = None  # the table of `units`. None: each dialogue by itself
+    units: dict[str, str] | None = None  # what the bootstrap draws together. None: see above
 
     @cached_property
     def aliases(self) -> dict[str, tuple[str, ...]]:
         """The accepted answers in the form in which the rule looks for them."""
         return normalize_all(self.accepted or {}, self.rule)
+
+    def units_of(self, ids: Iterable[str]) -> list[str] | None:
+        """What the bootstrap draws together, of each id. None: each by itself."""
+        return None if self.units is None else [self.units[id] for id in ids]
+
+    def counts(self, found: Mapping[str, tuple[int, int]]) -> np.ndarray:
+        """(N, 2) errors and sizes of dialogues in the order of the references; none: 0."""
+        return np.array([found.get(id, (0, 0)) for id in self.references.ids], dtype=np.float64)
+
+    def by_dialogue(
+        self, found: Mapping[str, T], total: Callable[[Iterable[T]], T]
+    ) -> dict[str, T]:
+        """What was counted by recording, summed by dialogue; dialogues without any left out."""
+        if self.dialogues is None:
+            return dict(found)
+        return {
+            id: total([found[recording] for recording in recordings])
+            for id in self.dialogues
+            if (recordings := self.recordings(id))
+        }
 
     def recordings(self, id: str) -> list[str]:
         """The ids of a dialogue's recordings."""
@@ -117,12 +142,15 @@ def read_test_set(
     rule: str = "contains",
     normalize: str = "basic",
     target_lang: str | None = None,
+    resample_by: str | None = None,
 ) -> TestSet:
     """A data directory, or a file of dialogues.
 
     Args:
         store: its reference responses. None: DIR/responses.
         rule: of success, see success.RULES. normalize: see text/normalize.
+        resample_by: a table of the directory (utt2spk), or its path, whose values the bootstrap
+            draws; None: utterances. The dialogues of a file are drawn by themselves.
 
     Errors (ValueError): nothing there, tables of other ids than the references, an unknown rule,
     normaliser, or damaged file."""
@@ -139,6 +167,11 @@ def read_test_set(
             "of dialogues (.jsonl)"
         )
     references = read_references(store or path / "responses")
+    if resample_by and path.is_dir():
+        how |= {
+            "resample_by": Path(resample_by).name,
+            "units": _units(path, resample_by, references),
+        }
     test_set = TestSet(name_of(path), references, **tables, **how)
     _check(test_set)
     return test_set
@@ -179,6 +212,22 @@ def _read(path: Path) -> dict[str, str] | None:
     if not is_table(path):
         return None
     return {sys.intern(id): value for id, value in read_dict(path).items()}
+
+
+def _units(data: Path, table: str, references: References) -> dict[str, str]:
+    found = _read(data / table) or _read(Path(table))
+    if found is None:
+        raise ValueError(
+            f"--resample_by {table}: there is no such table in {data}; give one that is there "
+            "(utt2spk), or the path of a table of its utterances"
+        )
+    missing = [id for id in references.ids if id not in found]
+    if missing:
+        raise ValueError(
+            f"--resample_by {table}: {len(missing)} of {len(references.ids)} utterances of {data} "
+            f"have no line in it (first: {missing[0]}); complete it, or choose another table"
+        )
+    return found
 
 
 def _of_dialogues(dialogues: Sequence[Dialogue]) -> dict:

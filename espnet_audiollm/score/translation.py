@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..store.tables import check_same_ids
-from .bootstrap import RESAMPLES, bootstrap_sums, percentile_interval, two_sided_p
+from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
 NO_SPACES = ("ja", "th", "lo", "km", "my", "bo", "dz")  # ISO 639-1
 
@@ -55,6 +55,7 @@ def translation_scores(
     target_lang: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    units: Units = None,
 ) -> TranslationScores:
     """Score `responses` {id: text} against one translation each.
 
@@ -72,8 +73,8 @@ def translation_scores(
         )
     theirs, ours = list(references.values()), [responses[id] for id in references]
     bleu, chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), CHRF()
-    bleu_score, bleu_R = _score(bleu, ours, theirs, resamples, seed)
-    chrf_score, chrf_R = _score(chrf, ours, theirs, resamples, seed)
+    bleu_score, bleu_R = _score(bleu, ours, theirs, resamples, seed, units)
+    chrf_score, chrf_R = _score(chrf, ours, theirs, resamples, seed, units)
     return TranslationScores(
         len(ours),
         bleu_score,
@@ -88,12 +89,12 @@ def translation_scores(
 
 
 def _score(
-    metric: Any, ours: list[str], theirs: list[str], resamples: int, seed: int
+    metric: Any, ours: list[str], theirs: list[str], resamples: int, seed: int, units: Units
 ) -> tuple[float, np.ndarray]:
     """The corpus score and that of each resample (R,), from sums of sentence statistics."""
     score = metric.corpus_score(ours, [theirs]).score
     stats_NF = np.array(metric._extract_corpus_statistics(ours, [theirs]))
-    sums_RF = bootstrap_sums(stats_NF, resamples, seed)
+    sums_RF = bootstrap_sums(stats_NF, resamples, seed, units)
     scores = (metric._compute_score_from_stats(sums_F.astype(int).tolist()) for sums_F in sums_RF)
     return score, np.array([one.score for one in scores])
 

@@ -10,6 +10,8 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
+from typing import Any
 
 from ..text.normalize import normalize
 from .edits import Edit, Normalize, aligned, chunks, edits, pair, write_aligned
@@ -23,6 +25,8 @@ __all__ = [
     "group",
     "group_by_length",
     "total",
+    "total_characters",
+    "utterance_characters",
     "utterance_errors",
     "word_errors",
     "write_aligned",
@@ -53,7 +57,7 @@ class WordErrors:
         return {**asdict(self), "errors": self.errors, "wer": self.rate}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CharacterErrors:
     """Counts of character errors."""
 
@@ -94,18 +98,26 @@ def character_errors(
     normalize: Normalize = normalize,
 ) -> CharacterErrors:
     """Character errors; as `word_errors`."""
+    return total_characters(utterance_characters(references, hypotheses, normalize).values())
+
+
+def utterance_characters(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    normalize: Normalize = normalize,
+) -> dict[str, CharacterErrors]:
+    """{id: the character errors of this utterance}, in the order of the references."""
     import jiwer
 
     blank = " " if getattr(normalize, "spaced", True) else ""
-    counts = [0, 0, 0, 0]
+    found = {}
     for chunk in chunks(pair(references, hypotheses, normalize)):
-        _, *sides = zip(*chunk, strict=True)
+        ids, *sides = zip(*chunk, strict=True)
         said, recognised = ([text.replace(" ", blank) for text in side] for side in sides)
         out = jiwer.process_characters(said, recognised)
-        length = out.hits + out.substitutions + out.deletions
-        for i, count in enumerate((out.substitutions, out.deletions, out.insertions, length)):
-            counts[i] += count
-    return CharacterErrors(*counts)
+        for id, reference, parts in zip(ids, said, out.alignments, strict=True):
+            found[id] = _count_characters(parts, len(reference))
+    return found
 
 
 def utterance_errors(
@@ -119,13 +131,20 @@ def utterance_errors(
 
 def total(errors: Iterable[WordErrors]) -> WordErrors:
     """The sum of the counts."""
-    sums = [0, 0, 0, 0]
+    return WordErrors(*_sums(errors, "reference_words"))
+
+
+def total_characters(errors: Iterable[CharacterErrors]) -> CharacterErrors:
+    """The sum of the counts."""
+    return CharacterErrors(*_sums(errors, "reference_characters"))
+
+
+def _sums(errors: Iterable, size: str) -> list[int]:
+    counts, sums = attrgetter("substitutions", "deletions", "insertions", size), [0, 0, 0, 0]
     for each in errors:
-        sums[0] += each.substitutions
-        sums[1] += each.deletions
-        sums[2] += each.insertions
-        sums[3] += each.reference_words
-    return WordErrors(*sums)
+        for place, count in enumerate(counts(each)):
+            sums[place] += count
+    return sums
 
 
 def group(errors: Mapping[str, WordErrors], group_of: Mapping[str, str]) -> dict[str, WordErrors]:
@@ -161,3 +180,12 @@ def _count(parts: Iterable[Edit]) -> WordErrors:
         elif part.op == "insert":
             insertions += len(part.hypothesis_words)
     return WordErrors(substitutions, deletions, insertions, words)
+
+
+def _count_characters(parts: Iterable[Any], length: int) -> CharacterErrors:
+    """From jiwer's alignment of one utterance, whose reference has `length` characters."""
+    sizes = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
+    for part in parts:
+        stretch = part.ref_end_idx - part.ref_start_idx
+        sizes[part.type] += stretch or part.hyp_end_idx - part.hyp_start_idx
+    return CharacterErrors(sizes["substitute"], sizes["delete"], sizes["insert"], length)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -107,24 +107,6 @@ def iter_responses(directory: str | Path) -> Iterator[Response]:
 
     Errors (ValueError): no store, an unfinished one, damaged shards."""
     return map(from_record, open_shards(directory).records())
-
-
-def read_responses(
-    directory: str | Path, ids: Collection[str] | None = None
-) -> dict[str, Response]:
-    """All answers of a finished store by id, in the order of ids.
-
-    ids: the utterances that must have an answer; others are left out.
-
-    Errors (ValueError): no store, an unfinished one, ids without an answer."""
-    wanted = None if ids is None else set(ids)
-    found = {r.id: r for r in iter_responses(directory) if wanted is None or r.id in wanted}
-    if ids is not None and (missing := sorted(set(ids) - found.keys())):
-        raise ValueError(
-            f"{directory}: {len(missing)} of {len(ids)} utterances have no response "
-            f"(first: {missing[0]}); rerun stage 7"
-        )
-    return found
 
 
 # --- writing ------------------------------------------------------------------------------------

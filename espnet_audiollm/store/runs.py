@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..types import Nats, Response
+from ..types import FinishReason, Nats, Response
 from .atomic import atomic_write
 from .json_files import parse_json
 from .kinds import KINDS, Kind
@@ -45,7 +45,11 @@ LAST_TURN = "last_turn"  # directory of the run without context
 FULL = "full"  # context: all turns
 CONTEXTS = (FULL, LAST_TURN)
 FIELDS = ("id", *CONTEXTS, "recordings")  # of a record of stage 10's shards
+NOT_ANSWERED: FinishReason = "context"  # finish_reason of a dialogue that did not fit
 STEP = "rerun stage 10"
+# Of the answers: another number when they are made or kept otherwise (2: the limit of an answer is
+# that of the prompt in text; dialogues that do not fit the context are not answered).
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ class Run:
         return KINDS[self.info.kind]
 
     @property
+    def unanswered(self) -> list[str]:
+        """Ids of dialogues that the LLM's context did not hold."""
+        return [id for id, reason in self.finish_reasons.items() if reason == NOT_ANSWERED]
+
+    @property
     def embeddings(self) -> Path | None:
         """The file of kept embeddings. None: there is none."""
         path = self.directory / EMBEDDINGS
@@ -152,11 +161,11 @@ def files_of(kind: Kind) -> list[str]:
     return [RUN, ANSWERS, "nats", "token_nats", *more.get(kind.input, [])]
 
 
-def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> None:
-    """Write the tables of a run, and run.json after them.
+def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> list[str]:
+    """Write the tables of a run, and run.json after them; the ids that were not answered.
 
     records: of `FIELDS`, in order of ids; what a context lacks is None and left out."""
-    nats, token_nats = [], []
+    nats, token_nats, lost = [], [], []
     recordings: dict = {}
     with atomic_write(directory / ANSWERS) as out:
         for record in records:
@@ -165,6 +174,7 @@ def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> None
             if answer is None:
                 continue
             total, each = answer.pop("nats"), answer.pop("token_nats")
+            lost += [record["id"]] * (answer["finish_reason"] == NOT_ANSWERED)
             out.write(to_line({"id": record["id"], **answer}))
             nats.append((record["id"], f"{total:.6f} {len(each)}"))
             token_nats.append((record["id"], " ".join(f"{x:.6f}" for x in each)))
@@ -178,6 +188,7 @@ def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> None
     with atomic_write(directory / RUN) as out:
         json.dump(asdict(info), out, indent=2, ensure_ascii=False)
         out.write("\n")
+    return lost
 
 
 def write_embeddings(directory: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -37,6 +37,7 @@ class AudioLLMTask(SpeechTask):
     """Options, model and data of stages 8 and 9."""
 
     target = "response"
+    tag = "--align_tag"
     target_padding = 0
 
     @classmethod

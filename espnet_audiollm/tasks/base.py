@@ -12,7 +12,7 @@ from espnet2.tasks.abs_task import AbsTask, IteratorOptions
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.distributed_utils import DistributedOption
 
-from ..train import checkpoints, iterators
+from ..train import checkpoints, identity, iterators, supervision
 from ..train.trainer import AudioTrainer
 from .choices import prepare_statistics
 
@@ -25,6 +25,7 @@ class SpeechTask(AbsTask):
     trainer = AudioTrainer
     target: str
     target_padding: int
+    tag: str  # the recipe's option that gives a training a directory of its own
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
@@ -53,6 +54,8 @@ class SpeechTask(AbsTask):
         prepare_statistics(args)
         for init in args.init_param:  # ESPnet unpickles these files: first see that they are safe
             checkpoints.load(Path(init.split(":")[0]))
+        if supervision.rank() == 0 and not (args.collect_stats or args.dry_run):
+            identity.check(args, cls.tag)
         super().main_worker(args)
 
     @classmethod

@@ -40,6 +40,7 @@ class CTCTask(SpeechTask):
     """Options, model and data of stages 4 and 5."""
 
     target = "text"
+    tag = "--ctc_tag"
     target_padding = -1
 
     @classmethod

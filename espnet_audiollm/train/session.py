@@ -293,9 +293,20 @@ class Session:
             for phase, key, mode in self.criteria:
                 best = self.reporter.sort_epochs(phase, key, mode)
                 for n in sorted(self.nbest):
-                    checkpoints.save_average(best[:n], self.directory, f"{phase}.{key}")
+                    kept = self._still_there(best[:n])
+                    checkpoints.save_average(kept, self.directory, f"{phase}.{key}")
             self.prune(self.reporter.get_epoch())
         self.ranks.wait()
+
+    def _still_there(self, epochs: list[int]) -> list[int]:
+        """Those whose weights are kept: fewer were until --keep_nbest_models was raised."""
+        kept = [epoch for epoch in epochs if (self.directory / f"{epoch}epoch.pth").exists()]
+        if lost := sorted(set(epochs) - set(kept)):
+            logging.warning(
+                f"{len(lost)} of the {len(epochs)} best epochs are no longer kept (first: "
+                f"{lost[0]}), and are left out of their mean: --keep_nbest_models was lower before"
+            )
+        return kept
 
 
 def plain(values):

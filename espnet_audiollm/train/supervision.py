@@ -48,7 +48,8 @@ def _directory() -> Path | None:
     return Path(name) if name else None
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This process's number among those of the training."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -63,7 +64,7 @@ class Pulse:
     def write(self, directory: Path, phase: str, step: int) -> None:
         """The process, its phase and step, and the longest silence of the phase so far."""
         if self.file is None:
-            self.file = os.open(directory / f"rank{_rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
+            self.file = os.open(directory / f"rank{rank()}", os.O_WRONLY | os.O_CREAT, 0o600)
         now = time.monotonic()
         if self.phase:
             self.longest[self.phase] = max(self.longest.get(self.phase, 0.0), now - self.last)
@@ -163,14 +164,14 @@ def report_errors(explain: Callable[[Exception], str] = str) -> Iterator[None]:
     finally:
         _ours = False
     if directory:
-        (directory / f"rank{_rank()}.done").touch()
+        (directory / f"rank{rank()}.done").touch()
     elif requests.obeyed:
         sys.exit(RUN_AGAIN)
 
 
 def _be_watched(directory: Path) -> None:
     beat("start", 0)
-    stacks = open(directory / f"rank{_rank()}.stacks", "w")  # open as long as the process lives
+    stacks = open(directory / f"rank{rank()}.stacks", "w")  # open as long as the process lives
     faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
     by_main: list[bool] = []
 
@@ -188,9 +189,9 @@ def _be_watched(directory: Path) -> None:
 
 def _leave_word(directory: Path, error: BaseException, explain: Callable) -> None:
     kind, text = classify(error, explain)
-    aside = directory / f".rank{_rank()}.error"
+    aside = directory / f".rank{rank()}.error"
     aside.write_text(json.dumps({"kind": kind, "text": text, "time": time.time()}))
-    os.replace(aside, directory / f"rank{_rank()}.error")
+    os.replace(aside, directory / f"rank{rank()}.error")
 
 
 def classify(error: BaseException, explain: Callable[[Exception], str] = str) -> tuple[str, str]:

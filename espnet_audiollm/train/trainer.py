@@ -84,11 +84,7 @@ class AudioTrainer(Trainer):
         options = trainer_options
         check_options(options)
         ranks = Ranks.of(distributed_option)
-        data = {
-            **train_iter_factory.fingerprint(),
-            "num_iters_per_epoch": options.num_iters_per_epoch,
-            "seed": options.seed,
-        }
+        data = train_iter_factory.fingerprint()
         scaler = build_scaler(options)
         session = Session(model, optimizers, schedulers, scaler, options, ranks, data)
         here = session.begin()

@@ -9,11 +9,11 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
+from written_runs import read_store
 
 from espnet_audiollm.bin.generate_responses import main
 from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.model import llm as llms
-from espnet_audiollm.store import responses
 
 ROOT = Path(__file__).parents[2]
 WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
@@ -61,7 +61,7 @@ def whole(tmp_path_factory, llm_dir, data):
 def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, whole):
     llm = llms.load(str(llm_dir))
     texts = dict(line.split(" ", 1) for line in (data / "text").read_text().splitlines())
-    read = responses.read_responses(whole, texts)
+    read = read_store(whole)
     for id_ in ("utt00", "utt07", "utt49"):
         prompt = encode(user_prompt(texts[id_]), llm.tokenizer)
         expected = llm.model.generate(
@@ -122,7 +122,7 @@ def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monke
     main(command(llm_dir, data, tmp_path))
     assert "a batch of 4 (first: utt" in capsys.readouterr().err
     assert contents(tmp_path).keys() == contents(whole).keys()
-    assert responses.read_responses(tmp_path) == responses.read_responses(whole)
+    assert read_store(tmp_path) == read_store(whole)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_errors_of_one_job_of_several_name_it(llm_dir, data, tmp_path, fails):
 def test_prompts_beyond_the_context(data, tmp_path, fails):
     short = chat_llms.save_tiny_llm(tmp_path / "llm", context=8)
     message = fails(command(short, data, tmp_path / "out"))
-    assert "prompts do not fit the LLM's context of 8 tokens (first: utt" in message
+    assert "prompts do not fit the LLM's context of 8 tokens with an answer (first: utt" in message
 
 
 @pytest.mark.parametrize(
@@ -204,5 +204,5 @@ def test_stories260k(data, tmp_path):
     template = tmp_path / "plain.jinja"
     template.write_text("{{ bos_token }}{{ messages[-1].content }}")
     main(command(stories, data, tmp_path / "out", chat_template=template))
-    assert len(responses.read_responses(tmp_path / "out")) == 50
+    assert len(read_store(tmp_path / "out")) == 50
     assert json.loads((tmp_path / "out" / "store.json").read_text())["llm"] == str(stories)

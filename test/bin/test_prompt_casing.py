@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 from chat_llms import save_tiny_llm
+from written_runs import read_store
 
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir, write_table
-from espnet_audiollm.store.responses import read_responses
 from espnet_audiollm.types import Utterance
 
 TEXTS = {"u1": "THE CAT SAT", "u2": "WHAT IS THE CAPITAL OF FRANCE", "u3": "HELLO"}
@@ -52,7 +52,7 @@ def answer(root, system, casing, references, *more):
     ("casing", "prompts"), [("asis", TEXTS), ("sentence", SENTENCES), ("truecase", TRUECASE)]
 )
 def test_the_reference_asks_and_answers_as_the_store(root, casing, prompts):
-    store = read_responses(root / casing)
+    store = read_store(root / casing)
     assert {id_: response.prompt for id_, response in store.items()} == prompts
     _, answers = answer(root, "reference", casing, casing)
     for id_, response in store.items():
@@ -63,7 +63,7 @@ def test_the_reference_asks_and_answers_as_the_store(root, casing, prompts):
 
 
 def test_another_form_of_prompt_gets_other_answers(root):
-    asis, sentence = read_responses(root / "asis"), read_responses(root / "sentence")
+    asis, sentence = read_store(root / "asis"), read_store(root / "sentence")
     assert all(asis[id_].response_ids != sentence[id_].response_ids for id_ in TEXTS)
 
 

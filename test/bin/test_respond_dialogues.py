@@ -4,10 +4,10 @@ they refuse."""
 import json
 
 import pytest
+from written_runs import read_store
 
 from espnet_audiollm.bin import ctc_decode, generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict
-from espnet_audiollm.store.responses import read_responses
 from espnet_audiollm.store.runs import read_run
 
 SYSTEMS = ("reference", "cascade", "audiollm")
@@ -79,7 +79,7 @@ def answered(place):
 
 
 def test_every_system_is_measured_on_the_texts_answers(place, answered):
-    stored = read_responses(place / "set_responses")
+    stored = read_store(place / "set_responses")
     assert stored["b2"].response == "the dog"
     for system, directory in answered.items():
         full, last = read_run(directory), read_run(directory / "last_turn")
@@ -145,7 +145,9 @@ def test_a_cascade_reads_what_the_recogniser_wrote(place, answered):
     generate = ["--llm", f"{place}/llm", "--data", f"{place}/read.jsonl"]
     generate_responses.main([*generate, "--output", f"{place}/read_responses"])
     text = read_run(run(place, "reference", name="read"))
-    assert text.responses["a2"] == cascade.responses["a2"]
+    said, limited = (each.response_ids["a2"].tolist() for each in (text, cascade))
+    shorter = min(len(said), len(limited))  # limits are those of what each set says is spoken
+    assert said[:shorter] == limited[:shorter]
 
 
 def test_batches_change_nothing_but_rounding(place, answered):
@@ -194,7 +196,7 @@ def test_the_perplexity_is_that_of_transformers(place, answered):
             (audio_PD,) = audiollm.encode_audio(samples, torch.tensor([samples.shape[1]]))
         start, stop = places[0], places[0] + len(inside)
         embeds[start:stop] = [audio_PD] + [embeds[0][:0]] * (len(inside) - 1)
-    said = torch.tensor(read_responses(place / "set_responses")["a1"].response_ids)
+    said = torch.tensor(read_store(place / "set_responses")["a1"].response_ids)
     rows = [e.reshape(-1, model.config.hidden_size) for e in embeds]
     whole = torch.cat([*rows, model.get_input_embeddings()(said)])[None]
     labels = torch.full(whole.shape[:2], -100)

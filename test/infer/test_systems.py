@@ -17,6 +17,7 @@ from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.llm import wrap
 from espnet_audiollm.model.response_loss import response_logits, response_nats
 from espnet_audiollm.store.kinds import KINDS
+from espnet_audiollm.text.casing import Caser
 from espnet_audiollm.types import Audio, Dialogue, Turn
 
 TEXTS = {"a": "what is the capital of france ?", "b": "the cat ran", "c": "Hello"}
@@ -176,11 +177,83 @@ def test_what_a_kind_needs_is_asked_for(llm):
 
 
 def test_errors_name_the_dialogue(llm, text, items):
-    llm.model.config.max_position_embeddings = 8
-    with pytest.raises(ValueError, match="^a has .* positions, the LLM's context is 8"):
-        text.answer(items)
-    with pytest.raises(ValueError, match="^3 of 3 prompts do not fit .* 8 tokens .first: a with"):
+    llm.model.config.max_position_embeddings = 4
+    with pytest.raises(ValueError, match="^3 of 3 prompts do not fit .* 4 tokens .*first: a"):
+        text.respond([item.dialogue for item in items])
+    with pytest.raises(ValueError, match="^3 of 3 prompts do not fit .* 4 tokens .*first: a with"):
         check_context(text, [items[0].dialogue, *TALKS[:2]])
+
+
+@pytest.fixture
+def rambling(llm):
+    """The LLM never ends a turn."""
+    with torch.no_grad():
+        llm.model.get_output_embeddings().weight[list(llm.eos_ids)] = 0  # others are above 0
+    return llm
+
+
+def lengths(answers):
+    """Tokens of each response, in the order of ids."""
+    assert all(each.response.finish_reason == "length" for each in answers)
+    return [len(each.response.response_ids) for each in answers]
+
+
+def test_all_systems_have_the_limit_of_the_text(rambling, items, talks, tmp_path):
+    """However many positions the audio has, whatever was recognised or said before."""
+    llm = rambling
+    long_BD = torch.zeros(30, llm.model.config.hidden_size, dtype=llm.model.dtype)
+    ids = [f"{id_}:{n}" for id_ in "pqrs" for n in (1, 3, 5)] + list(TEXTS)
+    (tmp_path / "hyp").write_text("".join(f"{id_} what what what what\n" for id_ in sorted(ids)))
+    systems = [
+        load_system("reference", llm),
+        load_system("no_prompt", llm),
+        load_system("cascade", llm, hyp=tmp_path / "hyp"),
+        System(KINDS["audiollm"], llm, lambda batch: [long_BD for _ in batch], ""),
+    ]
+    for batch in (items, talks):
+        expected = []
+        for item in batch:
+            turns = [Turn(t.role, t.text or "") for t in item.dialogue.turns]
+            expected.append(2 * len(encode(tuple(turns), llm.tokenizer)))
+        for system in systems:
+            assert lengths(system.answer(batch, 2.0)) == expected, system.kind
+
+
+def test_the_limit_is_that_of_the_form_in_which_transcripts_are_asked(llm):
+    shout = Caser("upper")
+    upper = System(KINDS["audiollm"], llm, lambda batch: [], "", casing=shout)
+    for id_ in TEXTS:
+        asked = user_prompt(TEXTS[id_].upper())
+        assert upper.limit((spoken(id_),), 1.0) == len(encode(asked, llm.tokenizer))
+    assert upper.limit((Turn("user", Audio("a.wav")),), 1.0) is None
+
+
+def test_earlier_answers_leave_room_for_later_ones(rambling, talks):
+    """All answers together fill the context, and no turn is refused."""
+    llm = rambling
+    text = load_system("reference", llm)
+    bare = {t.id: text.num_positions(t.dialogue) for t in talks}
+    llm.model.config.max_position_embeddings = max(bare.values()) + 12
+    for item, answer in zip(talks, text.answer(talks, 100.0), strict=True):
+        assert answer.response.finish_reason == "length"
+        assert 1 <= len(answer.response.response_ids) <= llm.context - bare[item.id]
+        assert sum(turn.content is None for turn in item.dialogue.turns) < 3
+
+
+def test_a_dialogue_without_room_is_not_answered_and_the_others_are(llm, text, talks):
+    """Its reference costs what it costs after an empty prompt."""
+    bare = {t.id: text.num_positions(t.dialogue) for t in talks}
+    llm.model.config.max_position_embeddings = bare["q"] + 2  # three answers need three tokens
+    longer = [id_ for id_ in bare if bare[id_] >= bare["q"]]
+    found = {a.response.id: a for a in text.answer(talks, SHORT)}
+    lost = [id_ for id_, a in found.items() if a.response.finish_reason == "context"]
+    assert lost == longer == ["q"]
+    assert found["q"].response.response_ids == () and found["q"].response.response == ""
+    assert [turn.role for turn in found["q"].turns] == [turn.role for turn in TALKS[1].turns]
+    (nothing,) = load_system("no_prompt", llm).answer(
+        [Item(single("a"), talks[1].reference_ids)], SHORT
+    )
+    assert found["q"].token_nats == pytest.approx(nothing.token_nats, abs=1e-4)
 
 
 def test_training_loss_is_the_references_cost(llm, text, items):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
+from espnet2.asr.frontend.default import DefaultFrontend
 from tiny_models import noise, tiny_encoder
 
 from espnet_audiollm.model.conformer import ConvSubsampling
@@ -28,6 +29,34 @@ def assert_alone_equals_batched(encoder, train, lengths=LENGTHS):
 @pytest.mark.parametrize("subsampling", [2, 4, 8])
 def test_conformer_does_not_see_its_batch(train, subsampling):
     assert_alone_equals_batched(tiny_encoder(subsampling=subsampling), train)
+
+
+@pytest.mark.parametrize("hop_length", [128, 160])
+def test_espnet_front_end_does_not_see_its_batch(hop_length):
+    """It pads the batch and reflects at its end; features alone, as stage 4 collects them, too."""
+    encoder = tiny_encoder()
+    front = DefaultFrontend(hop_length=hop_length).double()
+    encoder = SpeechEncoder(front, None, UtteranceMVN(), encoder.encoder)
+    assert_alone_equals_batched(encoder, train=False)
+    speech_BN, lengths_B = noise(*LENGTHS)
+    together_BFM, frames_B = encoder.features(speech_BN, lengths_B)
+    for i, n in enumerate(LENGTHS):
+        alone_1FM, _ = encoder.features(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
+        torch.testing.assert_close(together_BFM[i, : frames_B[i]], alone_1FM[0])
+        assert not together_BFM[i, frames_B[i] :].any()
+
+
+@pytest.mark.parametrize("front", [Filterbank, DefaultFrontend])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_are_not_computed_by_autocast(front, dtype):
+    """A full-scale tone: the power of its bin is above what float16 holds."""
+    tone_1N = torch.sin(2 * torch.pi * 1_000 * torch.arange(16_000) / 16_000)[None]
+    encoder = SpeechEncoder(front(), None, None, tiny_encoder().encoder)
+    lengths_B = torch.tensor([16_000])
+    plain_1FM, _ = encoder.features(tone_1N, lengths_B)
+    with torch.autocast("cpu", dtype=dtype):
+        cast_1FM, _ = encoder.features(tone_1N, lengths_B)
+    assert torch.equal(plain_1FM, cast_1FM) and plain_1FM.dtype == torch.float32
 
 
 def test_normalisation_does_not_see_the_batch():

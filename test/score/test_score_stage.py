@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from espnet_audiollm.bin.score import main
@@ -61,7 +62,71 @@ def test_the_table(experiment, capsys):
     assert {s["num_response_tokens"] for s in systems} == {15}
     assert {s["num_utts"] for s in systems} == {4}
     screen = capsys.readouterr().out
-    assert "17.6 (3/17)" in screen and "4.000 [4.000, 4.000]" in screen and "75.0 (3/4)" in screen
+    assert (
+        "17.6 [0.0, 40.9] (3/17)" in screen
+        and "4.000 [4.000, 4.000]" in screen
+        and "75.0 (3/4)" in screen
+    )
+
+
+def cascade(experiment, *more):
+    """What results.json says of the cascade with three errors in the six words of utt1."""
+    assert main([*experiment.arguments(), *more]) == 0
+    systems = experiment.read()["systems"]
+    return next(system for system in systems if system["label"] == "cascade 5epoch")
+
+
+def test_word_error_rates_have_intervals_of_the_perplexitys_draws(experiment):
+    experiment.all_systems()
+    found = cascade(experiment)
+    words, errors = np.array([6, 3, 4, 4]), np.array([3, 0, 0, 0])
+    rng = np.random.default_rng(0)
+    draws = np.stack([rng.integers(4, size=4) for _ in range(200)])
+    rates = 100 * errors[draws].sum(1) / words[draws].sum(1)
+    assert found["prompt_wer_ci95"] == pytest.approx(np.percentile(rates, [2.5, 97.5]).tolist())
+    characters = found["character_errors"]
+    low, high = characters["cer_ci95"]
+    assert low == 0 < characters["cer"] < high
+    reference = experiment.read()["systems"][0]
+    assert reference["prompt_wer"] == 0 and reference["prompt_wer_ci95"] is None
+
+
+def test_speakers_are_drawn_instead_of_utterances(experiment, put_table):
+    """Of two, drawn twice: both, or one of them twice: 0 of 8, 3 of 17 or 6 of 18 words."""
+    experiment.all_systems()
+    two = {"utt1": "ann", "utt2": "ann", "utt3": "bob", "utt4": "bob"}
+    put_table(experiment.data / "utt2spk", two)
+    found = cascade(experiment, "--resample_by", "utt2spk")
+    assert found["prompt_wer_ci95"] == pytest.approx([0, 100 * 6 / 18])
+    assert experiment.read()["resample_by"] == "utt2spk"
+    markdown = (experiment.output / "RESULTS.md").read_text()
+    assert "17.6 [0.0, 33.3] (3/17)" in markdown and "the 2 values of utt2spk" in markdown
+    put_table(experiment.root / "utt2room", dict.fromkeys(two, "hall"))
+    found = cascade(experiment, "--resample_by", str(experiment.root / "utt2room"))
+    assert found["prompt_wer_ci95"] == pytest.approx([found["prompt_wer"]] * 2)
+    assert len(set(found["character_errors"]["cer_ci95"])) == 1
+
+
+def test_what_cannot_be_drawn_by_is_refused(experiment, put_table, capsys):
+    experiment.all_systems()
+    assert "no such table" in fails(capsys, [*experiment.arguments(), "--resample_by", "utt2age"])
+    put_table(experiment.data / "utt2age", {"utt1": "40", "utt4": "50"})
+    message = fails(capsys, [*experiment.arguments(), "--resample_by", "utt2age"])
+    assert "2 of 4 utterances" in message and "first: utt2" in message
+
+
+def test_what_was_not_answered_is_no_success_and_is_named(experiment):
+    experiment.all_systems()
+    path = experiment.systems[-1] / "answers.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[2] |= {"response": "", "response_ids": [], "finish_reason": "context"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(experiment.arguments()) == 0
+    reference = experiment.read()["systems"][0]
+    assert reference["success_counts"] == {"successes": 3, "total": 4}
+    assert reference["diagnostics"]["unanswered"] == 1
+    markdown = (experiment.output / "RESULTS.md").read_text()
+    assert "reference text 1 (first: utt3)" in markdown
 
 
 def test_the_reports(experiment):
@@ -74,7 +139,9 @@ def test_the_reports(experiment):
     main(["--train_dirs", str(run), *experiment.arguments(), "--command", "./run.sh --x '<b>'"])
     markdown = (experiment.output / "RESULTS.md").read_text()
     assert markdown.startswith("# Results: toy\n\n```\n./run.sh --x '<b>'\n```\n")
-    row = "| cascade 5epoch | 17.6 (3/17) | 4.000 [4.000, 4.000] | 75.0 (3/4) | 4 | 15 |"
+    row = (
+        "| cascade 5epoch | 17.6 [0.0, 40.9] (3/17) | 4.000 [4.000, 4.000] | 75.0 (3/4) | 4 | 15 |"
+    )
     assert row in markdown
     assert "whole words" in markdown and "jiwer" in markdown and "git commit" in markdown
     assert "| cascade 5epoch | 0.0 (0/1) | 100.0 (1/1) |" in markdown  # by category: fact, spanish

@@ -138,10 +138,11 @@ def test_tables_and_picture(everything):
     main, equal, worse = (section.tables[0] for section in part.sections)
     assert main.header == ("Noise", "cascade's WER %", "best cascade, PPL", "AudioLLM, PPL")
     assert main.rows[1] == (
-        "babble, 0 dB", "30.0", "8.000 [8.000, 8.000]", "512.0 [512.0, 512.0] (p = 0.010)",
+        "babble, 0 dB", "30.0 [0.0, 75.0]", "8.000 [8.000, 8.000]",
+        "512.0 [512.0, 512.0] (p = 0.010)",
     )  # fmt: skip
     assert equal.rows[0] == (
-        "no noise: AudioLLM", "2.828", "10.0", "15.0 [15.0, 15.0]", "15.0 [15.0, 15.0]",
+        "no noise: AudioLLM", "2.828", "10.0 [0.0, 30.0]", "15.0 [15.0, 15.0]", "15.0 [15.0, 15.0]",
     )  # fmt: skip
     assert worse.rows == (
         (

@@ -46,6 +46,7 @@ case "${module}" in
             echo x > "${out}/${file}"
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
+    respond) [ -z "${LOST:-}" ] || echo "${out}: 1 dialogues do not fit, not answered (first: a)" ;;
     generate_responses)
         mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
         kept="$(option --teacher_top_k "$@")"
@@ -191,6 +192,31 @@ def test_number_of_jobs_changes_nothing(recipe):
     assert done.mains == []
 
 
+def test_other_recordings_are_noticed(recipe):
+    assert run(recipe).returncode == 0
+    (recipe / "data/valid/wav.scp").write_text("a b.wav\n")
+    done = run(recipe, "--stop_stage", "9", "--skip_stages", "1 3 4 6 8")
+    assert {"ctc_train", "audiollm_train"} < set(done.mains)
+
+
+@pytest.mark.parametrize("first, second", [([], ["--ngpu", "1"]), (["--ngpu", "1"], [])])
+def test_the_device_changes_nothing(recipe, first, second):
+    fake_gpu = {"CUDA_VISIBLE_DEVICES": "0"}
+    done = run(recipe, *first, **fake_gpu)
+    assert done.returncode == 0, done.stderr
+    assert "--device cuda" in " ".join(done.calls) or not first
+    again = run(recipe, *second, "--stage", "3", "--stop_stage", "10", "--skip_stages", "7")
+    assert (again.returncode, again.mains) == (0, [])
+
+
+def test_what_an_earlier_version_left_is_made_again(recipe):
+    assert run(recipe).returncode == 0
+    stages = recipe.parents[1] / "TEMPLATE/common/stages.sh"
+    stages.write_text(re.sub("^FORMAT=2$", "FORMAT=3", stages.read_text(), flags=re.M))
+    done = run(recipe, "--stage", "9", "--stop_stage", "10")
+    assert done.mains == ["audiollm_train"] + ["respond"] * 4
+
+
 def test_stages_can_be_chosen_and_skipped(recipe):
     assert run(recipe).returncode == 0
     assert run(recipe, "--stage", "11").mains == ["score"]
@@ -296,6 +322,12 @@ def test_a_missing_start_is_noticed(recipe):
     done = run(recipe, "--init_checkpoint", "nowhere/best.pth")
     assert done.returncode == 1
     assert "nowhere/best.pth is missing or empty" in done.stderr
+
+
+def test_what_is_not_answered_is_said_on_the_screen(recipe):
+    assert "not answered" not in run(recipe).stdout
+    done = run(recipe, "--stage", "10", "--stop_stage", "10", "--beam", "2", LOST="1")
+    assert done.stdout.count("1 dialogues do not fit, not answered (first: a)") == 4
 
 
 def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):

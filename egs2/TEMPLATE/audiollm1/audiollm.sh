@@ -60,6 +60,7 @@ beam=1                                  # Beam of the LLM (1: greedy; the paper:
 success_rule=contains                   # How accepted answers are found: contains, exact, triviaqa, numeric, ...
 judge_llm=""                            # LLM that judges the answers as well (empty: none).
 target_lang=""                          # Language of the translations ("de"): BLEU splits words by it.
+resample_by=""                          # Table by which intervals are drawn, e.g. utt2spk (empty: utterances).
 noises=""                               # Noisy copies of the first test set ("babble:10 white:0 room").
 noise_checkpoints=""                    # Those of ctc_checkpoints that decode them (empty: all).
 conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints decodes them).
@@ -232,7 +233,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     if runs 5; then
         log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
         # shellcheck disable=SC2086
-        once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${train}/text" "${valid}/text" \
+        once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${token_opts[@]:5}" \
+            "${train}"/{wav.scp,text} "${valid}"/{wav.scp,text} \
             "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
             ${training} "${ctc_exp}/train.log" \
             python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
@@ -299,7 +301,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             case "${ctc_weight}" in "" | 0 | 0.0) ;; *) text=("${align_text[@]}") ;; esac
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
-                "${train}/responses/response_ids" "${valid}/responses/response_ids" "${taught[@]}" \
+                "${train}"/{wav.scp,responses/response_ids} \
+                "${valid}"/{wav.scp,responses/response_ids} "${taught[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \
@@ -314,7 +317,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
     respond() {
-        local set="$1" out="$2" system="$3" references inputs=()
+        local set="$1" out="$2" system="$3" references lost inputs=()
         shift 3
         while [ "$1" != -- ]; do
             inputs+=("$1")
@@ -328,6 +331,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
             --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
             --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
+        lost="$(grep -s 'not answered' "${out}/log/all.log" | tail -n 1 || true)"
+        [ -z "${lost}" ] || log "  ${lost}"
     }
 
     if runs 10; then
@@ -364,6 +369,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
             --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
         [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
+        [ -z "${resample_by}" ] || scored+=(--resample_by "${resample_by}")
         with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
             --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
             --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"

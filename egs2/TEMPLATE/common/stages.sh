@@ -28,11 +28,21 @@ check_stages() {
 # hash_of WORDS FILE...: of the words and of what is in the files.
 hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
 
+# The form of what stages leave for each other: another number when a stage cannot use, or would
+# count otherwise, what an earlier version left. (2: version 0.2; 0.1 had none.)
+FORMAT=2
+
+# same_words COMMAND...: the words that decide what comes out: from "python" on (another number of
+# jobs makes no other result), without those that say which device computes it.
+same_words() {
+    local words=" $*"
+    sed -E 's/ --(device|ngpu) [^ ]+//g' <<<"python${words#* python}"
+}
+
 # once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents
-# of INPUT came to its end before. MARKER is written last. What stands before "python" is no part
-# of "the same": another number of jobs makes no other result.
+# of INPUT came to its end before, in this FORMAT. MARKER is written last.
 once() {
-    local marker="$1" inputs=() words now
+    local marker="$1" inputs=() now
     shift
     while [ "$1" != -- ]; do
         [ -s "$1" ] || die "$1 is missing or empty; run the stages before ${current} first"
@@ -40,8 +50,7 @@ once() {
         shift
     done
     shift
-    words=" $*"
-    now="$(hash_of "python${words#* python}" "${inputs[@]}")"
+    now="$(hash_of "format ${FORMAT} $(same_words "$@")" "${inputs[@]}")"
     if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
         log "  up to date: ${marker%/*}"
         return
