@@ -55,10 +55,7 @@ once() {
 failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
 
 # with_lock LOCK COMMAND...: one at a time; what is left of a killed run ends first.
-with_lock() {
-    mkdir -p "${1%/*}"
-    setpriv --pdeathsig TERM flock --no-fork "$@"
-}
+with_lock() { utils/with_lock.py "$@"; }
 
 # in_jobs RUNNER NUMBER LOGS python -m MODULE...: MODULE's work in NUMBER jobs, then their merge.
 in_jobs() {
