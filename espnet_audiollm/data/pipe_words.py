@@ -41,7 +41,7 @@ class Grammar:
         """The first word that is not allowed, None where all are; what is missing at the end is
         blamed on the last one."""
         places: list[str] = []
-        given, rest = set(), list(words)
+        given, rest = set[str](), list(words)
         while rest:
             word = rest.pop(0)
             if word in self.valued:
