@@ -150,7 +150,9 @@ def test_where_it_runs(root, place, word):
 
 
 @pytest.mark.parametrize(
-    "script", ["egs2/mini/audiollm1/run.sh", "test/run.sh", "tools/install.sh"]
+    "script",
+    [f"egs2/{name}/audiollm1/run.sh" for name in ("mini", "an4")]
+    + ["test/run.sh", "tools/install.sh"],
 )
 def test_another_system_is_told_at_once(root, tmp_path, script):
     (tmp_path / "uname").write_text("#!/bin/sh\necho Darwin\n")
