@@ -21,11 +21,9 @@ def main() -> int:
     if len(sys.argv) < 3:
         raise UserError("a lock file and a command are needed: with_lock.py LOCK COMMAND...")
     path, command = sys.argv[1], sys.argv[2:]
-    for number in (
-        signal.SIGINT,
-        signal.SIGPIPE,
-    ):  # Python's own way with them is not the command's
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would, too
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is for what runs in background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     processes.die_with(os.getppid(), signal.SIGTERM)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     lock = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the command inherits it)
