@@ -8,10 +8,9 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 install_environment=true
 # shellcheck source=tools/activate
 . tools/activate
-if [ "${1-}" == --install_system ]; then
-    shift
-    tools/install_for_tests.sh
-else
-    tools/install_for_tests.sh --check
-fi
-exec python -m pytest --numprocesses 2 --no-loadscope-reorder "$@"
+given=() check=(--check)
+for word in "$@"; do
+    if [ "${word}" == --install_system ]; then check=(); else given+=("${word}"); fi
+done
+tools/install_for_tests.sh "${check[@]}"
+exec python -m pytest --numprocesses 2 --no-loadscope-reorder "${given[@]}"

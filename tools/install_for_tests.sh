@@ -16,7 +16,7 @@ present() { # present PROGRAM...: all of them
 install() { # install WHAT PACKAGE...
     local what="$1"
     shift
-    [ "${check}" == false ] || { skip "${what} is not installed (test/run.sh --install_system)" && return; }
+    [ "${check}" == false ] || { skip "not installed: ${what} (./test/run.sh --install_system installs it)" && return; }
     [ "$(id -u)" == 0 ] || { skip "${what} is not installed, and installing it needs root" && return; }
     present apt-get || { skip "${what} is not installed, and there is no apt-get here" && return; }
     echo "installing ${what} for the tests (apt-get)"

@@ -190,3 +190,15 @@ def test_install_sh_is_found_from_any_directory(root, where):
     words = [f"./{script}" if script.parts[0] != ".." else script, "--help"]
     done = subprocess.run(words, cwd=root / where, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and "--force" in done.stdout
+
+
+def test_system_packages_are_not_installed_unasked(root, tmp_path):
+    for name in ("bash", "id", "env", "mktemp", "rm", "dirname", "cat"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\necho called > {tmp_path}/trace\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    command = [root / "tools/install_for_tests.sh", "--check"]
+    # /usr/sbin, where Slurm's daemons are, is looked at in any case
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0 and not (tmp_path / "trace").exists()
+    assert "not installed: sox and flac" in done.stderr and "--install_system" in done.stderr

@@ -24,9 +24,10 @@ def test_what_espnet_requires_and_is_not_installed_is_not_imported(root):
 import importlib, pkgutil, sys
 for name in sys.argv[1:]:
     sys.modules[name] = None
-import espnet_audiollm, espnet2.bin.aggregate_stats_dirs, espnet2.train.preprocessor
+import espnet_audiollm
 for module in pkgutil.walk_packages(espnet_audiollm.__path__, "espnet_audiollm."):
     importlib.import_module(module.name)
+import espnet2.bin.aggregate_stats_dirs, espnet2.train.preprocessor
 """
     absent = "pyworld editdistance lightning hydra ci_sdr fast_bss_eval asteroid_filterbanks g2p_en"
     pins = (root / "tools/constraints.txt").read_text()
