@@ -1,4 +1,7 @@
-"""The dependencies that pyproject.toml leaves open: tools/requirements.txt owns all versions."""
+"""The dependencies that pyproject.toml leaves open: tools/requirements.txt owns all versions.
+
+pip by itself takes ESPnet with all that it requires, some of which is compiled; tools/install.sh
+leaves that out."""
 
 import re
 from pathlib import Path

@@ -40,6 +40,8 @@ LONG = (  # groups that take minutes: their tests are marked so
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="also run the tests that take long")
     parser.addoption("--slow", action="store_true", help="and those that take many minutes")
+    parser.addoption("--kills", type=int, default=30, help="of the recipe, one after the other")
+    parser.addoption("--seed", type=int, default=20231, help="of the moments of these kills")
 
 
 def pytest_configure(config):

@@ -3,6 +3,7 @@
 from espnet_audiollm.store import responses, runs
 from espnet_audiollm.types import Response
 
+NO_PROCESS = 2**22 + 1  # a number above the largest that the kernel gives
 LLM = {"fingerprint": "f", "chat_template_hash": "t", "system_prompt": None}
 
 

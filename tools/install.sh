@@ -3,16 +3,19 @@
 # shellcheck disable=SC2034,SC2154
 set -euo pipefail
 _tools="$(dirname "$(readlink -f "$0")")"
+# shellcheck source=utils/platform.sh
+. "${_tools}/../utils/platform.sh" || exit 1
 
 python=""       # Python to build on (empty: the first of python3, python3.13, ... that will do).
 on_demand=false # For tools/activate: silent when installed; refuses an environment made elsewhere.
+check=false     # Only say whether all is installed, and what installs it.
 force=false     # Build the environment anew.
 # shellcheck source=utils/parse_options.sh
 . "${_tools}/../utils/parse_options.sh"
 cd "${_tools}"
 
-disk_needed=7      # GB, with pip's temporary files.
-pip_version=23.2.1 # pip 26 refuses espnet: its ci_sdr declares a direct URL.
+disk_needed=7    # GB, with pip's temporary files.
+pip_version=24.2 # The one that was tested.
 
 die() {
     echo "install.sh: $*" >&2
@@ -30,7 +33,7 @@ made_elsewhere() { # An older stamp names no place.
 }
 
 suits() { # Can this Python make a virtual environment with pip in it?
-    "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
 }
 
 find_python() {
@@ -42,7 +45,7 @@ find_python() {
         fi
         [ -z "${python}" ] || break
     done
-    die "needs Python 3.11 or newer with the modules venv and ensurepip, and ${python:-python3} is" \
+    die "needs Python 3.11, 3.12 or 3.13 with the modules venv and ensurepip, and ${python:-python3} is" \
         "$("${python:-python3}" --version 2>&1 || true); install one (Debian: apt-get install" \
         "python3-venv; without root: conda create -n py311 python=3.11), then give it by --python PATH"
 }
@@ -92,19 +95,26 @@ END
 }
 
 if [ "${force}" == false ] && installed; then
-    [ "${on_demand}" == true ] || echo "install.sh: all is installed in ${PWD}/venv"
+    [ "${on_demand}${check}" != falsefalse ] || echo "install.sh: all is installed in ${PWD}/venv"
     exit 0
 fi
-if [ "${on_demand}" == true ] && made_elsewhere; then
+if [ "${check}" == true ] && ! made_elsewhere; then
+    die "${PWD}/venv is not installed, or for other requirements; ${PWD}/install.sh installs it" \
+        "(5.5 GB, no root), and so do a recipe's run.sh and test/run.sh"
+fi
+if [ "${on_demand}" == true ] || [ "${check}" == true ] && made_elsewhere; then
     die "${PWD}/venv was made in another place ($(cut -d ' ' -f 2- venv/.installed)) and does not work" \
         "here; ${PWD}/install.sh builds it anew"
 fi
 
-exec 9>.install.lock
-if ! flock -n 9; then
-    say "another install.sh is at work here; waiting for it"
+exec 9>>.install.lock
+status=0
+flock -n 9 || status=$?
+if ((status == 1)); then # Another status: this disk has no locks.
+    say "waiting for ${PWD}/.install.lock: install.sh is at work here ($(tail -n 1 .install.lock))"
     flock 9
 fi
+echo "process $$ on ${HOSTNAME}" >.install.lock
 if [ "${force}" == false ] && installed; then exit 0; fi # The other one did it.
 
 : >venv.log
@@ -115,10 +125,13 @@ if [ "${force}" == true ] || made_elsewhere || ! venv/bin/python -m pip --versio
     run "a virtual environment on ${base} ($("${base}" --version))" "${base}" -m venv --clear venv
 fi
 rm -f venv/.installed
+bare='^espnet' # What is installed without what it requires.
 pip=(venv/bin/python -m pip --disable-pip-version-check --no-input)
 run "pip ${pip_version}" "${pip[@]}" install "pip==${pip_version}"
 run "the packages of requirements.txt" \
-    "${pip[@]}" install --progress-bar off -r requirements.txt -c constraints.txt
+    "${pip[@]}" install --progress-bar off -r <(grep -v "${bare}" requirements.txt) -c constraints.txt
+run "ESPnet, without the requirements that need a compiler" \
+    "${pip[@]}" install --no-deps -r <(grep "${bare}" requirements.txt)
 run "espnet_audiollm itself" "${pip[@]}" install --no-deps --no-build-isolation -e ..
 run "does all of it load?" check_imports
 echo "${wanted}" >venv/.installed.tmp && mv venv/.installed.tmp venv/.installed

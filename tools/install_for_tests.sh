@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install from Debian what some tests need: Slurm and munge (test/slurm), Chromium (test/report), sox
-# and flac (test/data/test_audio_formats.py).
+# and flac (test/data/test_audio_formats.py). With --check: only say what is not there.
 # Only where root and apt-get are there; else say why not. Nothing is started.
 set -euo pipefail
 
@@ -16,6 +16,7 @@ present() { # present PROGRAM...: all of them
 install() { # install WHAT PACKAGE...
     local what="$1"
     shift
+    [ "${check}" == false ] || { skip "not installed: ${what} (./test/run.sh --install_system installs it)" && return; }
     [ "$(id -u)" == 0 ] || { skip "${what} is not installed, and installing it needs root" && return; }
     present apt-get || { skip "${what} is not installed, and there is no apt-get here" && return; }
     echo "installing ${what} for the tests (apt-get)"
@@ -23,6 +24,8 @@ install() { # install WHAT PACKAGE...
         { tail -n 5 "${log}" >&2 && skip "${what} could not be installed, see above"; }
 }
 
+check=false
+[ "${1-}" != --check ] || check=true
 export DEBIAN_FRONTEND=noninteractive
 log="$(mktemp)"
 made=("${log}")
@@ -33,7 +36,7 @@ if ! present munged slurmctld slurmd sbatch srun; then
     if [ -e /etc/slurm/slurm.conf ]; then
         skip "this machine has a Slurm configuration, but no daemons"
     else
-        if [ "$(id -u)" == 0 ] && [ ! -e "${policy}" ]; then
+        if [ "${check}" == false ] && [ "$(id -u)" == 0 ] && [ ! -e "${policy}" ]; then
             made+=("${policy}")
             printf '#!/bin/sh\nexit 101\n' >"${policy}"
             chmod 755 "${policy}"

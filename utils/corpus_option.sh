@@ -5,6 +5,9 @@
 # VARIABLE, where db.sh finds it: a path may hold spaces. The other arguments are left in
 # ${arguments[@]}, for audiollm.sh. Then goes to the recipe's directory.
 
+# shellcheck source=utils/platform.sh
+. "${BASH_SOURCE[0]%/*}/platform.sh" || exit 1
+
 # take_option NAME VARIABLE: takes `--NAME VALUE` (or --NAME=VALUE) out of ${arguments[@]} and
 # exports VALUE as VARIABLE, for local/data.sh to read. The last one counts.
 take_option() {

@@ -19,7 +19,7 @@ from ..data import kaldi_dir, segments, sources
 from ..data.kaldi_dir import TableWriter
 from ..data.sorting import sort_rows
 from ..store.atomic import new_directories
-from ..store.tables import LONG_ID, LONGEST_ID, scan
+from ..store.tables import CONTROL_ID, CONTROLS, LONG_ID, LONGEST_ID, scan
 from . import manifests
 from . import prepare as corpus
 from .arrow import Blob
@@ -43,6 +43,7 @@ ODD = "values that are no text, or hold what no table can"
 LACKING = "rows without a value for "
 STEPS = {
     NO_ID: "fill them in, or name the column of ids with --id",
+    CONTROL_ID: "name another column with --id",
     LONG_ID: "name another column with --id",
     BAD_ID: "replace the white space, or name another column with --id",
     corpus.TWICE: "give each utterance its own id, in a column that --id names",
@@ -195,6 +196,7 @@ class _Reader:
 
     def _is_good(self, where: str, id_: str, speaker: str, text: str, extra: list[str]) -> bool:
         kinds = [LONG_ID] * (len(id_) > LONGEST_ID)
+        kinds += [CONTROL_ID] * bool(CONTROLS.search("".join(id_.split())))
         kinds += [NO_ID] * (not id_) + [BAD_ID] * (id_.split() != [id_] and bool(id_))
         if self.columns.speaker:
             kinds += [NO_SPEAKER] * (not speaker) + [BAD_SPEAKER] * (" " in speaker)

@@ -16,10 +16,16 @@ from ..data.kaldi_dir import REQUIRED, existing, read_table, tables
 from ..data.sorting import sort_rows
 from ..data.validation import EMPTY_TEXT, NEXT_STEP
 from ..store.atomic import atomic_write
-from ..store.tables import LONG_ID, Row, as_line, outer_join, scan, write_table
+from ..store.tables import CONTROL_ID, LONG_ID, Row, as_line, outer_join, scan, write_table
 
 # Errors that are not fixed without guessing.
-GUESSES = ("lines that are not UTF-8", "lines with a NUL byte", "lines without an id", LONG_ID)
+GUESSES = (
+    "lines that are not UTF-8",
+    "lines with a NUL byte",
+    "lines without an id",
+    LONG_ID,
+    CONTROL_ID,
+)
 
 
 def fix(directory: str | Path) -> dict[str, int]:

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..store.json_files import parse_json
-from ..store.tables import is_table
+from ..store.tables import CONTROLS, is_table
 from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
 from . import audio as sound
 from .kaldi_dir import count_utterances, iter_utterances, read_table
@@ -153,6 +153,8 @@ def parse(line: str, directory: Path) -> Dialogue:
     id_ = item.get("id")
     if not isinstance(id_, str) or not id_ or len(id_.split()) != 1 or id_ != id_.strip():
         raise ValueError(f"the id {id_!r} is not a word without white space")
+    if CONTROLS.search(id_):
+        raise ValueError(f"the id {id_!r} has control characters: give it printable letters")
     try:
         return _dialogue(id_, item, directory)
     except ValueError as error:

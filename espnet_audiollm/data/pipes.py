@@ -1,8 +1,8 @@
 """Commands in wav.scp, as Kaldi has them: "sph2pipe -f wav a.sph |". Off unless asked for.
 
 No shell is started. Only the programs named here are, by their bare names; "|" between them is a
-chain of pipes; all else that a shell would act on is refused, as is what makes these programs run
-others, fetch from the network or write over files."""
+chain of pipes; all else that a shell would act on is refused, and of the programs' own words all
+but those that reading needs (data/pipe_words.py)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from typing import IO
 
 from ..types import Seconds
+from .pipe_words import GRAMMARS, hardened
 
-PROGRAMS = ("sox", "ffmpeg", "sph2pipe", "flac")
+PROGRAMS = tuple(GRAMMARS)
 LIMIT: Seconds = 600.0  # for one command
 OPTION = "--allow_pipes true"
 _ACTED_ON = "|&;<>()"  # by a shell, where it is not quoted
-_NEVER = {("ffmpeg", "-y"), ("flac", "-f"), ("flac", "--force")}  # they write over files
 
 
 class PipeError(ValueError):
@@ -56,9 +56,12 @@ def _check(words: list[str]) -> None:
         raise PipeError("a program is missing before or after '|'")
     if words[0] not in PROGRAMS:
         raise PipeError(f"'{words[0]}' is not one of the programs allowed: {', '.join(PROGRAMS)}")
-    for word in words[1:]:
-        if word.startswith("|") or "://" in word or (words[0], word) in _NEVER:
-            raise PipeError(f"'{word}' of {words[0]} is not allowed")
+    wrong = GRAMMARS[words[0]].first_wrong(words[1:])
+    if wrong is not None:
+        raise PipeError(
+            f"'{wrong}' of {words[0]} is not allowed there: recordings (by their usual endings) "
+            "are read and written to '-', no more; for other things, convert them to files first"
+        )
 
 
 def check(command: str) -> None:
@@ -87,7 +90,7 @@ def run(command: str) -> bytes:
             for words, complaint in zip(chain, complaints, strict=True):
                 stdin = running[-1].stdout if running else None
                 program = subprocess.Popen(
-                    words,
+                    hardened(words),
                     stdin=stdin or subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=complaint,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from ..store.atomic import atomic_write
+from ..store.atomic import aside_of, atomic_write
 from ..store.tables import Row, is_table, outer_join, scan, write_table
 from ..types import Seconds
 from . import kaldi_dir, sources
@@ -183,7 +183,7 @@ def _link_tables(directory: Path, place: Path) -> None:
     for name in kaldi_dir.OPTIONAL + kaldi_dir.REQUIRED:
         link, target = place / name, (directory / name).resolve()
         if name in wanted and not (link.is_symlink() and link.resolve() == target):
-            aside = place / f".{name}.{os.getpid()}.tmp"
+            aside = aside_of(link)
             aside.unlink(missing_ok=True)
             aside.symlink_to(target)
             os.replace(aside, link)

@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..progress import progress
-from ..store.tables import LONG_ID, Row, is_table, outer_join, scan
+from ..store.tables import CONTROL_ID, LONG_ID, Row, is_table, outer_join, scan
 from . import layout, pipes, segments, sources, workers
 from .kaldi_dir import REQUIRED, count_lines, tables
 from .sorting import sort_rows
@@ -82,6 +82,7 @@ NEXT_STEP = {
     "lines with a NUL byte": "the file is damaged: make it again",
     "blank lines": _FIX,
     "lines without an id": "every line begins with its id: write the id, or delete the line",
+    CONTROL_ID: "give these utterances ids of printable letters",
     LONG_ID: "give these utterances shorter ids",
     "lines without a value": "give each id its value, or delete the line",
     EMPTY_TEXT: _FIX + " to remove these utterances, or write their transcripts",

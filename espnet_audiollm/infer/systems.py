@@ -180,8 +180,11 @@ class System:
         turns included; arguments as for `respond`."""
         dialogues = [self.complete(dialogue) for dialogue in dialogues]
         speech = self.speech(dialogues)
-        talks = self._fill_turns(dialogues, speech, max_tokens_factor, beam)
-        return [self._encode(turns, speech)[0] for turns in talks]
+        turns = {dialogue.id: dialogue.turns for dialogue in dialogues}
+        open_ = [each for each in dialogues if _until_open(each.turns) != each.turns]
+        talks = self._converse(open_, speech, max_tokens_factor, beam) if open_ else []
+        turns |= {each.id: talk.turns for each, talk in zip(open_, talks, strict=True)}
+        return [self._encode(turns[dialogue.id], speech)[0] for dialogue in dialogues]
 
     def _encode(
         self, turns: Turns, speech: Mapping[Audio, Speech]

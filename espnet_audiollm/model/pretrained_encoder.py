@@ -254,7 +254,7 @@ def load_network(directory: str, layer: int | None = None) -> Network:
             f"{directory} reads audio of {extractor.sampling_rate} Hz, and stage 2 makes "
             f"{SAMPLE_RATE} Hz: take an encoder of that rate"
         )
-    config = _load(place, "configuration", AutoConfig.from_pretrained, trust_remote_code=False)
+    config = _load(place, "configuration", AutoConfig.from_pretrained)
     _prepare(config, layer, directory)
     model = _load_model(place, config, model_class, key_mapping)
     try:
@@ -318,11 +318,12 @@ def _load_model(
 
 
 def _load(place: Path, what: str, loader: Callable, **options: Any) -> Any:
-    """Call a `from_pretrained` that fetches nothing; name what is wrong in one line."""
+    """Call a `from_pretrained` that fetches nothing and runs no code of the directory's; name what
+    is wrong in one line."""
     from safetensors import SafetensorError
 
     try:
-        return loader(str(place), local_files_only=True, **options)
+        return loader(str(place), local_files_only=True, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"cannot load the {what} of the encoder in {place}: {line}") from error

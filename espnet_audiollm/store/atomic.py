@@ -14,6 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+FORGOTTEN = 3600.0  # seconds without a change: then no process of another machine writes a file
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes `path` until it is complete: a name that no other process has, of
+    no machine that shares the disk."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -24,7 +32,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = aside_of(path)
     try:
         with _open(aside, mode) as out:
             yield out
@@ -46,10 +54,27 @@ def _open(path: Path, mode: str) -> IO:
 def remove_asides(directory: str | Path, *names: str) -> None:
     """Remove what killed writers of `names` (patterns) left in `directory`.
 
-    For the one process that knows that no other writes there any more."""
+    What a living process writes stays; of another machine's, what was changed within the hour."""
     for name in names:
         for aside in Path(directory).glob(f".{name}.*.tmp"):
-            aside.unlink(missing_ok=True)
+            if _is_abandoned(aside):
+                aside.unlink(missing_ok=True)
+
+
+def _is_abandoned(aside: Path) -> bool:
+    if (process := _writer(aside)) is not None:
+        return not _is_alive(process)
+    try:
+        return time.time() - aside.lstat().st_mtime > FORGOTTEN
+    except FileNotFoundError:
+        return False
+
+
+def _writer(aside: Path) -> int | None:
+    """The process that writes it; None: one of another machine."""
+    start, _, number = aside.name.removesuffix(".tmp").rpartition(".")
+    here = start.endswith(f".{socket.gethostname()}") and number.isdigit()
+    return int(number) if here else None
 
 
 def flush_directory(path: Path) -> None:
@@ -73,8 +98,7 @@ def new_directories(*paths: str | Path) -> Iterator[list[Path]]:
     targets = [Path(os.path.abspath(path)) for path in paths]
     if len(set(targets)) < len(targets):
         raise ValueError(f"{', '.join(map(str, paths))}: give each directory its own name")
-    mark = f"{socket.gethostname()}.{os.getpid()}.tmp"
-    asides = [path.with_name(f".{path.name}.{mark}") for path in targets]
+    asides = [aside_of(path) for path in targets]
     try:
         for path, aside in zip(targets, asides, strict=True):
             _remove_dead(path)
@@ -127,8 +151,8 @@ def _remove_dead(path: Path) -> None:
     """Remove what killed makers of the directory `path` left beside it on this machine."""
     start = f".{path.name}.{socket.gethostname()}."
     for aside in path.parent.glob(".*.tmp"):
-        number = aside.name.removeprefix(start).removesuffix(".tmp")
-        if aside.name.startswith(start) and number.isdigit() and not _is_alive(int(number)):
+        process = _writer(aside)
+        if aside.name.startswith(start) and process is not None and not _is_alive(process):
             _remove_while_written(aside)
 
 

@@ -4,6 +4,7 @@ line number. data/kaldi_dir.py has the sorted ones of data directories."""
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ V = TypeVar("V")
 
 LONGEST_ID = 1000  # letters
 LONG_ID = f"ids longer than {LONGEST_ID} letters"
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")  # a terminal shows two such ids alike, or obeys them
+CONTROL_ID = "ids with control characters"
 
 
 def is_table(path: str | Path) -> bool:
@@ -65,6 +68,8 @@ def _parse(raw: bytes, first: bool) -> tuple[str, str, list[str]]:
     if len(id_) > LONGEST_ID:
         errors.append(LONG_ID)
         id_ = id_[:LONGEST_ID]
+    if b"\0" not in raw and CONTROLS.search(id_):
+        errors.append(CONTROL_ID)
     return id_, value[0].strip() if value else "", errors
 
 
@@ -110,6 +115,8 @@ def _check_row(path: str | Path, id_: str, value: str) -> None:
         raise ValueError(f"{path}: {id_!r} cannot be an id: ids are not empty, without white space")
     if len(id_) > LONGEST_ID:
         raise ValueError(f"{path}: {id_[:60]}... cannot be an id: {LONG_ID}")
+    if CONTROLS.search(id_):
+        raise ValueError(f"{path}: {id_!r} cannot be an id: {CONTROL_ID}")
     if any(char in value for char in "\n\r\0"):
         raise ValueError(f"{path}: the value of {id_} has a line break: {value[:60]!r}")
 

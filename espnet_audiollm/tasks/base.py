@@ -109,6 +109,8 @@ def take_place(args: argparse.Namespace) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         os.environ.setdefault("NCCL_DEBUG", "WARN")  # ESPnet's choice fills the log
         args.dist_backend = "nccl" if args.ngpu > 0 else "gloo"
+        if args.ngpu == 0:  # ESPnet counts the GPUs named there, of which it uses none
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(["-1"] * int(os.environ["WORLD_SIZE"]))
         args.ngpu = min(args.ngpu, 1)
     elif args.ngpu > 1:
         raise ValueError(

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..store.atomic import atomic_write
+from ..store.atomic import aside_of, atomic_write
 
 State = dict[str, Any]  # of tensors and plain values
 
@@ -91,7 +91,7 @@ def newest_undamaged(directory: Path) -> Path | None:
 
 def link(target: str, name: Path) -> None:
     """Point the symbolic link `name` at its sibling `target`, replacing an older one at once."""
-    aside = name.with_name(f".{name.name}.{os.getpid()}.tmp")
+    aside = aside_of(name)
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
     os.replace(aside, name)

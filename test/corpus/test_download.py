@@ -134,6 +134,48 @@ def test_unpack(tmp_path):
     assert [p.name for p in (tmp_path / "Corpus").iterdir()] == ["part"]
 
 
+def make_link(archive, kind, name, target, inside="Corpus/part/x"):
+    with tarfile.open(archive, "w") as tar:
+        member = tarfile.TarInfo(inside)
+        member.size = len(CONTENT)
+        tar.addfile(member, io.BytesIO(CONTENT))
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname = kind, target
+        tar.addfile(link)
+
+
+@pytest.mark.parametrize(
+    "kind, target", [(tarfile.SYMTYPE, "x"), (tarfile.LNKTYPE, "Corpus/part/x")]
+)
+def test_links_inside_an_archive_become_copies(tmp_path, kind, target):
+    make_link(tmp_path / "a.tar", kind, "Corpus/part/y", target)
+    unpack(tmp_path / "a.tar", tmp_path / "part", "Corpus/part")
+    copy = tmp_path / "part" / "y"
+    assert copy.read_bytes() == CONTENT and not copy.is_symlink() and copy.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    "kind, name, target",
+    [
+        (tarfile.SYMTYPE, "Corpus/part/y", "/etc/passwd"),
+        (tarfile.SYMTYPE, "Corpus/part/y", "../../../secret"),
+        (tarfile.SYMTYPE, "Corpus/part/y", "y"),
+        (tarfile.SYMTYPE, "Corpus/part/y", "."),
+        (tarfile.LNKTYPE, "Corpus/part/y", "../secret"),
+        (tarfile.FIFOTYPE, "Corpus/part/y", ""),
+        (tarfile.CHRTYPE, "Corpus/part/y", ""),
+        (tarfile.REGTYPE, "/tmp/evil", ""),
+        (tarfile.DIRTYPE, "Corpus/../../evil", ""),
+    ],
+)
+def test_members_that_are_no_files_inside_are_refused(tmp_path, kind, name, target):
+    (tmp_path / "secret").write_text("secret")
+    make_link(tmp_path / "a.tar", kind, name, target)
+    with pytest.raises(ValueError, match=f"a.tar: damaged .*{name}"):
+        unpack(tmp_path / "a.tar", tmp_path / "part", "Corpus/part")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "secret"]
+
+
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
 def test_two_bytes_changed_in_an_archive(tmp_path, place):
     """Uncompressed inside, so that only gzip's checksum at the end can tell."""

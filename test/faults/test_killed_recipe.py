@@ -25,7 +25,6 @@ from recipe_copies import (
     environment,
 )
 
-SEED = 20231
 END_OF_REMAINS = 60.0  # seconds that children of what was killed may take to end by themselves
 
 
@@ -36,9 +35,8 @@ class Moment:
     victim: str  # "shell", "one" or "all"
 
 
-def moments(stages: list[int]) -> list[Moment]:
+def moments(stages: list[int], chance: random.Random) -> list[Moment]:
     """One in each of these stages, in order, so that each run gets further."""
-    chance = random.Random(SEED)
     victims = itertools.cycle(("shell", "one", "all"))
     return [Moment(stage, chance.random(), next(victims)) for stage in sorted(stages)]
 
@@ -105,17 +103,22 @@ class Run:
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize(
-    "stages",
-    [
-        pytest.param([1, 5, 9, 10], id="4_moments"),
-        pytest.param([1 + i % NUM_STAGES for i in range(30)], id="30", marks=pytest.mark.slow),
-    ],
-)
-def test_killed_and_run_again(root, tmp_path, mini_run, stages):
+def test_killed_and_run_again(root, tmp_path, mini_run, request):
+    kill_and_compare(root, tmp_path, mini_run, [1, 5, 9, 10], request.config.getoption("--seed"))
+
+
+@pytest.mark.slow
+def test_killed_many_times(root, tmp_path, mini_run, request):
+    """--kills 100 --seed 7: as many moments, others."""
+    kills = request.config.getoption("--kills")
+    stages = [1 + i % NUM_STAGES for i in range(kills)]
+    kill_and_compare(root, tmp_path, mini_run, stages, request.config.getoption("--seed"))
+
+
+def kill_and_compare(root, tmp_path, mini_run, stages, seed):
     recipe = copy_recipe(root, tmp_path, "mini", MINI_TRAINING)
-    chance, hits = random.Random(SEED), 0
-    for moment in moments(stages):
+    chance, hits = random.Random(seed), 0
+    for moment in moments(stages, random.Random(seed)):
         run = Run(recipe)
         if run.wait_for_stage(moment.stage):
             time.sleep(moment.part * mini_run.seconds[moment.stage])

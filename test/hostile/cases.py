@@ -54,6 +54,7 @@ DAMAGES = {
     "blank": ("a x\n\nb y\n", "blank lines"),
     "long_id": ("a x\n" + "b" * 60_000 + " y\n", "ids longer than 1000 letters"),
     "long_ids": ("".join(f"{'a' * 60_000}{n} x\n" for n in "12"), "ids longer than 1000 letters"),
+    "control": ("a\x01x x\na\x01y y\n", "control characters"),
     "twice": ("a x\na y\nb z\n", "duplicate ids"),
     "unsorted": ("b x\na y\n", ""),  # out of order, or missing where it was expected
 }

@@ -257,3 +257,13 @@ def test_whisper_refuses_what_is_longer_than_it_reads(tmp_path):
 def test_silence_is_finite(directory):
     x_BTD, _ = speech_encoder(directory).eval()(torch.zeros(1, 8_000), torch.tensor([8_000]))
     assert np.isfinite(x_BTD.detach().numpy()).all()
+
+
+def test_code_in_a_directory_is_not_run(tmp_path):
+    place, trace = save_encoder("hubert", tmp_path / "encoder"), tmp_path / "it_ran"
+    (place / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
+    classes = {"AutoConfig": "evil.C", "AutoModel": "evil.M", "AutoFeatureExtractor": "evil.F"}
+    for name in ("config.json", "preprocessor_config.json"):
+        change(place, name, auto_map=classes)
+    assert speech_encoder(place).frames_per_second == 50
+    assert not trace.exists()

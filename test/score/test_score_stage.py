@@ -1,11 +1,13 @@
 """Stage 11 through its command line: from directories to the table, and what it refuses."""
 
 import json
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from written_runs import NO_PROCESS
 
 from espnet_audiollm.bin.score import main
 
@@ -135,7 +137,8 @@ def test_the_reports(experiment):
     run.mkdir()
     (run / "train.log").write_text("INFO: 1epoch results: [train] loss=2.0, [valid] loss=3.0\n")
     (experiment.output / "images").mkdir(parents=True)
-    (experiment.output / "images/.loss_curves.png.17.tmp").touch()  # of a run that was killed
+    killed = f"{socket.gethostname()}.{NO_PROCESS}.tmp"
+    (experiment.output / f"images/.loss_curves.png.{killed}").touch()
     main(["--train_dirs", str(run), *experiment.arguments(), "--command", "./run.sh --x '<b>'"])
     markdown = (experiment.output / "RESULTS.md").read_text()
     assert markdown.startswith("# Results: toy\n\n```\n./run.sh --x '<b>'\n```\n")

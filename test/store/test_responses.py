@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import os
+import socket
 
 import pytest
-from written_runs import read_store
+from written_runs import NO_PROCESS, read_store
 
 from espnet_audiollm.store import responses
 from espnet_audiollm.store.responses import Settings, to_record
@@ -99,7 +100,8 @@ def test_merging_again(tmp_path, whole):
 
 
 def test_merging_removes_what_killed_runs_left(tmp_path, whole):
-    left = (".response_ids.1.tmp", ".store.json.22.tmp", ".shard.00001.part")
+    killed = f"{socket.gethostname()}.{NO_PROCESS}.tmp"
+    left = (f".response_ids.{killed}", f".store.json.{killed}", ".shard.00001.part")
     for name in (*left, ".generate.log.lock"):
         (tmp_path / "whole" / name).write_text("half")
     responses.merge(tmp_path / "whole")

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import socket
 from collections import namedtuple
 
 import pytest
 from damage import file_size_limit
+from written_runs import NO_PROCESS
 
 from espnet_audiollm.store import shards as module
 from espnet_audiollm.store.shards import Shards, shard_size, to_line
@@ -210,7 +212,8 @@ def test_the_writer_after_the_killed_one_waits(tmp_path, whole):
 
 def test_sweeping(tmp_path, whole):
     store = tmp_path / "whole"
-    left = [".shard.00001.part", ".shard.00001.jsonl.123.tmp"]
+    killed = f"{socket.gethostname()}.{NO_PROCESS}.tmp"
+    left = [".shard.00001.part", f".shard.00001.jsonl.{killed}"]
     for name in left:
         (store / name).write_text("half")
     (store / NAMES[2]).rename(tmp_path / "away")

@@ -1,5 +1,6 @@
 """What importing the tasks does, and does not."""
 
+import re
 import subprocess
 import sys
 
@@ -14,4 +15,23 @@ def test_nothing_is_fetched(root):
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_what_espnet_requires_and_is_not_installed_is_not_imported(root):
+    """pyworld needs a compiler, editdistance one from Python 3.13 on."""
+    program = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    sys.modules[name] = None
+import espnet_audiollm
+for module in pkgutil.walk_packages(espnet_audiollm.__path__, "espnet_audiollm."):
+    importlib.import_module(module.name)
+import espnet2.bin.aggregate_stats_dirs, espnet2.train.preprocessor
+"""
+    absent = "pyworld editdistance lightning hydra ci_sdr fast_bss_eval asteroid_filterbanks g2p_en"
+    pins = (root / "tools/constraints.txt").read_text()
+    assert "torch==" in pins and not {"pyworld", "editdistance"} & set(re.split("==|\n", pins))
+    words = [sys.executable, "-c", program, *absent.split()]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

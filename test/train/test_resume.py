@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ import pytest
 import torch
 from damage import file_size_limit, flip
 from tiny_tasks import ENCODER, ctc_options
+from written_runs import NO_PROCESS
 
 from espnet_audiollm.bin.cli import explain
 from espnet_audiollm.tasks.ctc import CTCTask
@@ -201,7 +203,7 @@ def test_a_kill_between_a_checkpoint_and_its_links(data, whole, tmp_path):
     train(data, tmp_path)
     for name in ("latest.pth", "valid.loss.best.pth"):
         checkpoints.link("1epoch.pth", tmp_path / name)
-    (tmp_path / ".2epoch.pth.4711.tmp").write_bytes(b"half")
+    (tmp_path / f".2epoch.pth.{socket.gethostname()}.{NO_PROCESS}.tmp").write_bytes(b"half")
     train(data, tmp_path)
     assert_same(whole, tmp_path)
     for name in ("latest.pth", "valid.loss.best.pth"):

@@ -56,11 +56,19 @@ def size(path: str) -> int:
 def shown_environment() -> str:
     """Of the environment, what decides how a job runs; no secrets."""
     found = {
-        name: re.sub(r"//[^/@]*@", "//***@", value)
+        name: without_password(name, value)
         for name, value in sorted(os.environ.items())
         if TOLD.match(name) and not SECRET.search(name)
     }
     return ", ".join(f"{name}={value}" for name, value in found.items())
+
+
+def without_password(name: str, value: str) -> str:
+    """The value of a variable, "***" in place of user and password of an address. These may hold
+    "/" and "@" themselves, and the address of a proxy may lack its "http://"."""
+    if "://" in value or name.lower().endswith("_proxy"):
+        return re.sub(r"^([\w+.-]+://)?.*@", r"\1***@", value, flags=re.DOTALL)
+    return value
 
 
 class Follower:

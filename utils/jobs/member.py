@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shlex
 import signal
@@ -14,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
-from . import processes
+from . import locks, processes
 from .contract import Job
 from .logs import now, shown_environment
 from .nodes import without_place
@@ -25,7 +23,6 @@ POLL: Seconds = 0.1
 KILLED: Seconds = 10.0  # for what was killed to be gone
 FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 CANNOT_RUN = 127
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass
@@ -81,21 +78,11 @@ class Member:
 
     def lock(self, log: IO[str]) -> bool:
         """Wait for what is left of an earlier run; the command inherits the lock with the log."""
-        said = False
-        while not self.ending:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                if not said:
-                    print(f"an earlier run still writes {self.job.log}: waiting", file=sys.stderr)
-                said = True
-                time.sleep(POLL)
-            except OSError as error:
-                if error.errno in NO_LOCKS:
-                    return True
-                raise
-        return False
+
+        def waiting() -> None:
+            print(f"an earlier run still writes {self.job.log}: waiting", file=sys.stderr)
+
+        return locks.take(log, waiting, given_up=lambda: self.ending)
 
     def write_head(self, log: IO[str]) -> None:
         """The first lines of the log: where, what, with what."""

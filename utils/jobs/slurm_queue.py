@@ -15,6 +15,7 @@ from .contract import UserError
 Seconds = float
 
 RETRY: Seconds = 5.0
+ENDING: Seconds = 60.0  # for cancelled jobs to be gone; the node of one may be dead
 AWAY = re.compile(
     r"unable to contact|connect(ion)? (failure|refused|timed out)|timed out|zero bytes"
     r"|socket|communication|slurmctld|temporarily|try again|resolve|controller",
@@ -98,11 +99,19 @@ class Queue:
         return self.patiently(self.look, self.look)
 
     def cancel(self) -> None:
-        """What waits or runs; comes back when it is out of the queue."""
+        """What waits or runs; comes back when it is out of the queue, or a minute later."""
 
         def cancelled() -> None:
             slurm("scancel", f"--user={os.getuid()}", f"--name={self.name}")
-            while any(not entry.over for entry in self.look()):
+            deadline = time.monotonic() + ENDING
+            while left := [entry for entry in self.look() if not entry.over]:
+                if time.monotonic() > deadline:
+                    self.note(
+                        f"{len(left)} cancelled jobs have not ended in {ENDING:.0f} s (first: "
+                        f"{left[0].id}, {left[0].state}): not waiting, a node may be dead; "
+                        f"scontrol show job {left[0].id} says which"
+                    )
+                    return
                 time.sleep(1.0)
 
         self.patiently(cancelled, cancelled)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class State:
     def write(self, name: str, text: str) -> None:
         """A file of the directory, complete or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        new = self.path / f"{name}.new{os.getpid()}"
+        new = self.path / f"{name}.new.{socket.gethostname()}.{os.getpid()}"
         new.write_text(text)
         os.replace(new, self.path / name)
 

@@ -2,6 +2,8 @@
 # From a corpus to the perplexity table: a frozen LLM gets an audio encoder, in twelve stages.
 # shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
+# shellcheck source=utils/platform.sh
+. utils/platform.sh || exit 1
 
 ## Stages
 stage=1        # First stage to run.
@@ -90,8 +92,10 @@ check_stages 12
 main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck source=egs2/TEMPLATE/common/cmd.sh
     . ./cmd.sh
+    export install_environment=true # Where there is none; path.sh by itself does not.
     # shellcheck source=egs2/TEMPLATE/common/path.sh
     . ./path.sh
+    hint_at_gpus /dev/nvidia[0-9]*
 
     train="${dumpdir}/${train_set}"
     valid="${dumpdir}/${valid_set}"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# To be sourced: the environment of a recipe, tools/venv, which is installed on the first run.
+# To be sourced: the environment of a recipe (see tools/activate).
 
 _root="$(dirname "$(dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")")")"
 # shellcheck source=tools/activate

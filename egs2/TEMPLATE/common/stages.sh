@@ -25,6 +25,13 @@ check_stages() {
     ((stage <= stop_stage)) || die "--stop_stage ${stop_stage} comes before --stage ${stage}"
 }
 
+# hint_at_gpus DEVICE...: that this machine has GPUs, to who did not say whether to use them.
+hint_at_gpus() {
+    [ -e "$1" ] && [ "${cmd_backend}" == local ] && [ -n "${CUDA_VISIBLE_DEVICES-all}" ] || return 0
+    [[ " ${_given[*]-}" == *" --ngpu"* ]] ||
+        log "this machine has $# GPU(s), and none is used: --ngpu 1 takes one, --ngpu 0 ends this hint"
+}
+
 # hash_of WORDS FILE...: of the words and of what is in the files.
 hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
 
@@ -64,10 +71,7 @@ once() {
 failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
 
 # with_lock LOCK COMMAND...: one at a time; what is left of a killed run ends first.
-with_lock() {
-    mkdir -p "${1%/*}"
-    setpriv --pdeathsig TERM flock --no-fork "$@"
-}
+with_lock() { utils/with_lock.py "$@"; }
 
 # in_jobs RUNNER NUMBER LOGS python -m MODULE...: MODULE's work in NUMBER jobs, then their merge.
 in_jobs() {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...progress import progress
-from ...store.atomic import atomic_write
+from ...store.atomic import atomic_write, remove_asides
 from ...store.tables import is_table
 from ...types import SAMPLE_RATE
 from .. import kaldi_dir
@@ -55,8 +55,7 @@ def clear(dst: Path, parts: set[str]) -> None:
     """Remove what an older or a killed run left, but `parts` and the recordings; .done first."""
     for name in (".done", *WRITTEN, *kaldi_dir.CARRIED, "dropped.tsv", "bad_audio.tsv"):
         (dst / name).unlink(missing_ok=True)
-    for path in dst.glob(".*.tmp"):
-        path.unlink()
+    remove_asides(dst, "*")
     for path in (dst / "parts").iterdir():
         if path.name not in parts:
             path.unlink()
