@@ -27,7 +27,7 @@ from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..store.kinds import KINDS, Kind
 from ..text.casing import Caser, caser
-from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Utterance
+from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Units, Utterance
 from .batches import by_length, read_batch
 from .generate import Generated, generate
 from .labels import label_of
@@ -101,7 +101,18 @@ class System:
         beam: int = 1,
         speech: Mapping[Audio, Speech] | None = None,
     ) -> list[Response]:
-        """The responses to one batch.
+        """The responses to one batch; see `converse`."""
+        return [said for _, said in self.converse(dialogues, max_tokens_factor, beam, speech)]
+
+    def converse(
+        self,
+        dialogues: Sequence[Dialogue],
+        max_tokens_factor: float = MAX_TOKENS_FACTOR,
+        beam: int = 1,
+        speech: Mapping[Audio, Speech] | None = None,
+    ) -> list[tuple[Turns, Response]]:
+        """The turns of each dialogue of a batch, the system's own answers in their places, and its
+        response to them.
 
         Args:
             beam: 1 is greedy; the paper decodes audio with 10.
@@ -112,7 +123,8 @@ class System:
         speech = self.speech(dialogues) if speech is None else speech
         talks = self._fill_turns(dialogues, speech, max_tokens_factor, beam)
         _, said = self._say(talks, dialogues, speech, max_tokens_factor, beam)
-        return [self._response(*each, speech) for each in zip(dialogues, said, strict=True)]
+        found = [self._response(*each, speech) for each in zip(dialogues, said, strict=True)]
+        return list(zip(talks, found, strict=True))
 
     @torch.inference_mode()
     def answer(
@@ -150,17 +162,17 @@ class System:
     @torch.inference_mode()
     def embed(self, turns: Turns, speech: Mapping[Audio, Speech]) -> torch.Tensor:
         """The embeddings (L, D) of turns within the chat template."""
-        contents = [_content(turn, speech) for turn in turns]
-        audios = [content for content in contents if isinstance(content, torch.Tensor)]
-        slots = (c if isinstance(c, str) else Audio() for c in contents)
-        template = tuple(Turn(turn.role, c) for turn, c in zip(turns, slots, strict=True))
+        read = [_parts(turn, speech) for turn in turns]
+        audios = [part for parts in read for part in parts if isinstance(part, torch.Tensor)]
+        slots = (tuple(p if isinstance(p, str) else Audio() for p in parts) for parts in read)
+        template = tuple(Turn(turn.role, parts) for turn, parts in zip(turns, slots, strict=True))
         return embed_prompt(self.llm.model, encode(template, self.llm.tokenizer), audios)
 
     def num_positions(self, dialogue: Dialogue) -> int:
         """Of the prompt of a system that reads text, template included; open turns are empty."""
         dialogue = self.complete(dialogue)
         speech = self.speech([dialogue])
-        texts = [_content(turn, speech) or "" for turn in dialogue.turns]
+        texts = [_written(turn, speech) for turn in dialogue.turns]
         turns = tuple(Turn(t.role, text) for t, text in zip(dialogue.turns, texts, strict=True))
         return len(encode(turns, self.llm.tokenizer))
 
@@ -198,10 +210,9 @@ class System:
     def _response(
         self, dialogue: Dialogue, generated: Generated, speech: Mapping[Audio, Speech]
     ) -> Response:
-        asked = _content(dialogue.turns[-1], speech)
         return Response(
             dialogue.id,
-            asked if isinstance(asked, str) else "",
+            _written(dialogue.turns[-1], speech),
             decode(generated.ids, self.llm.tokenizer),
             generated.ids,
             generated.finish_reason,
@@ -213,10 +224,16 @@ def reference_ids(llm: LLM, reference: str) -> tuple[int, ...]:
     return tuple(reply_ids((Turn("user", "a"),), reference, llm.tokenizer, llm.eos_ids))
 
 
-def _content(turn: Turn, speech: Mapping[Audio, Speech]) -> Speech | None:
-    if isinstance(turn.content, Audio):
-        return speech[turn.content]
-    return turn.text
+def _parts(turn: Turn, speech: Mapping[Audio, Speech]) -> list[Speech]:
+    """What stands in the prompt for each part of a turn."""
+    read = (speech[part] if isinstance(part, Audio) else part for part in turn.parts)
+    return [part.text or "" if isinstance(part, Units) else part for part in read]
+
+
+def _written(turn: Turn, speech: Mapping[Audio, Speech]) -> str:
+    """The same as one text; "" where there is audio, or nothing yet."""
+    texts = [part for part in _parts(turn, speech) if isinstance(part, str)]
+    return "".join(texts) if len(texts) == len(turn.parts) else ""
 
 
 def _open_turn(turns: Turns) -> int | None:

@@ -15,7 +15,7 @@ from ..model.audiollm import AudioLLMESPnetModel
 from ..model.compiling import compile_layers
 from ..model.recompute import decoder_layers, recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
-from ..store.responses import check_origin
+from ..store.responses import check_origin, read_about
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
@@ -81,6 +81,11 @@ class AudioLLMTask(SpeechTask):
         add_speech_encoder_arguments(parser)
 
     @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Of examples with behaviours."""
+        return ("prompt", "recording_samples")
+
+    @classmethod
     def build_model(
         cls, args: argparse.Namespace, llm: llms.LLM | None = None
     ) -> AudioLLMESPnetModel:
@@ -132,9 +137,17 @@ class AudioLLMTask(SpeechTask):
 
 
 def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:
-    """The responses to learn must be this LLM's own; files outside a store are taken on trust."""
+    """The responses to learn must be this LLM's own, to the prompts that they are learnt with;
+    files outside a store are taken on trust."""
     for split in ("train", "valid"):
-        for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or ():
-            store = Path(path).parent
-            if name == "response" and (store / "store.json").exists():
-                check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+        sources = getattr(args, f"{split}_data_path_and_name_and_type", None) or ()
+        stores = {name: Path(path).parent for path, name, _ in sources}
+        store = stores.get("response")
+        if store and (store / "store.json").exists():
+            check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+            if read_about(store).get("behaviours") and stores.get("prompt") != store:
+                raise ValueError(
+                    f"the responses in {store} are to prompts with behaviours: give their table "
+                    f"{store}/prompt_ids as the {split} data 'prompt', or the store of the "
+                    "transcripts alone"
+                )

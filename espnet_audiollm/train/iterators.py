@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from ..data import audio
 from ..data.batches import Plan, Rules
 from ..data.index import Table, check_same_ids
+from ..data.recordings import read_joined
 
 if TYPE_CHECKING:
     from espnet2.tasks.abs_task import AbsTask
@@ -59,6 +60,7 @@ def read_integers(value: str) -> np.ndarray:
 
 READERS: dict[str, Callable[[str], np.ndarray | str]] = {
     "sound": audio.read_mono_16k,
+    "recordings": read_joined,
     "text": str,
     "text_int": read_integers,
 }

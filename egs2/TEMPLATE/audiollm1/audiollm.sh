@@ -46,6 +46,8 @@ chat_template=""                       # Jinja file, for an LLM whose tokenizer 
 system_prompt=none                     # System message before every request (none; "": an empty one).
 prompt_casing=asis                     # Form of transcripts as prompts: asis, lower, sentence, truecase.
 casing_text=""                         # truecase: a text that shows how words are written.
+behaviours=""                          # Contexts to ask utterances in: conf/behaviours/*.yaml (empty: alone).
+behaviours_per_utterance=1             # Contexts that each utterance draws.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
 align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                          # More options for the training.
@@ -104,7 +106,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     ctc_stats="${expdir}/ctc_stats_${kind}"
     init_checkpoint="${init_checkpoint/#CTC\//${ctc_exp}/}"
     [ -n "${ctc_checkpoints}${init_checkpoint}" ] || skip_stages+=" 3 4 5 6" # No recogniser is needed.
-    align_stats="${expdir}/audiollm_stats"
+    # With behaviours training has responses, statistics and models of its own, named after the file.
+    drawn="$(basename "${behaviours%.*}")"
+    drawn="${drawn:+_${drawn}}"
+    align_stats="${expdir}/audiollm_stats${drawn}"
     device=cpu
     ((ngpu == 0)) || device=cuda
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
@@ -127,11 +132,20 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     [ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
     ctc_data=("${token_opts[@]}")
     align_data=("${llm_opts[@]}")
+    asked=() # With behaviours: what is learnt besides the responses.
     for split in train valid; do
         flag="--${split}_data_path_and_name_and_type"
         ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
-        align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
-            "${flag}" "${!split}/responses/response_ids,response,text_int")
+        store="${!split}/responses${drawn}"
+        if [ -z "${behaviours}" ]; then
+            align_data+=("${flag}" "${!split}/wav.scp,speech,sound")
+        else
+            align_data+=("${flag}" "${store}/recordings,speech,recordings"
+                "${flag}" "${store}/recording_samples,recording_samples,text_int"
+                "${flag}" "${store}/prompt_ids,prompt,text_int")
+            asked+=("${store}"/{prompt_ids,recordings})
+        fi
+        align_data+=("${flag}" "${store}/response_ids,response,text_int")
     done
     clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
     declare -A noise_of=()
@@ -163,7 +177,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     recordings_of() { # The file that says what a set's recordings are.
         if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
     }
-    align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
+    align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}${drawn}" "$1")"; }
 
     if runs 1; then
         log "Stage 1: prepare data/{${splits// /,}}"
@@ -241,29 +255,49 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
+    # answer SET OUT FILE... -- OPTION...: stage 7, the LLM's responses to a set; FILE: what they depend on.
+    answer() {
+        local set="$1" out="$2" files=()
+        shift 2
+        while [ "$1" != -- ]; do
+            files+=("$1")
+            shift
+        done
+        shift
+        JOB_KEY="$(hash_of "${out}" "${files[@]}")" \
+            in_jobs "${inference}" "${inference_nj}" "${out}/log" \
+            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
+            --data "${set}" --output "${out}" --device "${device}" "$@" || failed
+    }
+
     if runs 7; then
         log "Stage 7: the LLM answers every transcript"
-        answered=()
-        for split in ${splits}; do answered+=("${dumpdir}/${split}"); done
-        # shellcheck disable=SC2206
-        answered+=(${conversations})
-        for set in "${answered[@]}"; do
-            out="$(references_of "${set}")" transcripts="${set}/text"
-            [ ! -f "${set}" ] || transcripts="${set}"
-            JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
-                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-                --data "${set}" --output "${out}" --device "${device}" || failed
+        alone="${splits}"
+        if [ -n "${behaviours}" ]; then
+            [ -s "${behaviours}" ] || die "--behaviours ${behaviours} is missing or empty; conf/behaviours has some"
+            alone="${test_sets}"
+            for set in "${train}" "${valid}"; do
+                answer "${set}" "${set}/responses${drawn}" "${set}/text" "${behaviours}" -- \
+                    --behaviours "${behaviours}" --behaviours_per_utterance "${behaviours_per_utterance}"
+            done
+        fi
+        for split in ${alone}; do
+            answer "${dumpdir}/${split}" "${dumpdir}/${split}/responses" "${dumpdir}/${split}/text" --
         done
+        for set in ${conversations}; do answer "${set}" "$(references_of "${set}")" "${set}" --; done
     fi
 
     if runs 8; then
         log "Stage 8: statistics for the alignment"
         for split in train valid; do
-            once "${align_stats}/${split}/.done" "${!split}"/{utt2num_samples,responses/response_ids} -- \
+            store="${!split}/responses${drawn}" samples="${!split}/utt2num_samples" counted=()
+            if [ -n "${behaviours}" ]; then
+                samples="${store}/recording_samples" counted=(--samples "${store}/recording_samples")
+            fi
+            once "${align_stats}/${split}/.done" "${samples}" "${store}/response_ids" -- \
                 ${train_cmd} "${align_stats}/${split}/lengths.log" \
                 python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
-                --responses "${!split}/responses/response_ids" --output "${align_stats}/${split}"
+                --responses "${store}/response_ids" --output "${align_stats}/${split}" "${counted[@]}"
         done
     fi
 
@@ -274,7 +308,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             log "Stage 9: align the encoder with the frozen LLM: ${exp}"
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" \
-                "${train}/responses/response_ids" "${valid}/responses/response_ids" \
+                "${train}/responses${drawn}/response_ids" "${valid}/responses${drawn}/response_ids" "${asked[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" \
