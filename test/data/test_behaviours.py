@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -218,3 +219,24 @@ def test_an_id_with_the_mark(tmp_path, read):
     (tmp_path / "text").write_text("u!v hello\n")
     with pytest.raises(ValueError, match="the id u!v has a '!'"):
         drawn(Corpus(tmp_path), read(PLAIN))
+
+
+READY = sorted((Path(__file__).parents[2] / "egs2/TEMPLATE/audiollm1/conf/behaviours").iterdir())
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
+def test_ready_files(path):
+    """Each teaches to hear alone, in an instruction, in a later turn, and to remember."""
+    contexts = {context.name: context for context in read_behaviours(path).contexts}
+    assert len(contexts) >= 12 and len(READY) >= 4
+    alone = contexts["answer"].weight / sum(context.weight for context in contexts.values())
+    assert 0.3 < alone < 0.5
+    texts = {name: [line.texts for line in each.lines] for name, each in contexts.items()}
+    assert all(len(text) > len("{speech}") for text in texts["repeat"][0])
+    assert texts["after_audio"][0] == ("{other}",) and texts["after_audio"][-1] == ("{speech}",)
+    assert texts["repeat_later"][0] == ("{speech}",) and "{" not in texts["repeat_later"][-1][0]
+
+
+def test_ready_files_have_english_as_their_model():
+    names = {path.stem: {each.name for each in read_behaviours(path).contexts} for path in READY}
+    assert all(found <= names["english"] for found in names.values())
