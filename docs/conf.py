@@ -17,7 +17,13 @@ import api
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
-    "Guides": ["egs2/TEMPLATE/audiollm1/README", "docs/author_tools", "docs/cluster", "docs/text"],
+    "Guides": [
+        "egs2/TEMPLATE/audiollm1/README",
+        "docs/author_tools",
+        "docs/cluster",
+        "docs/text",
+        "docs/behaviours",
+    ],
     "Evaluation": ["docs/evaluation", "docs/noise", "docs/conversations", "docs/human_evaluation"],
     "Measured": ["docs/first_real_run", "docs/casing", "docs/scale", "docs/speed", "docs/LOG"],
     "Corpora": ["egs2/README", "egs2/*/audiollm1/README", "egs2/*/audiollm1/RESULTS"],
