@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -45,6 +44,7 @@ TURN_FIELDS = {"role", "text"}
 ROLES = ("user", "assistant")
 SPEECH, OTHER = "{speech}", "{other}"
 MARK = "!"  # between the utterance's id and the context's name: before all letters in order
+HEAVIEST = 1e9  # weight
 TRIES = 1000  # random utterances, until one fits
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -172,10 +172,13 @@ def read_behaviours(path: str | Path, per_utterance: int = 1, seed: int = 0) -> 
         name = item.get("name") if isinstance(item, dict) else None
         try:
             context = _context(item)
+            json.dumps(item, ensure_ascii=False).encode()  # an escape may be half a character
             if context.name in contexts:
                 raise ValueError("this name comes twice")
         except ValueError as error:
-            raise ValueError(f"{path}: context {number} ({name}): {error}; {NEXT}") from None
+            raise ValueError(
+                f"{path}: context {number} ({str(name)[:60]}): {error}; {NEXT}"
+            ) from None
         contexts[context.name] = context
     if all(context.fits for context in contexts.values()):
         raise ValueError(
@@ -196,7 +199,7 @@ def _items(path: Path) -> list:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file of behaviours; conf/behaviours has some")
     if path.suffix == ".jsonl":
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_bytes().split(b"\n")
         found = [_json(path, *each) for each in enumerate(lines, 1) if each[1].strip()]
     else:
         found = read_yaml(path, NEXT)
@@ -205,9 +208,9 @@ def _items(path: Path) -> list:
     return found
 
 
-def _json(path: Path, number: int, line: str) -> object:
+def _json(path: Path, number: int, line: bytes) -> object:
     try:
-        return parse_json(line)
+        return parse_json(line.decode())
     except ValueError as error:
         raise ValueError(f"{path}: line {number} is not JSON ({error}); {NEXT}") from None
 
@@ -218,9 +221,13 @@ def _context(item: object) -> Context:
     check_fields(item, FIELDS, "")
     name, weight, turns = item.get("name"), item.get("weight"), item.get("turns")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"the name {name!r} is no word of letters, digits, '_', '-' and '.'")
-    if not isinstance(weight, int | float) or weight is True or not 0 < weight < math.inf:
-        raise ValueError(f"the weight {weight!r} is no positive number")
+        raise ValueError(
+            f"the name {str(name)[:60]!r} is no word of letters, digits, '_', '-' and '.'"
+        )
+    if not isinstance(weight, int | float) or weight is True or not 0 < weight <= HEAVIEST:
+        raise ValueError(
+            f"the weight {str(weight)[:20]!r} is no number above 0, up to {HEAVIEST:g}"
+        )
     if turns is None:
         turns = [{"role": "user", "text": SPEECH}]
     if not isinstance(turns, list) or not turns:
@@ -281,5 +288,5 @@ def _pattern(item: dict, field: str) -> re.Pattern[str] | None:
     check_words(item[field], field)
     try:
         return re.compile(item[field])
-    except re.error as error:
-        raise ValueError(f"{field}: {item[field]!r} is no pattern ({error})") from None
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"{field}: {item[field][:60]!r} is no pattern ({error})") from None

@@ -237,7 +237,7 @@ def check_roles(roles: Sequence[str]) -> None:
 
 def check_fields(item: dict, known: set[str], where: str) -> None:
     """Refuse (ValueError) a field that is not one of `known`."""
-    unknown = sorted(item.keys() - known)
+    unknown = sorted(item.keys() - known, key=str)
     if unknown:
         raise ValueError(
             f"{where}unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}"

@@ -20,6 +20,6 @@ def read_yaml(path: str | Path, next_step: str) -> Any:
     """What a YAML file holds. Errors (ValueError): it is no YAML."""
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         what = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is no YAML ({what}): {next_step}") from error

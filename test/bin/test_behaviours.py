@@ -1,8 +1,11 @@
 """Stages 7 to 9 with behaviours, through their commands, on a random Llama and noises."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -226,3 +229,23 @@ def test_responses_without_their_prompts_are_refused(corpus, store, llm_dir, tmp
         audiollm_train.main(cmd)
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"{store}/prompt_ids as the train data 'prompt'" in told
+
+
+@pytest.mark.long
+def test_two_processes_learn_what_one_does(corpus, store, llm_dir, tmp_path, root):
+    """Each has some examples of a batch, however many recordings they have."""
+    step = dict(optim="sgd", optim_conf={"lr": 0.1}, max_epoch=1)
+    audiollm_train.main(training(corpus, store, llm_dir, tmp_path / "one", **step))
+    train = [sys.executable, "-m", "espnet_audiollm.bin.audiollm_train"]
+    done = subprocess.run(
+        [sys.executable, root / "utils/launch.py", "--num_procs", "2", "--", *train]
+        + training(corpus, store, llm_dir, tmp_path / "two", **step),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    one, two = (checkpoints.load(tmp_path / name / "1epoch.pth") for name in ("one", "two"))
+    for key, weight in one.items():
+        if isinstance(weight, torch.Tensor):
+            torch.testing.assert_close(weight, two[key], msg=key)
