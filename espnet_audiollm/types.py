@@ -1,7 +1,8 @@
 """The nouns of the project, with their units. Knows no torch.
 
 An `Utterance` is one recording and its transcript. A `Dialogue` is a list of `Turn`s whose content
-is text, `Audio` or `Units`; it becomes a prompt in `data/prompt.py`. A `Response` is what the LLM
+is text, `Audio` or `Units`, or some of them one after the other; it becomes a prompt in
+`data/prompt.py`. A `Response` is what the LLM
 answered, with the token ids that every system is later scored on.
 """
 
@@ -37,6 +38,7 @@ class Audio:
 
     path: str | None = None  # None: the caller has the samples, or their embeddings
     text: str | None = None  # transcript. None: not known
+    utterance: str | None = None  # its id in the corpus. None: it is of no corpus
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Units:
     text: str | None = None  # transcript. None: not known
 
 
-Content = str | Audio | Units
+Part = str | Audio | Units
+Content = Part | tuple[Part, ...]  # several parts: "Repeat it: ", then audio
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,23 @@ class Turn:
     content: Content | None  # None: the assistant's, and the system answers here itself
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its content, part by part; none of what the assistant has still to say."""
+        if isinstance(self.content, tuple):
+            return self.content
+        return () if self.content is None else (self.content,)
+
+    @property
     def text(self) -> str | None:
         """What is written or said in it; None: not known."""
-        if isinstance(self.content, Audio | Units):
-            return self.content.text
-        return self.content
+        texts = [part if isinstance(part, str) else part.text for part in self.parts]
+        known = [text for text in texts if text is not None]
+        return "".join(known) if texts and len(known) == len(texts) else None
+
+    @property
+    def audio(self) -> Audio | None:
+        """The speech in it, the first of its parts that is audio; None: there is none."""
+        return next((part for part in self.parts if isinstance(part, Audio)), None)
 
 
 Turns = tuple[Turn, ...]
@@ -83,9 +98,9 @@ class Dialogue:
     def recordings(self) -> dict[str, Audio]:
         """Its audio by an id of its own: the dialogue's where only one turn is spoken or written,
         else "id:N" of turn N, from 1, system turns not counted."""
-        talk = [turn.content for turn in self.turns if turn.role != "system"]
+        talk = [turn.audio for turn in self.turns if turn.role != "system"]
         ids = [f"{self.id}:{n}" for n in range(1, len(talk) + 1)] if talk[1:] else [self.id]
-        return {id_: c for id_, c in zip(ids, talk, strict=True) if isinstance(c, Audio)}
+        return {id_: audio for id_, audio in zip(ids, talk, strict=True) if audio is not None}
 
     def last_turn_only(self) -> Dialogue:
         """The last turn, after the system turn where there is one: without the context."""

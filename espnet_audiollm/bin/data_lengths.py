@@ -19,6 +19,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--responses", help="count the tokens of this table of stage 7: response_shape"
     )
     parser.add_argument(
+        "--samples", help="table of samples of each utterance (default: DATA/utt2num_samples)"
+    )
+    parser.add_argument(
         "--token_type", choices=TOKEN_TYPES, default="bpe", help="tokens of the transcripts"
     )
     parser.add_argument("--token_list", help="not bpe: count these in the transcripts")
@@ -40,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if bool(args.responses) == bool(getattr(args, needed)):
         raise ValueError(f"give either --{needed} (transcripts) or --responses")
     data = Path(args.data)
-    samples = data / "utt2num_samples"
+    samples = args.samples or data / "utt2num_samples"
     if args.responses:
         done = write_lengths(samples, args.responses, count_words, args.output, "response")
         print(f"{args.output}: speech_shape and response_shape of {done} utterances")

@@ -1,6 +1,7 @@
 """Stage 7: the frozen LLM answers every dialogue of a set, its speech given by the transcripts.
 
-A set is a data directory, whose table `text` is answered, or a file of dialogues. Kill it at any
+A set is a data directory, whose table `text` is answered, or a file of dialogues. With
+--behaviours each utterance of a directory is asked in contexts of that file. Kill it at any
 moment: the same command goes on from the last finished batch. Several jobs fill the shards of one
 store, and --merge writes the index of all answers; one job does both. What an alignment may learn
 from beside the answers is made from them (store/teacher.py), of a store that is complete as well.
@@ -10,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.dialogues import iter_transcripts, spell
+from ..data.behaviours import Behaviours, Corpus, read_behaviours
+from ..data.dialogues import has_context, iter_transcripts, spell
+from ..data.recordings import write_recordings
 from ..store import responses
 from ..store.shards import Record, Shards, shard_size
 from ..text.casing import AS_IS, CASINGS, caser
-from ..types import Dialogue, Response
+from ..types import Dialogue, Response, Turns
 from . import split, teacher
 from .cli import user_errors
 
@@ -47,6 +50,15 @@ def get_parser() -> argparse.ArgumentParser:
         help="form in which transcripts are asked (default: %(default)s)",
     )
     add("--casing_text", help="truecase: text from which it learns how words are written")
+    add("--behaviours", help="file of contexts that utterances are asked in (default: alone)")
+    add(
+        "--behaviours_per_utterance",
+        type=int,
+        default=1,
+        metavar="N",
+        help="contexts that each utterance draws, none twice (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of drawing them (default: %(default)s)")
     add(
         "--max_tokens_factor",
         type=float,
@@ -74,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         if split.merges(args):
             count = responses.merge(args.output, args.num_jobs)
             teacher.merge(args)
+            if args.behaviours:
+                write_recordings(args.data, args.output)
             split.log(f"{args.output}: {count} responses")
 
 
@@ -83,7 +97,9 @@ def generate(args: argparse.Namespace) -> None:
     from ..model import llm as llms
 
     case = caser(args.prompt_casing, args.casing_text)
-    prompts = responses.survey((d.id, spell(d)) for d in iter_transcripts(args.data))
+    behaviours = _behaviours(args)
+    ask = _asked(args, behaviours)
+    prompts = responses.survey((d.id, spell(d)) for d in ask())
     size = args.shard_size or shard_size(prompts.num)
     if (args.job - 1) * size >= prompts.num:
         return _nothing_left(args)  # more jobs than shards
@@ -99,6 +115,7 @@ def generate(args: argparse.Namespace) -> None:
         num_prompts=prompts.num,
         prompts_hash=prompts.hash,
         prompt_casing=case.name,
+        behaviours=str(behaviours or ""),
     )
     if _is_done(args, settings, files):
         return _nothing_left(args)
@@ -108,19 +125,45 @@ def generate(args: argparse.Namespace) -> None:
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):
-        _fill(shards, system, args)
-    teacher.fill(args, shards, system, iter_transcripts(args.data))
+        _fill(shards, system, ask, args)
+    teacher.fill(args, shards, system, ask())
 
 
-def _fill(shards: Shards, system: System, args: argparse.Namespace) -> None:
+def _behaviours(args: argparse.Namespace) -> Behaviours | None:
+    if not args.behaviours:
+        return None
+    return read_behaviours(args.behaviours, args.behaviours_per_utterance, args.seed)
+
+
+def _asked(
+    args: argparse.Namespace, behaviours: Behaviours | None
+) -> Callable[[], Iterator[Dialogue]]:
+    """Gives what is asked, in order of ids, each time from the start."""
+    if behaviours is None:
+        return partial(iter_transcripts, args.data)
+    if has_context(args.data):
+        raise ValueError(
+            f"--behaviours: {args.data} is no directory of utterances; a file of dialogues has "
+            "contexts of its own: leave --behaviours out"
+        )
+    responses.survey((d.id, spell(d)) for d in iter_transcripts(args.data))  # none is empty
+    return partial(Corpus(Path(args.data)).examples, behaviours)
+
+
+def _fill(
+    shards: Shards,
+    system: System,
+    ask: Callable[[], Iterator[Dialogue]],
+    args: argparse.Namespace,
+) -> None:
     """Answer shard by shard, then say how fast it was."""
     from ..infer.batches import in_halves
     from ..infer.systems import check_context
 
-    check_context(system, iter_transcripts(args.data))
+    check_context(system, ask())
     run = partial(_answer, system, args)
     plan = partial(_plan, system, args.batch_size)
-    dialogues = iter_transcripts(args.data)
+    dialogues = ask()
     start, count, tokens = time.monotonic(), 0, 0
     for records in split.fill(args, shards, dialogues, plan, partial(in_halves, run), "responses"):
         count += len(records)
@@ -142,9 +185,19 @@ def _plan(system: System, size: int, dialogues: Sequence[Dialogue]) -> list[list
 def _answer(system: System, args: argparse.Namespace, batch: Sequence[Dialogue]) -> list[Record]:
     """The records of one batch; a dialogue may bring its reference response."""
     open_ = [dialogue for dialogue in batch if dialogue.reference is None]
-    said = system.respond(open_, args.max_tokens_factor, args.beam) if open_ else []
-    found = {response.id: response for response in said}
+    said = system.converse(open_, args.max_tokens_factor, args.beam) if open_ else []
+    if args.behaviours:
+        return [{**responses.to_record(r), **_as_asked(system, turns)} for turns, r in said]
+    found = {response.id: response for _, response in said}
     return [responses.to_record(found.get(each.id) or _given(system, each)) for each in batch]
+
+
+def _as_asked(system: System, turns: Turns) -> Record:
+    """What a training needs to put the audio where the transcripts stood."""
+    from ..data.prompt import encode
+
+    heard = [turn.audio.utterance for turn in turns if turn.audio]
+    return {"prompt_ids": encode(turns, system.llm.tokenizer), "utterances": heard}
 
 
 def _given(system: System, dialogue: Dialogue) -> Response:
@@ -177,6 +230,8 @@ def _is_done(args: argparse.Namespace, settings: partial, files: str | None) -> 
 
 def _check(args: argparse.Namespace) -> None:
     split.check(args)
+    if args.behaviours and not args.data:
+        raise ValueError("--behaviours needs --data, whose recordings it names (with --merge, too)")
     if args.merge:
         return
     if not args.llm or not args.data:

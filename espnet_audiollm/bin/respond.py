@@ -245,7 +245,7 @@ def to_turns(turns: Turns) -> list[dict]:
     """role and text of each turn; where it is spoken, the audio too."""
     made = []
     for turn in turns:
-        path = getattr(turn.content, "path", None)
+        path = turn.audio and turn.audio.path
         made.append({"role": turn.role, "text": turn.text} | ({"audio": path} if path else {}))
     return made
 

@@ -19,13 +19,13 @@ transcript.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..store.json_files import parse_json
 from ..store.tables import CONTROLS, is_table
-from ..types import Audio, Content, Dialogue, Turn, Turns, Utterance
+from ..types import Audio, Content, Dialogue, Turn, Utterance
 from . import audio as sound
 from .kaldi_dir import count_utterances, iter_utterances, read_table
 
@@ -175,20 +175,20 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _dialogue(id_: str, item: dict, directory: Path) -> Dialogue:
-    _check_fields(item, FIELDS, "")
+    check_fields(item, FIELDS, "")
     category, turns = item.get("category"), item.get("turns")
     expected, reference = item.get("expected", []), item.get("reference")
-    _check_words(category, "category")
+    check_words(category, "category")
     if not isinstance(turns, list) or not turns:
         raise ValueError("turns is no list of turns")
     if not isinstance(expected, list):
         raise ValueError("expected is no list of accepted answers")
     for alias in expected:
-        _check_words(alias, "expected answer")
+        check_words(alias, "expected answer")
     if reference is not None:
-        _check_words(reference, "reference")
+        check_words(reference, "reference")
     talk = tuple(_turn(turn, number, directory) for number, turn in enumerate(turns, 1))
-    _check_roles(talk)
+    check_roles([turn.role for turn in talk])
     return Dialogue(id_, talk, category, tuple(expected), reference)
 
 
@@ -196,7 +196,7 @@ def _turn(item: object, number: int, directory: Path) -> Turn:
     where = f"turn {number}: "
     if not isinstance(item, dict):
         raise ValueError(f"{where}not a JSON object with role and text")
-    _check_fields(item, TURN_FIELDS, where)
+    check_fields(item, TURN_FIELDS, where)
     role, text, audio = item.get("role"), item.get("text"), item.get("audio")
     if role not in ROLES:
         raise ValueError(f"{where}the role {role!r} is not one of {', '.join(ROLES)}")
@@ -208,7 +208,7 @@ def _turn(item: object, number: int, directory: Path) -> Turn:
     if role == "system" and text == "":
         return Turn(role, text)
     if role != "assistant" or text is not None:
-        _check_words(text, f"{where}text")
+        check_words(text, f"{where}text")
     content: Content | None = text
     if audio is not None:
         content = Audio(_find(audio, where, directory), text)
@@ -216,16 +216,16 @@ def _turn(item: object, number: int, directory: Path) -> Turn:
 
 
 def _find(audio: object, where: str, directory: Path) -> str:
-    _check_words(audio, f"{where}audio")
+    check_words(audio, f"{where}audio")
     path = directory / str(audio)
     if not path.is_file():
         raise ValueError(f"{where}the audio {path} is missing")
     return str(path)
 
 
-def _check_roles(turns: Turns) -> None:
-    """A system turn may open; then user and assistant take turns; the last is the user's."""
-    roles = [turn.role for turn in turns]
+def check_roles(roles: Sequence[str]) -> None:
+    """A system turn may open; then user and assistant take turns; the last is the user's (else
+    ValueError)."""
     talk = roles[1:] if roles[0] == "system" else roles
     if not talk or talk[-1] != "user":
         raise ValueError(f"the last turn is the {roles[-1]}'s; the user's is to be answered")
@@ -237,14 +237,16 @@ def _check_roles(turns: Turns) -> None:
             )
 
 
-def _check_fields(item: dict, known: set[str], where: str) -> None:
-    unknown = sorted(item.keys() - known)
+def check_fields(item: dict, known: set[str], where: str) -> None:
+    """Refuse (ValueError) a field that is not one of `known`."""
+    unknown = sorted(item.keys() - known, key=str)
     if unknown:
         raise ValueError(
             f"{where}unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}"
         )
 
 
-def _check_words(value: object, what: str) -> None:
+def check_words(value: object, what: str) -> None:
+    """Refuse (ValueError) what is no text, or has no word."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{what} is {value!r}, and not a text with words in it")

@@ -17,6 +17,7 @@ from ..store.atomic import atomic_write, remove_asides
 from ..store.tables import outer_join
 from ..text.tokens import UNKNOWN, Tokenizer, TokenType, read_token_list
 from .kaldi_dir import count_lines, read_table
+from .recordings import total
 
 CHUNK = 4096  # transcripts encoded at once
 
@@ -67,8 +68,8 @@ def count_words(values: list[str]) -> Iterator[int]:
 def write_lengths(
     samples: str | Path, targets: str | Path, count: Count, output: str | Path, name: str
 ) -> int:
-    """Write output/speech_shape (samples of each utterance) and output/<name>_shape (tokens of its
-    target); returns the number of utterances.
+    """Write output/speech_shape (samples of each utterance, or of all recordings of an example) and
+    output/<name>_shape (tokens of its target); returns the number of utterances.
 
     Raises ValueError where the two tables do not hold the same ids, or a target is empty."""
     for path in (samples, targets):
@@ -86,7 +87,7 @@ def write_lengths(
             for (id_, length, _), number in zip(chunk, tokens, strict=True):
                 if not number:
                     raise ValueError(f"{targets}: {id_} is empty; run the stage that made it again")
-                speech.write(f"{id_} {length}\n")
+                speech.write(f"{id_} {total(length)}\n")
                 target.write(f"{id_} {number}\n")
             done += len(chunk)
         if not done:

@@ -2,9 +2,10 @@
 
 The only place where a chat template meets audio. The template is the tokenizer's own; a text
 conversation comes out as `apply_chat_template` gives it. Where a turn is audio, one `AUDIO_SLOT`
-stands for all its positions; where it is units, their tokens stand. The text on both sides is
-tokenised as it would be around text: SentencePiece neither puts a space before what follows, nor
-leaves behind the space that belongs to the first word (Llama-2's "[INST] ").
+stands for all its positions; where it is units, their tokens stand. A turn may have several parts:
+an instruction, and the audio that it is about. The text on both sides of a slot is tokenised as it
+would be around text: SentencePiece neither puts a space before what follows, nor leaves behind the
+space that belongs to the first word (Llama-2's "[INST] ").
 
 What a user says is text. A special token spelled out in it ("</s>", "<|eot_id|>") is cut so that
 it is tokenised as the characters it consists of. Markers that are plain text in the template
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..types import Audio, Content, Turn, Turns, Units
+from ..types import Audio, Content, Part, Turn, Turns, Units
 from .unit_tokens import UnitTokens
 
 if TYPE_CHECKING:
@@ -56,12 +57,9 @@ def encode(
     special = _special_tokens(tokenizer, len(tokenizer))
     fills, marked = [], []
     for turn in turns:
-        if isinstance(turn.content, Audio | Units):
-            fills.append(_fill(turn.content, units))
-            marked.append(Turn(turn.role, _SLOT))
-        else:
-            assert turn.content is not None  # it is the system's own answer that is filled in
-            marked.append(Turn(turn.role, _cut(turn.content, special)))
+        assert turn.content is not None  # it is the system's own answer that is filled in
+        fills += [_fill(part, units) for part in turn.parts if not isinstance(part, str)]
+        marked.append(Turn(turn.role, _mark(turn.parts, special)))
     rendered = render(tuple(marked), tokenizer, add_generation_prompt)
     if rendered.count(_SLOT) != len(fills):
         raise ValueError(
@@ -162,8 +160,13 @@ def _cut(text: str, special: re.Pattern[str]) -> str:
     return _CUT.join(text[a:b] for a, b in zip(starts, [*ends, len(text)], strict=True))
 
 
+def _mark(parts: Iterable[Part], special: re.Pattern[str]) -> str:
+    """The parts of a turn as one text: slots where audio and units stand, the rest cut."""
+    return "".join(_cut(part, special) if isinstance(part, str) else _SLOT for part in parts)
+
+
 def _fill(content: Audio | Units, units: UnitTokens | None) -> list[int]:
-    """What stands in the prompt for the content of a spoken turn."""
+    """What stands in the prompt for a part of a turn that is spoken."""
     if isinstance(content, Audio):
         return [AUDIO_SLOT]
     if units is None:

@@ -27,7 +27,7 @@ from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..store.kinds import KINDS, Kind
 from ..text.casing import AS_IS, Caser
-from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Utterance
+from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Units, Utterance
 from .batches import by_length, read_batch
 from .generate import Generated, generate
 from .labels import label_of
@@ -116,7 +116,18 @@ class System:
         beam: int = 1,
         speech: Mapping[Audio, Speech] | None = None,
     ) -> list[Response]:
-        """The responses to one batch.
+        """The responses to one batch; see `converse`."""
+        return [said for _, said in self.converse(dialogues, max_tokens_factor, beam, speech)]
+
+    def converse(
+        self,
+        dialogues: Sequence[Dialogue],
+        max_tokens_factor: float = MAX_TOKENS_FACTOR,
+        beam: int = 1,
+        speech: Mapping[Audio, Speech] | None = None,
+    ) -> list[tuple[Turns, Response]]:
+        """The turns of each dialogue of a batch, the system's own answers in their places, and its
+        response to them.
 
         Args:
             beam: 1 is greedy; the paper decodes audio with 10.
@@ -129,7 +140,8 @@ class System:
         lost = [d.id for d, talk in zip(dialogues, talks, strict=True) if talk.said is NO_ANSWER]
         if lost:
             raise ValueError(_too_long(len(lost), len(dialogues), lost[0], self.llm.context))
-        return [self._response(*each, speech) for each in zip(dialogues, talks, strict=True)]
+        pairs = zip(dialogues, talks, strict=True)
+        return [(talk.turns, self._response(dialogue, talk, speech)) for dialogue, talk in pairs]
 
     @torch.inference_mode()
     def answer(
@@ -190,30 +202,39 @@ class System:
         self, turns: Turns, speech: Mapping[Audio, Speech]
     ) -> tuple[list[int], list[torch.Tensor]]:
         """Token ids of turns within the chat template, and the audio of its slots."""
-        contents = [_content(turn, speech) for turn in turns]
-        audios = [content for content in contents if isinstance(content, torch.Tensor)]
-        slots = (c if isinstance(c, str) else Audio() for c in contents)
-        template = tuple(Turn(turn.role, c) for turn, c in zip(turns, slots, strict=True))
+        read = [_parts(turn, speech) for turn in turns]
+        audios = [part for parts in read for part in parts if isinstance(part, torch.Tensor)]
+        slots = (tuple(p if isinstance(p, str) else Audio() for p in parts) for parts in read)
+        template = tuple(Turn(turn.role, parts) for turn, parts in zip(turns, slots, strict=True))
         return encode(template, self.llm.tokenizer), audios
 
     def num_positions(self, dialogue: Dialogue) -> int:
         """Of the prompt of a system that reads text, template included; open turns are empty."""
         dialogue = self.complete(dialogue)
         speech = self.speech([dialogue])
-        texts = [_content(turn, speech) or "" for turn in dialogue.turns]
+        texts = [_written(turn, speech) for turn in dialogue.turns]
         turns = tuple(Turn(t.role, text) for t, text in zip(dialogue.turns, texts, strict=True))
         return len(encode(turns, self.llm.tokenizer))
 
     def limit(self, turns: Turns, factor: float) -> int | None:
         """The most tokens that an answer to the turns may have, of any system: by the positions of
         the prompt with transcripts in it, open turns empty. None: a transcript is not known."""
-        known = [("" if turn.content is None else turn.text) for turn in turns]
-        if None in known:
+        texts = [self._spell(turn) for turn in turns]
+        known = [text for text in texts if text is not None]
+        if len(known) < len(texts):
             return None
-        spoken = (isinstance(turn.content, Audio) for turn in turns)
-        texts = (self.casing(x or "") if case else x for x, case in zip(known, spoken, strict=True))
-        asked = tuple(Turn(turn.role, x) for turn, x in zip(turns, texts, strict=True))
+        asked = tuple(Turn(turn.role, text) for turn, text in zip(turns, known, strict=True))
         return max(1, int(factor * len(encode(asked, self.llm.tokenizer))))
+
+    def _spell(self, turn: Turn) -> str | None:
+        """What a turn reads with its transcripts, "" if it is open; None: one is not known."""
+        texts = []
+        for part in turn.parts:
+            text = part if isinstance(part, str) else part.text
+            if text is None:
+                return None
+            texts.append(self.casing(text) if isinstance(part, Audio) else text)
+        return "".join(texts)
 
     def _converse(
         self,
@@ -296,10 +317,9 @@ class System:
     def _response(
         self, dialogue: Dialogue, talk: _Talk, speech: Mapping[Audio, Speech]
     ) -> Response:
-        asked = _content(dialogue.turns[-1], speech)
         return Response(
             dialogue.id,
-            asked if isinstance(asked, str) else "",
+            _written(dialogue.turns[-1], speech),
             decode(talk.said.ids, self.llm.tokenizer),
             talk.said.ids,
             talk.said.finish_reason,
@@ -311,10 +331,16 @@ def reference_ids(llm: LLM, reference: str) -> tuple[int, ...]:
     return tuple(reply_ids((Turn("user", "a"),), reference, llm.tokenizer, llm.eos_ids))
 
 
-def _content(turn: Turn, speech: Mapping[Audio, Speech]) -> Speech | None:
-    if isinstance(turn.content, Audio):
-        return speech[turn.content]
-    return turn.text
+def _parts(turn: Turn, speech: Mapping[Audio, Speech]) -> list[Speech]:
+    """What stands in the prompt for each part of a turn."""
+    read = (speech[part] if isinstance(part, Audio) else part for part in turn.parts)
+    return [part.text or "" if isinstance(part, Units) else part for part in read]
+
+
+def _written(turn: Turn, speech: Mapping[Audio, Speech]) -> str:
+    """The same as one text; "" where there is audio, or nothing yet."""
+    texts = [part for part in _parts(turn, speech) if isinstance(part, str)]
+    return "".join(texts) if len(texts) == len(turn.parts) else ""
 
 
 def _until_open(turns: Turns) -> Turns:

@@ -8,6 +8,7 @@ only what produces them is trained.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..data.prompt import AUDIO_SLOT
 from .adapters import Adapter
 from .ctc import ctc_nats
 from .llm import LLM
-from .masking import on_host
+from .masking import on_host, split_rows, unpad
 from .response_loss import embed_prompt
 from .speech_encoder import SpeechEncoder
 from .targets import PAPER, Targets
@@ -34,7 +35,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
     Args:
         speech_encoder, adapter: what is trained.
         llm: the frozen LLM, already on its device.
-        prompt: token ids of the training prompt, with one AUDIO_SLOT.
+        prompt: token ids of the training prompt, with one AUDIO_SLOT; of examples that bring none.
         packed: lay sequences end to end inside the LLM (False: pad them).
         targets: what is learned from (model/targets.py).
         num_pieces: V, outputs of a CTC layer on the encoder (0: there is none). An adapter that has
@@ -76,8 +77,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         speech_lengths: torch.Tensor,
         response: torch.Tensor,
         response_lengths: torch.Tensor,
+        prompt: torch.Tensor | None = None,
+        prompt_lengths: torch.Tensor | None = None,
+        recording_samples: torch.Tensor | None = None,
         text: torch.Tensor | None = None,
         text_lengths: torch.Tensor | None = None,
+        recording_tokens: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the loss of a response token (the paper: its nats), statistics, and the weight
@@ -88,22 +93,51 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 a GPU are waited for.
             response: (B, R) token ids of the LLM's own answer to the transcript, end-of-turn
                 token included; response_lengths: (B,), likewise.
-            text: (B, L) tokens of the transcript for the CTC loss; text_lengths: (B,), likewise.
+            prompt: (B, L) token ids of each example's prompt, an AUDIO_SLOT for each of its
+                recordings; prompt_lengths: (B,); on the host. None: the training prompt.
+            recording_samples: (B, K) samples of the recordings that lie end to end in a row of
+                `speech`, zeros after them; on the host. None: each row is one.
+            text: (B, L) tokens of the transcripts for the CTC loss; text_lengths: (B,), likewise.
                 None: no such loss.
+            recording_tokens: (B, K) tokens of each recording in a row of `text`, likewise.
             kwargs: what else the targets need.
         """
+        if recording_samples is not None:
+            speech, speech_lengths = split_rows(speech, speech_lengths, recording_samples)
         x_BTC, frames_B = self.speech_encoder(speech, on_host(speech_lengths))
         audios = self._adapt(x_BTC, frames_B)
-        prompts = [embed_prompt(self.llm.model, self.prompt, [audio]) for audio in audios]
+        alone = [self.prompt] * len(response)
+        templates = alone if prompt is None else unpad(prompt, prompt_lengths)
+        prompts = self.embed_prompts(templates, audios)
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
         loss, stats = self.targets.losses(self.llm.model, prompts, responses, kwargs, self.packed)
         stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
         if self.ctc_weight and text is not None and text_lengths is not None:
+            if recording_tokens is not None:
+                text, text_lengths = split_rows(text, text_lengths, recording_tokens)
             ctc_loss = self._ctc_loss(x_BTC, frames_B, text, on_host(text_lengths))
             loss = loss + self.ctc_weight * ctc_loss
             stats |= {"ctc_loss": ctc_loss.detach(), "total_loss": loss.detach()}
         return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)
+
+    def embed_prompts(
+        self, templates: Sequence[list[int]], audios: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """The embeddings (L, D) of prompts whose slots take the audios (P, D), one after the other.
+
+        Errors (ValueError): there are more slots than audios, or fewer."""
+        slots = [template.count(AUDIO_SLOT) for template in templates]
+        if sum(slots) != len(audios):
+            raise ValueError(
+                f"{len(templates)} prompts have {sum(slots)} audio slots, but {len(audios)} "
+                "recordings came: give the prompts and recordings of one store of stage 7"
+            )
+        left = iter(audios)
+        return [
+            embed_prompt(self.llm.model, template, list(itertools.islice(left, number)))
+            for template, number in zip(templates, slots, strict=True)
+        ]
 
     def encode_audio(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor | Sequence[int]

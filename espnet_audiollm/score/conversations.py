@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from ..store.runs import CONTEXTS, FULL, LAST_TURN, Run
 from ..text.normalize import normalize
-from ..types import Audio
 from . import success
 from .bootstrap import RESAMPLES
 from .find import Found
@@ -173,7 +172,7 @@ def _carried(
         return []
     dialogues, rows = results.test_set.dialogues or {}, []
     for group, members in groups.items():
-        ids = [id for id in members if isinstance(dialogues[id].turns[-1].content, Audio)]
+        ids = [id for id in members if dialogues[id].turns[-1].audio]
         for row in results.rows if ids else ():
             if row is text or row.label not in last_turns:
                 continue

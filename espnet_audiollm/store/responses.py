@@ -3,6 +3,8 @@
     store.json           which LLM, template, decoding and prompts; a store of others is refused
     shard.NNNNN.jsonl    the answers, in order of ids (see store/shards.py)
     response_ids         "id 12 5 2" for training, in the order of ids; written last
+    prompt_ids           of a store with behaviours: the prompt of each example, -1 for an audio
+    utterances           of such a store: the utterances that stand there, in order
 
 A store is refused and not made anew when it was made otherwise: it may be weeks of an LLM's work.
 Nothing here holds an object for each of the prompts, of which there may be millions.
@@ -23,6 +25,7 @@ from .shards import Record, Shards
 from .tables import Row, write_table
 
 INDEX = "response_ids"
+ASKED = ("prompt_ids", "utterances")  # of an example with behaviours: fields, and tables of these
 STAGE = 7
 NEXT = "delete the directory and rerun stage 7"
 MOST_PROMPTS = 1 << 32  # of a store
@@ -50,6 +53,16 @@ class Settings:
     num_prompts: int
     prompts_hash: str
     prompt_casing: str  # how transcripts become prompts (text/casing.py)
+    behaviours: str = ""  # of the contexts that are asked (data/behaviours.py). "": transcripts
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Of every record."""
+        return FIELDS + (ASKED if self.behaviours else ())
+
+    def spell(self) -> dict:
+        """For store.json; without behaviours it is as it was before there were any."""
+        return {name: value for name, value in asdict(self).items() if name in _NEEDED or value}
 
 
 _CHANGED = {
@@ -62,7 +75,9 @@ _CHANGED = {
     "num_prompts": "another number of prompts",
     "prompts_hash": "other prompts",
     "prompt_casing": "another --prompt_casing",
+    "behaviours": "other --behaviours, --behaviours_per_utterance or --seed",
 }
+_NEEDED = _CHANGED.keys() - {"behaviours"}
 
 
 # --- prompts ------------------------------------------------------------------------------------
@@ -99,7 +114,8 @@ def to_record(response: Response) -> Record:
 
 def from_record(record: Record) -> Response:
     """The response of a line; the inverse of `to_record`."""
-    return Response(**{**record, "response_ids": tuple(record["response_ids"])})
+    found = {name: record[name] for name in FIELDS}
+    return Response(**{**found, "response_ids": tuple(found["response_ids"])})
 
 
 def iter_responses(directory: str | Path) -> Iterator[Response]:
@@ -129,7 +145,7 @@ def open_store(directory: str | Path, settings: Settings, about: Mapping | None 
             "store.json that says what made them: delete them or choose another directory"
         )
     with atomic_write(directory / "store.json") as out:
-        json.dump({**(about or {}), **asdict(settings)}, out, indent=2, ensure_ascii=False)
+        json.dump({**(about or {}), **settings.spell()}, out, indent=2, ensure_ascii=False)
         out.write("\n")
     return _shards(directory, settings)
 
@@ -140,22 +156,25 @@ def open_shards(directory: str | Path) -> Shards:
 
 
 def _shards(directory: str | Path, settings: Settings) -> Shards:
-    return Shards(Path(directory), settings.num_prompts, settings.shard_size, FIELDS, STAGE)
+    return Shards(
+        Path(directory), settings.num_prompts, settings.shard_size, settings.fields, STAGE
+    )
 
 
 def merge(directory: str | Path, num_jobs: int = 1) -> int:
-    """Write `response_ids` from the finished shards, unless it is newer than all of them; the
-    number of answers.
+    """Write `response_ids` from the finished shards, unless it is newer than all of them, and
+    with behaviours `prompt_ids` and `utterances` before it; the number of answers.
 
     Errors (ValueError): missing shards (and whose they are), damaged ones."""
     directory = Path(directory)
     shards = open_shards(directory)
     shards.check_whole(num_jobs)
     if not _is_newest(directory / INDEX, shards):
-        rows = ((r["id"], " ".join(map(str, r["response_ids"]))) for r in shards.records())
-        write_table(directory / INDEX, rows, presorted=True)
+        for name in (*(name for name in ASKED if name in shards.fields), INDEX):
+            rows = ((r["id"], " ".join(map(str, r[name]))) for r in shards.records())
+            write_table(directory / name, rows, presorted=True)
     shards.sweep()
-    remove_asides(directory, INDEX, "store.json")
+    remove_asides(directory, INDEX, *ASKED, "store.json")
     return shards.num_items
 
 
@@ -223,7 +242,8 @@ def read_settings(directory: str | Path) -> Settings:
     Errors (ValueError): no store, a damaged store.json."""
     about = read_about(directory)
     try:
-        settings = Settings(**{name: about[name] for name in _CHANGED})
+        known = {name: about[name] for name in _NEEDED}
+        settings = Settings(**known, behaviours=about.get("behaviours", ""))
     except KeyError as error:
         raise ValueError(f"{directory}/store.json lacks {error}: {NEXT}") from error
     for name in ("num_prompts", "shard_size"):

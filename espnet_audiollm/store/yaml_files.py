@@ -10,11 +10,16 @@ import yaml
 
 def read_options(path: str | Path, next_step: str) -> dict[str, Any]:
     """The keys and values of a YAML file. Errors (ValueError): it holds something else."""
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        what = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is no YAML ({what}): {next_step}") from error
+    found = read_yaml(path, next_step)
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no options ('name: value'): {next_step}")
     return found
+
+
+def read_yaml(path: str | Path, next_step: str) -> Any:
+    """What a YAML file holds. Errors (ValueError): it is no YAML."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is no YAML ({what}): {next_step}") from error

@@ -19,7 +19,7 @@ from ..model.recompute import recompute_layers
 from ..model.sharding import SHARDINGS, load_shared
 from ..model.targets import PAPER, TABLES, Targets, missing_table
 from ..store import teacher
-from ..store.responses import check_origin
+from ..store.responses import check_origin, read_about
 from ..types import Audio
 from .base import SpeechTask
 from .choices import (
@@ -42,8 +42,9 @@ class AudioLLMTask(SpeechTask):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """What targets beside the response need, and a CTC loss."""
-        return () if inference else (*TABLES.values(), "text")
+        """What targets beside the response need, a CTC loss, and examples with behaviours."""
+        more = (*TABLES.values(), "text", "texts", "prompt", "recording_samples")
+        return () if inference else more
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -226,7 +227,7 @@ def build_targets(args: argparse.Namespace) -> Targets:
         for table in targets.tables if data else ():
             if table not in names:
                 raise ValueError(missing_table(table, f"--{option}"))
-        if data and options.get("ctc_weight") and "text" not in names:
+        if data and options.get("ctc_weight") and not names & {"text", "texts"}:
             raise ValueError(
                 f"--ctc_weight needs the transcripts: give --{option} DIR/text,text,text as well"
             )
@@ -234,12 +235,24 @@ def build_targets(args: argparse.Namespace) -> Targets:
 
 
 def check_stores(args: argparse.Namespace, llm: llms.LLM) -> None:
-    """The responses to learn must be this LLM's own; files outside a store are taken on trust."""
+    """The responses to learn must be this LLM's own, to the prompts that they are learnt with;
+    files outside a store are taken on trust."""
     for split in ("train", "valid"):
-        for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type", None) or ():
+        sources = getattr(args, f"{split}_data_path_and_name_and_type", None) or ()
+        for path, name, _ in sources:
             if name not in ("response", *TABLES.values()):
                 continue
             store = Path(path).parent
             store = store.parent if store.name == teacher.DIRECTORY else store
             if (store / "store.json").exists():
                 check_origin(store, llm.fingerprint, llm.chat_template_hash, args.system_prompt)
+        stores = {name: Path(path).parent for path, name, _ in sources}
+        store = stores.get("response", Path())
+        if not (store / "store.json").exists():
+            continue
+        if read_about(store).get("behaviours") and stores.get("prompt") != store:
+            raise ValueError(
+                f"the responses in {store} are to prompts with behaviours: give their table "
+                f"{store}/prompt_ids as the {split} data 'prompt', or the store of the "
+                "transcripts alone"
+            )

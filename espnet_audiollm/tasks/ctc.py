@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from espnet2.utils.types import str2bool, str_or_none
 
+from ..data.recordings import read_list
 from ..model.ctc import CTCESPnetModel
 from ..text.tokens import TOKEN_TYPES, Tokenizer, read_token_list
 from ..types import SAMPLE_RATE
@@ -30,10 +31,20 @@ class TokenIds:
         self.tokenizer = tokenizer
 
     def __call__(self, uid: str, data: dict) -> dict:
-        """The sample with token ids (int64) as its text, where it has one."""
-        if "text" not in data:
-            return data
-        return {**data, "text": np.array(self.tokenizer.ids(data["text"]), dtype=np.int64)}
+        """The sample with token ids (int64) as its text, where it has one. Of several recordings
+        (`texts`) they lie end to end, `recording_tokens` says how many are each one's."""
+        if "texts" in data:
+            data = dict(data)
+            rows = [self.tokenizer.ids(text) for text in read_list(data.pop("texts"))]
+            counts = np.array([len(row) for row in rows], dtype=np.int64)
+            return {**data, "text": _array(sum(rows, [])), "recording_tokens": counts}
+        return (
+            {**data, "text": _array(self.tokenizer.ids(data["text"]))} if "text" in data else data
+        )
+
+
+def _array(ids: list[int]) -> np.ndarray:
+    return np.array(ids, dtype=np.int64)
 
 
 class CTCTask(SpeechTask):

@@ -15,6 +15,12 @@ from .session import Session
 from .snapshot import Snapshot
 
 Place = tuple[int, int]  # epoch, batches of it
+ON_HOST = (
+    "_lengths",
+    "prompt",
+    "recording_samples",
+    "recording_tokens",
+)  # ends of the names of what Python reads
 
 
 class Watch:
@@ -44,12 +50,12 @@ class Watch:
 
 
 def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor | list[int]]:
-    """A batch on its way to `device`; its lengths stay here, as numbers.
+    """A batch on its way to `device`; its lengths and prompts stay here, as numbers.
 
     ESPnet's loop would wait for each copy, and would take the lengths to where reading them waits
     for the GPU."""
     return {
-        name: value.tolist() if name.endswith("_lengths") else value.to(device, non_blocking=True)
+        name: value.tolist() if name.endswith(ON_HOST) else value.to(device, non_blocking=True)
         for name, value in data.items()
     }
 

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from ..data import audio
 from ..data.batches import Plan, Rules
 from ..data.index import Table, check_same_ids
+from ..data.recordings import read_joined
 from ..store.teacher import TopK
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ Reader: TypeAlias = Callable[[str], Value]
 
 READERS: dict[str, Reader] = {
     "sound": audio.read_mono_16k,
+    "recordings": read_joined,
     "text": str,
     "text_int": read_integers,
 }

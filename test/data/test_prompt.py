@@ -284,3 +284,30 @@ def test_units_for_an_llm_without_units():
 def test_content_ids_are_of_text():
     with pytest.raises(ValueError, match="a conversation of text"):
         content_ids(user_prompt(Audio()), 0, TOKENIZERS["llama3"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("Repeat it: ", ""), ("", " please"), ("Say this:\n", "\ntwice ."), ("the cat ", " ran")],
+)
+@pytest.mark.parametrize("text", ["Hello", "the cat sat on the mat", "2 + 3"])
+def test_instruction_and_audio_in_one_turn(tokenizer, before, after, text):
+    """The instruction's tokens are those of the text prompt; what is between them is the text's."""
+    context = conversation((S, "be brief"), (U, "I"), (A, "fine"))
+    mixed = tuple(part for part in (before, Audio(text=text), after) if part)
+    heard = encode((*context, Turn(U, mixed)), tokenizer)
+    written = encode((*context, Turn(U, before + text + after)), tokenizer)
+    assert heard.count(AUDIO_SLOT) == 1
+    slot = heard.index(AUDIO_SLOT)
+    end = len(written) - (len(heard) - slot - 1)
+    assert written[:slot] == heard[:slot] and written[end:] == heard[slot + 1 :]
+    assert tokenizer.decode(written[slot:end]).strip() == text
+
+
+def test_parts_of_a_turn_that_are_all_text(tokenizer):
+    """Spelled in two parts, a special token is as little one as in one part."""
+    end = tokenizer.eos_token
+    parts = encode((Turn(U, ("Say ", f"{end} now")),), tokenizer)
+    assert parts == encode((Turn(U, f"Say {end} now"),), tokenizer)
+    one = encode((Turn(U, (Audio(),)),), tokenizer)
+    assert one == encode(user_prompt(Audio()), tokenizer)

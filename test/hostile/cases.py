@@ -331,6 +331,50 @@ OTHER_CASES += [
     )
     for name, (content, says) in TALKS.items()
 ]
+CONTEXT = '{"name": "a", "weight": 1}\n'
+CONTEXTS = {  # a file of behaviours: its ending, and what is said of it
+    "fifo": ("yaml", FIFO, "no such file"),
+    "directory": ("yaml", DIRECTORY, "no such file"),
+    "gone": ("jsonl", GONE, "no such file"),
+    "empty": ("yaml", "", "no list of contexts"),
+    "options": ("yaml", "weight: 1\n", "no list of contexts"),
+    "latin1": ("yaml", "- é\n".encode("latin-1"), "is no YAML"),
+    "latin1_lines": ("jsonl", "é\n".encode("latin-1"), "line 1 is not JSON"),
+    "nested": ("yaml", "[" * 100_000, "is no YAML"),
+    "nested_lines": ("jsonl", "[" * 100_000 + "\n", "line 1 is not JSON"),
+    "number_of_5000_digits": ("yaml", "- weight: " + "9" * 5000, "is no YAML"),
+    "number_as_key": ("yaml", "- {1: a, b: c}\n", "unknown field 1"),
+    "nan": ("jsonl", CONTEXT.replace("1", "NaN"), "the weight 'nan'"),
+    "infinite": ("jsonl", CONTEXT.replace("1", "Infinity"), "the weight 'inf'"),
+    "heavy": ("jsonl", CONTEXT.replace("1", "1" + "0" * 400), "the weight '1000"),
+    "slash_in_name": ("jsonl", CONTEXT.replace('"a"', '"../a"'), "the name '../a'"),
+    "half_a_character": (
+        "jsonl",
+        CONTEXT.replace("}", ', "turns": [{"role": "user", "text": "\\ud800 {speech}"}]}'),
+        "surrogates not allowed",
+    ),
+    "endless_pattern": (
+        "jsonl",
+        CONTEXT.replace("}", ', "fits": "a{999999999999}"}'),
+        "no pattern",
+    ),
+    "deep_pattern": (
+        "jsonl",
+        CONTEXT.replace("}", f', "fits": "{"(" * 5000}{")" * 5000}"}}'),
+        "no pattern",
+    ),
+    "twice": ("jsonl", CONTEXT * 2, "context 2 (a): this name comes twice"),
+}
+OTHER_CASES += [
+    Case(
+        f"generate_responses-behaviours-{name}",
+        ("generate_responses", "--llm", "none", "--data", "data", "--output", "out")
+        + ("--behaviours", f"some.{ending}"),
+        (f"some.{ending}", says),
+        {f"some.{ending}": content},
+    )
+    for name, (ending, content, says) in CONTEXTS.items()
+]
 OTHER_CASES += [
     Case(
         f"compare-{name}",

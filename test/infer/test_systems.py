@@ -39,6 +39,7 @@ TALKS = [
     Dialogue("q", (spoken("c"), OWN, ASK, OWN, spoken("a"))),
     Dialogue("r", (ASK, OWN, spoken("b"))),
     Dialogue("s", (spoken("b"), GIVEN, ASK)),
+    Dialogue("t", (ASK, OWN, Turn("user", (spoken("b").content, " to the park .")))),
 ]
 
 

@@ -51,7 +51,9 @@ case "${module}" in
         mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
         kept="$(option --teacher_top_k "$@")"
         [ -z "${kept}" ] || echo "${kept}" > "${out}/teacher/top_k"
-        [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids" ;;
+        [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids"
+        [[ " $* " == *" --behaviours "* ]] || exit 0
+        echo x | tee "${out}"/{prompt_ids,recording_samples} > "${out}/recordings" ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
 """
@@ -136,6 +138,43 @@ def test_words_arrive_complete(recipe):
         "generate_responses --llm my llm --chat_template a b.jinja "
         "--data dump/train --output dump/train/responses --device cpu"
     )
+
+
+def test_behaviours_have_places_of_their_own(recipe):
+    """With them stages 7 to 9 leave alone what was trained without, and read one store alone."""
+    (recipe / "conf/some.yaml").write_text("- {name: answer, weight: 1}\n")
+    words = ["--behaviours", "conf/some.yaml", "--behaviours_per_utterance", "2"]
+    assert run(recipe, *words).returncode == 0
+    calls = run(recipe, *words, "--stage", "7", "--stop_stage", "9").calls
+    stores = [re.search(r"--output (\S+) ", call)[1] for call in calls]
+    drawn = ["dump/train/responses_some", "dump/valid/responses_some"]
+    assert stores == [*drawn, "dump/test/responses"]
+    assert all("--behaviours conf/some.yaml --behaviours_per_utterance 2" in c for c in calls[:2])
+    assert "behaviours" not in calls[2]
+    trained = (recipe / "words.audiollm_train").read_text().split("\0")
+    assert trained[trained.index("--output_dir") + 1] == "exp/audiollm_some_small"
+    sources = [word.split(",", 1) for word in trained if word.startswith("dump/train")]
+    assert [name for _, name in sources] == [
+        "speech,recordings",
+        "recording_samples,text_int",
+        "prompt,text_int",
+        "response,text_int",
+    ]
+    assert {path.rsplit("/", 1)[0] for path, _ in sources} == {drawn[0]}
+    counted = (recipe / "words.data_lengths").read_text().split("\0")
+    assert counted[counted.index("--samples") + 1] == f"{drawn[1]}/recording_samples"
+
+    plain = run(recipe, "--stage", "7", "--stop_stage", "9")
+    assert not [call for call in plain.calls if "some" in call]
+    assert plain.mains == ["generate_responses"] * 3 + ["data_lengths"] * 2 + ["audiollm_train"]
+    (recipe / "dump/train/responses_some/prompt_ids").write_text("y")
+    assert "audiollm_train" in run(recipe, *words, "--stage", "9", "--stop_stage", "9").mains
+
+
+def test_behaviours_that_are_not_there(recipe):
+    assert run(recipe, "--stop_stage", "6").returncode == 0
+    done = run(recipe, "--stage", "7", "--behaviours", "conf/none.yaml")
+    assert done.returncode == 1 and "--behaviours conf/none.yaml is missing" in done.stderr
 
 
 def test_changed_configuration_is_noticed(recipe):

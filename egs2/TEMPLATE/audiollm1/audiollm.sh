@@ -50,6 +50,8 @@ prompt_casing=asis                     # Form of transcripts as prompts: asis, l
 casing_text=""                         # truecase: a text that shows how words are written.
 teacher_top_k=0                        # Tokens of the LLM's distribution kept for each response token (0: none).
 teacher_prompts=false                  # Keep the text prompts, for the training's --hidden_weight.
+behaviours=""                          # Contexts to ask utterances in: conf/behaviours/*.yaml (empty: alone).
+behaviours_per_utterance=1             # Contexts that each utterance draws.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
 align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
 align_args=""                          # More options for the training.
@@ -113,7 +115,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     ctc_stats="${expdir}/ctc_stats_${kind}"
     init_checkpoint="${init_checkpoint/#CTC\//${ctc_exp}/}"
     [ -n "${ctc_checkpoints}${init_checkpoint}" ] || skip_stages+=" 3 4 5 6" # No recogniser is needed.
-    align_stats="${expdir}/audiollm_stats"
+    # With behaviours training has responses, statistics and models of its own, named after the file.
+    drawn="$(basename "${behaviours%.*}")"
+    drawn="${drawn:+_${drawn}}"
+    align_stats="${expdir}/audiollm_stats${drawn}"
     device=cpu
     ((ngpu == 0)) || device=cuda
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
@@ -146,15 +151,25 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     [ "${token_type}" != llm ] || token_opts+=(--bpemodel "${tokens}/tokenizer.json")
     ctc_data=("${token_opts[@]}")
     align_data=("${llm_opts[@]}") align_text=() taught=()
+    asked=() # With behaviours: what is learnt besides the responses.
     for split in train valid; do
         flag="--${split}_data_path_and_name_and_type"
         ctc_data+=("${flag}" "${!split}/wav.scp,speech,sound" "${flag}" "${!split}/text,text,text")
-        align_data+=("${flag}" "${!split}/wav.scp,speech,sound"
-            "${flag}" "${!split}/responses/response_ids,response,text_int")
-        align_text+=("${flag}" "${!split}/text,text,text")
+        store="${!split}/responses${drawn}"
+        if [ -z "${behaviours}" ]; then
+            align_data+=("${flag}" "${!split}/wav.scp,speech,sound")
+            align_text+=("${flag}" "${!split}/text,text,text")
+        else
+            align_data+=("${flag}" "${store}/recordings,speech,recordings"
+                "${flag}" "${store}/recording_samples,recording_samples,text_int"
+                "${flag}" "${store}/prompt_ids,prompt,text_int")
+            align_text+=("${flag}" "${store}/recording_texts,texts,text")
+            asked+=("${store}"/{prompt_ids,recordings})
+        fi
+        align_data+=("${flag}" "${store}/response_ids,response,text_int")
         for table in "${teacher_data[@]}"; do
-            align_data+=("${flag}" "${!split}/responses/teacher/${table}")
-            taught+=("${!split}/responses/teacher/${table%%,*}")
+            align_data+=("${flag}" "${store}/teacher/${table}")
+            taught+=("${store}/teacher/${table%%,*}")
         done
     done
     clean="${test_sets%% *}" noisy="" # Names of its noisy copies, whose reference responses are its own.
@@ -187,7 +202,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     recordings_of() { # The file that says what a set's recordings are.
         if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
     }
-    align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}" "$1")"; }
+    align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}${drawn}" "$1")"; }
 
     if runs 1; then
         log "Stage 1: prepare data/{${splits// /,}}"
@@ -266,31 +281,53 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
+    # answer SET OUT FILE... -- OPTION...: stage 7, the LLM's responses to a set; FILE: what they depend on.
+    answer() {
+        local set="$1" out="$2" files=()
+        shift 2
+        while [ "$1" != -- ]; do
+            files+=("$1")
+            shift
+        done
+        shift
+        JOB_KEY="$(hash_of "${out}" "${files[@]}")" \
+            in_jobs "${inference}" "${inference_nj}" "${out}/log" \
+            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
+            --data "${set}" --output "${out}" --device "${device}" "$@" || failed
+    }
+
     if runs 7; then
         log "Stage 7: the LLM answers every transcript"
-        answered=()
-        for split in ${splits}; do answered+=("${dumpdir}/${split}"); done
-        # shellcheck disable=SC2206
-        answered+=(${conversations})
-        for set in "${answered[@]}"; do
-            out="$(references_of "${set}")" transcripts="${set}/text"
-            [ ! -f "${set}" ] || transcripts="${set}"
+        alone="${splits}"
+        if [ -n "${behaviours}" ]; then
+            [ -s "${behaviours}" ] || die "--behaviours ${behaviours} is missing or empty; conf/behaviours has some"
+            alone="${test_sets}"
+            for set in "${train}" "${valid}"; do
+                answer "${set}" "${set}/responses${drawn}" "${set}/text" "${behaviours}" -- \
+                    --behaviours "${behaviours}" --behaviours_per_utterance "${behaviours_per_utterance}" \
+                    "${teacher_opts[@]}"
+            done
+        fi
+        for split in ${alone}; do
             kept=()
-            case "${set}" in "${train}" | "${valid}") kept=("${teacher_opts[@]}") ;; esac
-            JOB_KEY="$(hash_of "${out}" "${transcripts}")" \
-                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-                --data "${set}" --output "${out}" --device "${device}" "${kept[@]}" || failed
+            case "${split}" in "${train_set}" | "${valid_set}") kept=("${teacher_opts[@]}") ;; esac
+            answer "${dumpdir}/${split}" "${dumpdir}/${split}/responses" "${dumpdir}/${split}/text" -- \
+                "${kept[@]}"
         done
+        for set in ${conversations}; do answer "${set}" "$(references_of "${set}")" "${set}" --; done
     fi
 
     if runs 8; then
         log "Stage 8: statistics for the alignment"
         for split in train valid; do
-            once "${align_stats}/${split}/.done" "${!split}"/{utt2num_samples,responses/response_ids} -- \
+            store="${!split}/responses${drawn}" samples="${!split}/utt2num_samples" counted=()
+            if [ -n "${behaviours}" ]; then
+                samples="${store}/recording_samples" counted=(--samples "${store}/recording_samples")
+            fi
+            once "${align_stats}/${split}/.done" "${samples}" "${store}/response_ids" -- \
                 ${train_cmd} "${align_stats}/${split}/lengths.log" \
                 python -m espnet_audiollm.bin.data_lengths --data "${!split}" \
-                --responses "${!split}/responses/response_ids" --output "${align_stats}/${split}"
+                --responses "${store}/response_ids" --output "${align_stats}/${split}" "${counted[@]}"
         done
     fi
 
@@ -305,8 +342,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             case "${ctc_weight}" in "" | 0 | 0.0) ;; *) text=("${align_text[@]}") ;; esac
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
-                "${train}"/{wav.scp,responses/response_ids} \
-                "${valid}"/{wav.scp,responses/response_ids} "${taught[@]}" \
+                "${train}"/{wav.scp,responses${drawn}/response_ids} \
+                "${valid}"/{wav.scp,responses${drawn}/response_ids} "${asked[@]}" "${taught[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \

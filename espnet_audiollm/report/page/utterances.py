@@ -12,7 +12,6 @@ import numpy as np
 from ...score.results import Results, Row
 from ...score.test_set import TestSet
 from ...score.wer import edits
-from ...types import Audio
 
 Edits = list[list[str]]  # [operation, reference words, hypothesis words], of one transcript
 
@@ -90,7 +89,7 @@ def _text(test_set: TestSet, id: str) -> str | None:
     if test_set.dialogues is None:
         return (test_set.texts or {}).get(id)
     return " / ".join(
-        f"{turn.role}{' (spoken)' * isinstance(turn.content, Audio)}: {turn.text or '…'}"
+        f"{turn.role}{' (spoken)' * bool(turn.audio)}: {turn.text or '…'}"
         for turn in test_set.dialogues[id].turns
     )
 
