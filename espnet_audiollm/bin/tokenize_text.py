@@ -24,6 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", required=True, help="Kaldi text file, e.g. dump/train/text")
     parser.add_argument("--token_type", choices=TOKEN_TYPES, default="bpe")
     parser.add_argument("--llm", help="llm: Hugging Face id or directory whose tokens they are")
+    parser.add_argument("--chat_template", help="llm: Jinja file, when the LLM has none")
     parser.add_argument(
         "--vocab_size",
         type=int,
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"{args.text} does not exist: run stage 2 first")
     lines, number = Transcripts(args.text), kaldi_dir.count_lines(args.text)
     if args.token_type == "llm":
-        _save_tokenizer(args.llm, args.output)
+        _save_tokenizer(args.llm, args.chat_template, args.output)
     if args.token_type != "bpe":
         learned = learn(lines, args.token_type, args.vocab_size, args.min_count, args.output)
         print(f"{args.output}: {args.token_type}: {learned}, in {number} transcripts")
@@ -67,13 +68,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _save_tokenizer(llm: str | None, directory: str) -> None:
+def _save_tokenizer(llm: str | None, chat_template: str | None, directory: str) -> None:
     """Put the LLM's tokenizer.json there."""
     from ..model.llm import load_tokenizer
 
     if not llm:
         raise ValueError("--token_type llm needs --llm, whose tokens they are")
-    tokenizer = load_tokenizer(llm)
+    tokenizer = load_tokenizer(llm, chat_template)
     with atomic_write(Path(directory) / MODELS["llm"]) as out:
         out.write(tokenizer.backend_tokenizer.to_str())
 

@@ -66,9 +66,9 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         self.speech_encoder, self.adapter = speech_encoder, adapter
         self.llm, self.prompt, self.packed, self.targets = llm, prompt, packed, targets
         self.ctc_weight = ctc_weight
-        own_layer = num_pieces and not hasattr(adapter, "ctc_out")
-        width = speech_encoder.output_size()
-        self.ctc_out = nn.Linear(width, num_pieces) if own_layer else None
+        self.ctc_out = None
+        if num_pieces and not hasattr(adapter, "ctc_out"):
+            self.ctc_out = nn.Linear(speech_encoder.output_size(), num_pieces)
         self.audio_norm = _norm_of(llm) if normalize_audio else None
 
     def forward(

@@ -15,12 +15,7 @@ from .session import Session
 from .snapshot import Snapshot
 
 Place = tuple[int, int]  # epoch, batches of it
-ON_HOST = (
-    "_lengths",
-    "prompt",
-    "recording_samples",
-    "recording_tokens",
-)  # ends of the names of what Python reads
+ON_HOST = {"prompt", "recording_samples", "recording_tokens"}  # what Python reads, like lengths
 
 
 class Watch:
@@ -55,7 +50,9 @@ def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor |
     ESPnet's loop would wait for each copy, and would take the lengths to where reading them waits
     for the GPU."""
     return {
-        name: value.tolist() if name.endswith(ON_HOST) else value.to(device, non_blocking=True)
+        name: value.tolist()
+        if name in ON_HOST or name.endswith("_lengths")
+        else value.to(device, non_blocking=True)
         for name, value in data.items()
     }
 

@@ -8,6 +8,7 @@ import chat_llms
 import numpy as np
 import pytest
 import torch
+from written_runs import read_store
 
 from espnet_audiollm.bin.generate_responses import main
 from espnet_audiollm.data.kaldi_dir import read_dict
@@ -16,7 +17,6 @@ from espnet_audiollm.infer import teacher as infer_teacher
 from espnet_audiollm.infer.systems import load_system
 from espnet_audiollm.model import llm as llms
 from espnet_audiollm.model.response_loss import embed_prompt, response_logits
-from espnet_audiollm.store import responses
 from espnet_audiollm.store.teacher import TopK
 from espnet_audiollm.train.iterators import TableDataset
 from espnet_audiollm.types import Dialogue, Turn
@@ -65,7 +65,7 @@ def contents(directory):
 def test_what_is_kept_is_the_llms_own(llm_dir, data, whole):
     assert sorted(p.name for p in (whole / "teacher").iterdir()) == FILES
     llm, texts = llms.load(str(llm_dir)), read_dict(data / "text")
-    answers = responses.read_responses(whole, texts)
+    answers = read_store(whole)
     prompts, places = (read_dict(whole / "teacher" / name) for name in ("prompt_ids", "top_k"))
     read = TopK(whole / "teacher" / "top_k")
     for id_ in ("utt00", "utt11", "utt19"):
@@ -158,7 +158,7 @@ def test_given_references_are_read_too(llm_dir, tmp_path):
     talks.write_text("".join(json.dumps(talk) + "\n" for talk in (given, open_)))
     options = ["--llm", llm_dir, "--data", talks, "--output", tmp_path / "out", "--device", "cpu"]
     main([str(word) for word in [*options, "--teacher_top_k", 3, "--max_tokens_factor", 1]])
-    answers = responses.read_responses(tmp_path / "out")
+    answers = read_store(tmp_path / "out")
     places = read_dict(tmp_path / "out" / "teacher" / "top_k")
     for id_, answer in answers.items():
         assert places[id_].split()[1:] == [str(len(answer.response_ids)), "3"]

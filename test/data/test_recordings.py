@@ -20,6 +20,7 @@ def place(tmp_path):
         soundfile.write(tmp_path / f"{id_} 1.wav", wave, 16_000, "FLOAT")
     write_table(tmp_path / "wav.scp", ((id_, f"{tmp_path}/{id_} 1.wav") for id_ in waves))
     write_table(tmp_path / "utt2num_samples", ((id_, str(len(w))) for id_, w in waves.items()))
+    write_table(tmp_path / "text", {"a": "stop", "b": "go left", "c": "hör auf"}.items())
     write_table(tmp_path / "store/utterances", {"a!later": "c a", "b!alone": "b"}.items())
     recordings.write_recordings(tmp_path, tmp_path / "store")
     return tmp_path
@@ -31,6 +32,8 @@ def test_tables_and_samples(place):
     lengths = read_table(place / "store/recording_samples")
     assert lengths == {"a!later": "100 300", "b!alone": "200"}
     assert [recordings.total(value) for value in lengths.values()] == ["400", "200"]
+    texts = read_table(place / "store/recording_texts")
+    assert recordings.read_list(texts["a!later"]) == ["hör auf", "stop"]
     source = (str(place / "store/recordings"), "speech", "recordings")
     id_, data = TableDataset([source])[0]
     wave = data["speech"]

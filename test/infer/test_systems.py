@@ -203,7 +203,7 @@ def test_all_systems_have_the_limit_of_the_text(rambling, items, talks, tmp_path
     """However many positions the audio has, whatever was recognised or said before."""
     llm = rambling
     long_BD = torch.zeros(30, llm.model.config.hidden_size, dtype=llm.model.dtype)
-    ids = [f"{id_}:{n}" for id_ in "pqrs" for n in (1, 3, 5)] + list(TEXTS)
+    ids = [f"{id_}:{n}" for id_ in "pqrst" for n in (1, 3, 5)] + list(TEXTS)
     (tmp_path / "hyp").write_text("".join(f"{id_} what what what what\n" for id_ in sorted(ids)))
     systems = [
         load_system("reference", llm),

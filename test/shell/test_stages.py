@@ -38,7 +38,7 @@ case "${module}" in
         mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples"
         echo x > "$4/.done" ;;
     add_noise) [[ " $* " == *" --job "* ]] || { mkdir -p "${out}" && echo a > "${out}/wav.scp"; } ;;
-    tokenize_text) mkdir -p "${out}" && echo x | tee "${out}/tokens.txt" > "${out}/bpe.model" ;;
+    tokenize_text) mkdir -p "${out}" && echo x | tee "${out}"/{tokens.txt,tokenizer.json} > "${out}/bpe.model" ;;
     ctc_train | aggregate_stats_dirs)
         mkdir -p "${out}"/{train,valid}
         echo x > "${out}/train/feats_stats.npz"
@@ -452,6 +452,36 @@ def test_token_types_have_places_of_their_own(recipe):
     for main in ("data_lengths", "ctc_train"):
         assert kind in calls[main] and "--bpemodel" not in calls[main]
     assert (recipe / "exp/ctc_word50/.done").exists() and (recipe / list_ / "tokens.txt").exists()
+
+
+def test_tokens_of_the_llm_are_a_recognisers(recipe):
+    done = run(
+        recipe, "--stage", "1", "--stop_stage", "5", "--token_type", "llm", "--vocab_size", "0"
+    )
+    assert done.returncode == 0, done.stderr
+    calls = {call.split()[0]: call for call in done.calls}
+    assert "--token_type llm --llm my llm --bpe_type" in calls["tokenize_text"]
+    list_ = "data/token_list/llm_my llm_0"
+    kind = f"--token_list {list_}/tokens.txt --bpemodel {list_}/tokenizer.json"
+    for main in ("data_lengths", "ctc_train"):
+        assert kind in calls[main]
+
+
+def test_tokens_of_the_llm_need_one(recipe):
+    done = run(recipe, "--stop_stage", "3", "--token_type", "llm", "--llm", "")
+    assert done.returncode == 1 and "--token_type llm needs --llm" in done.stderr
+
+
+def test_a_ctc_loss_takes_the_transcripts(recipe):
+    done = run(recipe, "--stage", "1", "--stop_stage", "9")
+    assert "dump/train/text,text,text" not in words_of(recipe, "audiollm_train")
+    done = run(recipe, "--stage", "9", "--stop_stage", "9", "--align_args", "--ctc_weight 0.5")
+    assert done.returncode == 0, done.stderr
+    assert "dump/train/text,text,text" in words_of(recipe, "audiollm_train")
+
+
+def words_of(recipe, module):
+    return (recipe / f"words.{module}").read_text().split("\0")
 
 
 def test_forms_of_prompts_and_of_comparison_reach_their_stages(recipe):

@@ -148,7 +148,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     token_opts=(--token_type "${token_type}" --token_list "${tokens}/tokens.txt")
     [ "${token_type}" != bpe ] || token_opts+=(--bpemodel "${tokens}/bpe.model")
-    [ "${token_type}" != llm ] || token_opts+=(--bpemodel "${tokens}/tokenizer.json")
+    token_llm=()
+    if [ "${token_type}" == llm ]; then
+        [ -n "${llm}" ] || die "--token_type llm needs --llm ID_OR_DIRECTORY, whose tokens they are"
+        token_opts+=(--bpemodel "${tokens}/tokenizer.json")
+        token_llm=(--llm "${llm}" ${chat_template:+--chat_template "${chat_template}"})
+    fi
     ctc_data=("${token_opts[@]}")
     align_data=("${llm_opts[@]}") align_text=() taught=()
     asked=() # With behaviours: what is learnt besides the responses.
@@ -220,7 +225,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         # shellcheck disable=SC2086
         once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
             python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
-            --token_type "${token_type}" --llm "${llm}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
+            --token_type "${token_type}" "${token_llm[@]}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
             --min_count "${min_count}" --output "${tokens}"
         log "  $(tail -n 3 "${tokens}/train.log" | grep "^${tokens}: " || true)"
     fi
