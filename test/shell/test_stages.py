@@ -38,7 +38,8 @@ case "${module}" in
         mkdir -p "$4" && cp "$3"/* "$4" && echo "a 16000" > "$4/utt2num_samples"
         echo x > "$4/.done" ;;
     add_noise) [[ " $* " == *" --job "* ]] || { mkdir -p "${out}" && echo a > "${out}/wav.scp"; } ;;
-    tokenize_text) mkdir -p "${out}" && echo x | tee "${out}"/{tokens.txt,tokenizer.json} > "${out}/bpe.model" ;;
+    tokenize_text)
+        mkdir -p "${out}" && echo x | tee "${out}"/{tokens.txt,tokenizer.json} > "${out}/bpe.model" ;;
     ctc_train | aggregate_stats_dirs)
         mkdir -p "${out}"/{train,valid}
         echo x > "${out}/train/feats_stats.npz"
