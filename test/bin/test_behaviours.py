@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from tiny_tasks import task_options
+from written_runs import read_store
 
 from espnet_audiollm.bin import audiollm_train, data_lengths, generate_responses
 from espnet_audiollm.data.prompt import AUDIO_SLOT, encode
@@ -72,7 +73,7 @@ def test_prompts_are_those_that_were_answered(corpus, llm_dir, store):
     samples = read_table(corpus / "utt2num_samples")
     tables = {name: read_table(store / name) for name in responses.ASKED}
     heard, lengths = read_table(store / "recordings"), read_table(store / "recording_samples")
-    read = responses.read_responses(store)
+    read = read_store(store)
     assert len(read) == 16 and len({id_.split("!")[1] for id_ in read}) == 4
     for id_, response in read.items():
         prompt = list(map(int, tables["prompt_ids"][id_].split()))

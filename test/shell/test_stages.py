@@ -39,7 +39,8 @@ case "${module}" in
         echo x > "$4/.done" ;;
     add_noise) [[ " $* " == *" --job "* ]] || { mkdir -p "${out}" && echo a > "${out}/wav.scp"; } ;;
     tokenize_text)
-        mkdir -p "${out}" && echo x | tee "${out}"/{tokens.txt,tokenizer.json} > "${out}/bpe.model" ;;
+        mkdir -p "${out}"
+        echo x | tee "${out}"/{tokens.txt,tokenizer.json} > "${out}/bpe.model" ;;
     ctc_train | aggregate_stats_dirs)
         mkdir -p "${out}"/{train,valid}
         echo x > "${out}/train/feats_stats.npz"
