@@ -31,7 +31,8 @@ def describe_checkpoint(path: Path) -> str:
 
 
 def describe_adapter(config: Path) -> str:
-    """ "2 frames a position" for the adapter `stack`, else its name, with the options given.
+    """ "2 frames a position" for the adapter `stack`, "tokens" for `token_bridge`, else its name,
+    with the options given.
 
     Errors (ValueError): no configuration there."""
     if not config.is_file():
@@ -43,4 +44,6 @@ def describe_adapter(config: Path) -> str:
     if name == "stack":
         stack = conf.get("stack", 1)
         return f"{stack} frame{'s' * (stack > 1)} a position"
+    if name == "token_bridge":
+        return "tokens, mixed" if conf.get("mixed") else "tokens"
     return " ".join([name, *(f"{key} {value}" for key, value in sorted(conf.items()))])
