@@ -18,11 +18,14 @@ transcript.
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..store.atomic import atomic_write
 from ..store.json_files import parse_json
 from ..store.tables import CONTROLS, is_table
 from ..types import Audio, Content, Dialogue, Turn, Utterance
@@ -140,6 +143,46 @@ def read_dialogues(path: str | Path) -> list[Dialogue]:
     if not found:
         raise ValueError(f"{path}: there is no dialogue in it; {NEXT}")
     return [found[id_] for id_ in sorted(found)]
+
+
+def append_dialogue(path: str | Path, dialogue: Dialogue) -> str:
+    """Add a dialogue to the file of a set, which may not be there yet; its id.
+
+    Recordings are copied to <set>_audio/ beside the file. An empty id becomes chat-1, chat-2, ...
+
+    Errors (ValueError), with the file as it was: those of `read_dialogues`, and what is no
+    dialogue of such a file."""
+    path = Path(path)
+    known = {each.id for each in read_dialogues(path)} if path.is_file() else set()
+    free = (f"chat-{n}" for n in itertools.count(1) if f"chat-{n}" not in known)
+    id_ = dialogue.id or next(free)
+    if id_ in known:
+        raise ValueError(f"{path} has a dialogue {id_} already: give another id")
+    turns: list[dict[str, str | None]] = []
+    places: dict[Path, Path] = {}
+    for number, turn in enumerate(dialogue.turns, 1):
+        said: dict[str, str | None] = {"role": turn.role, "text": turn.text}
+        if turn.audio is not None:
+            source = Path(turn.audio.path or "")
+            copy = Path(f"{path.stem}_audio") / f"{id_}-{number}{source.suffix}"
+            places[path.parent / copy] = source
+            said["audio"] = str(copy)
+        turns.append(said)
+    item = {"id": id_, "category": dialogue.category, "turns": turns}
+    line = json.dumps({**item, "reference": dialogue.reference}, ensure_ascii=False)
+    for place, source in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, place)
+    try:
+        parse(line, path.parent)
+    except ValueError:
+        for place in places:
+            place.unlink()
+        raise
+    before = path.read_text(encoding="utf-8") if known else ""
+    with atomic_write(path) as out:
+        out.write(f"{before.rstrip()}\n{line}\n".lstrip("\n"))
+    return id_
 
 
 def parse(line: str, directory: Path) -> Dialogue:

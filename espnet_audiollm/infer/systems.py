@@ -385,6 +385,15 @@ def check_context(system: System, dialogues: Iterable[Dialogue]) -> None:
 # --- loading ------------------------------------------------------------------------------------
 
 
+def kind_of(exp: str | Path) -> str:
+    """The kind of system that an experiment's model makes: "audiollm" of stage 9, "cascade" of 5.
+
+    Errors (ValueError): it is no trained experiment."""
+    from ..train.loading import read_config
+
+    return "audiollm" if "audio_adapter" in vars(read_config(exp)) else "cascade"
+
+
 def load_system(
     kind: str,
     llm: str | LLM,

@@ -10,7 +10,7 @@ from espnet_audiollm.store.runs import CONTEXTS, LAST_TURN, read_run
 CATEGORIES = {"translation", "summary", "rare_word", "switching"}
 SYSTEMS = {
     "reference": "exp/text/respond_abilities/reference",
-    "cascade": "exp/ctc_test_bpe120/respond_abilities/cascade_valid.loss.ave",
+    "cascade": "exp/ctc_test_llm_llm_120/respond_abilities/cascade_valid.loss.ave",
     "audiollm": "exp/audiollm_test/respond_abilities/valid.loss.ave",
 }
 
@@ -32,7 +32,7 @@ def test_every_system_answers_with_context_and_without(mini_run, name):
     }
     assert all(turn["text"] is not None for turns in full.turns.values() for turn in turns)
     if name == "cascade":
-        decoded = "exp/ctc_test_bpe120/decode_valid.loss.ave_abilities/hyp"
+        decoded = "exp/ctc_test_llm_llm_120/decode_valid.loss.ave_abilities/hyp"
         assert full.hyp == read_dict(mini_run.recipe / decoded) and set(full.hyp) == spoken
 
 

@@ -33,5 +33,5 @@ def test_mini(cluster, recipe, mini_run):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     check_same(recipe, mini_run.recipe)
-    assert "# job: " in (recipe / "exp/ctc_test_bpe120/train.log").read_text()
+    assert "# job: " in (recipe / "exp/ctc_test_llm_llm_120/train.log").read_text()
     cluster.wait_idle()  # nothing is left in the queue

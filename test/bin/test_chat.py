@@ -1,0 +1,138 @@
+"""A chat in a terminal: a real one (a pseudo-terminal), with trained systems."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from espnet_audiollm.bin import chat, pack
+from espnet_audiollm.data.dialogues import append_dialogue, read_dialogues
+from espnet_audiollm.infer.systems import load_system
+from espnet_audiollm.types import Audio, Dialogue, Turn
+
+START = 120.0  # s
+
+
+class Terminal:
+    """The program at the other end of a pseudo-terminal."""
+
+    def __init__(self, *words):
+        self.master, slave = pty.openpty()
+        command = [sys.executable, "-m", "espnet_audiollm.bin.chat", *map(str, words)]
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, close_fds=True, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def wait_for(self, text, seconds=START):
+        end = time.monotonic() + seconds
+        while text not in self.seen and time.monotonic() < end:
+            if select.select([self.master], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.master, 4096).decode()
+                except OSError:  # the other end is closed
+                    break
+        assert text in self.seen, self.seen
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+
+@pytest.fixture
+def talk(align_exp, ctc_exp, llm_dir):
+    terminal = Terminal(
+        *(align_exp, "--llm", llm_dir, "--recogniser", ctc_exp, "--max_new_tokens", 4)
+    )
+    terminal.wait_for("> ")
+    yield terminal
+    terminal.process.kill()
+    terminal.process.wait()
+    os.close(terminal.master)
+
+
+def test_a_conversation_in_a_terminal(talk, data, tmp_path, align_exp, llm_dir):
+    for line in ("w1 w2", f":audio {data}/u0.wav", ":said w3", f":save {tmp_path}/set.jsonl"):
+        talk.type(f"{line}\n")
+        talk.wait_for("> ")
+    talk.type(":save\n")
+    talk.wait_for("error: to which file?")
+    talk.type(":audio nowhere.wav\n")
+    talk.wait_for("error: nowhere.wav is no file")
+    talk.type(":sing\n")
+    talk.wait_for("there is no command :sing")
+    talk.type(":transcribe\n")
+    talk.wait_for("> ")
+    talk.process.send_signal(signal.SIGINT)
+    talk.type(":help\n")
+    talk.wait_for(":transcribe")
+    talk.wait_for("> ")
+    talk.type("\x04")
+    assert talk.process.wait(START) == 0
+    [dialogue] = read_dialogues(tmp_path / "set.jsonl")
+    assert [turn.text for turn in dialogue.turns][::2] == ["w1 w2", "w3"]
+    assert dialogue.turns[2].audio.path == f"{tmp_path}/set_audio/chat-1-3.wav"
+    system = load_system("audiollm", str(llm_dir), align_exp)
+    [first] = system.respond([Dialogue("a", dialogue.turns[:1])], 4.5 / 4)
+    assert first.response == dialogue.turns[1].text or first.finish_reason == "length"
+
+
+def test_lines_of_a_file_are_answered_without_a_prompt(ctc_exp, llm_dir, data, monkeypatch, capsys):
+    """A cascade says what it recognised."""
+    said = iter(["w1", f":audio {data}/u1.wav", ":transcribe", ":undo", ":undo", ":transcribe"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(said, None) or _end())
+    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    assert chat.main([str(ctc_exp), "--llm", str(llm_dir), "--max_new_tokens", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "> " not in out and out.endswith("error: no recording has been heard yet: :audio FILE\n")
+
+
+def _end():
+    raise EOFError
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere is not a trained experiment"),
+        (["EXP", "--max_new_tokens", "0"], "--max_new_tokens 0: at least 1"),
+        (["EXP", "--top_p", "0"], "a top_p of 0.0"),
+    ],
+)
+def test_what_cannot_begin(align_exp, llm_dir, capsys, words, message):
+    words = [word.replace("EXP", str(align_exp)) for word in words]
+    with pytest.raises(SystemExit):
+        chat.main([*words, "--llm", str(llm_dir)])
+    assert message in capsys.readouterr().err
+
+
+def test_a_dialogue_is_added_or_the_file_stays(data, tmp_path):
+    path = tmp_path / "set.jsonl"
+    turns = (Turn("user", Audio(f"{data}/u0.wav", "one")),)
+    assert append_dialogue(path, Dialogue("", turns, "chat", reference="two")) == "chat-1"
+    assert append_dialogue(path, Dialogue("mine", turns, "chat", reference="two")) == "mine"
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="has a dialogue mine already"):
+        append_dialogue(path, Dialogue("mine", turns, "chat", reference="two"))
+    with pytest.raises(ValueError, match="the audio has no text"):
+        untold = (Turn("user", Audio(f"{data}/u0.wav")),)
+        append_dialogue(path, Dialogue("", untold, "chat", reference="two"))
+    assert path.read_bytes() == before and len(read_dialogues(path)) == 2
+    assert sorted(p.name for p in (tmp_path / "set_audio").iterdir()) == [
+        "chat-1-1.wav",
+        "mine-1.wav",
+    ]
+
+
+def test_what_makes_a_bridge_is_in_a_pack():
+    made = {"audio_adapter": "token_bridge", "ctc_weight": 0.5, "ctc_tokens": {"token_list": []}}
+    assert {**made, "normalize_audio": False}.items() <= pack.portable(
+        {**made, "normalize_audio": False, "max_epoch": 3}
+    ).items()
