@@ -77,7 +77,7 @@ _CHANGED = {
     "prompt_casing": "another --prompt_casing",
     "behaviours": "other --behaviours, --behaviours_per_utterance or --seed",
 }
-_NEEDED = _CHANGED.keys() - {"behaviours"}
+_NEEDED = tuple(name for name in _CHANGED if name != "behaviours")
 
 
 # --- prompts ------------------------------------------------------------------------------------
