@@ -45,7 +45,7 @@ def misbehave():
             pass
     if BEHAVIOUR == "save-slowly":
         supervision.beat("save", 3)
-        time.sleep(5)
+        time.sleep(10)
 
 
 def main():
