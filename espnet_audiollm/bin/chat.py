@@ -142,7 +142,7 @@ class Terminal:
             print(flush=True)
 
     def audio(self, file: str) -> None:
-        """:audio"""
+        """Let it hear a file. Errors (ValueError): there is none."""
         if not file:
             raise ValueError("which file? :audio FILE")
         path = Path(file).expanduser()
@@ -151,7 +151,7 @@ class Terminal:
         self.say(Audio(str(path)))
 
     def record(self, _: str) -> None:
-        """:record"""
+        """Let it hear the microphone."""
         from ..infer.microphone import record
 
         path = self.recordings / f"{len(list(self.recordings.iterdir())) + 1}.wav"
@@ -160,11 +160,11 @@ class Terminal:
         self.say(Audio(str(path)))
 
     def transcribe(self, _: str) -> None:
-        """:transcribe"""
+        """Print what was recognised of the last recording."""
         print(self._transcript(self._last_audio()), flush=True)
 
     def said(self, text: str) -> None:
-        """:said"""
+        """Note the transcript of the last recording."""
         if not text:
             raise ValueError("what was said? :said TEXT")
         old = self._last_audio()
@@ -175,15 +175,15 @@ class Terminal:
         )
 
     def undo(self, _: str) -> None:
-        """:undo"""
+        """Take back the last exchange."""
         self.chat.undo()
 
     def restart(self, _: str) -> None:
-        """:restart"""
+        """Begin another dialogue."""
         self.chat.restart()
 
     def save(self, words: str) -> None:
-        """:save"""
+        """Add the dialogue to a set; it must have begun."""
         file, _, id_ = words.partition(" ")
         if not file:
             raise ValueError("to which file? :save FILE [ID]")
@@ -196,7 +196,7 @@ class Terminal:
         print(f"{file}: {added} added", flush=True)
 
     def help(self, _: str) -> None:
-        """:help"""
+        """List the commands."""
         width = max(map(len, self.commands))
         for name, (about, _run) in self.commands.items():
             print(f":{name:<{width}}  {about}")
