@@ -4,13 +4,13 @@ ESPnet's own front end pads the *batch* and reflects at its end, so the last fra
 depend on what it is batched with. Here every frame lies inside its own utterance.
 """
 
-# B batch, N samples, F frames, M mel bands
+# B batch, N samples, F frames (or frequencies), M mel bands
 
 from __future__ import annotations
 
 import torch
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
-from librosa.filters import mel as mel_filters
+from torchaudio.functional import melscale_fbanks
 
 from ..types import SAMPLE_RATE
 from .masking import mask_padding
@@ -46,8 +46,11 @@ class Filterbank(AbsFrontend):
             hop_length,
             n_fft,
         )
-        filters = mel_filters(sr=fs, n_fft=n_fft, n_mels=n_mels, fmin=20.0)
-        self.register_buffer("mel", torch.from_numpy(filters).T.contiguous(), persistent=False)
+        # librosa's bands by torchaudio: librosa.filters brings numba, 100 MB for one matrix
+        mel_FM = melscale_fbanks(
+            n_fft // 2 + 1, 20.0, fs / 2, n_mels, fs, norm="slaney", mel_scale="slaney"
+        )
+        self.register_buffer("mel", mel_FM, persistent=False)
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def output_size(self) -> int:

@@ -1,9 +1,11 @@
 """ESPnet tasks, and what they need of a trainer.
 
-ESPnet is first imported here, without two things that its import would do. Its phoneme converter
+ESPnet is first imported here, without three things that its import would do. Its phoneme converter
 fetches dictionaries when it is imported; nothing here uses it, and nothing may be fetched behind
-the user's back. And typeguard compiles every function anew, to check the types of its arguments
-at each call: half of the time that the import takes (test/bench/bench_import.py).
+the user's back. Its plots of attention know a module of speech synthesis, whose import brings all
+of that and numba: 100 MB in each process. And typeguard compiles every function anew, to check the
+types of its arguments at each call: half of the time that the import takes
+(test/bench/bench_import.py).
 """
 
 from __future__ import annotations
@@ -22,17 +24,32 @@ def _unchecked(target=None, **options):
     return (lambda decorated: decorated) if target is None else target
 
 
+class _Alignment:
+    """In place of ESPnet's AlignmentModule: no model here has one."""
+
+
+# modules that stay out: what ESPnet takes from each as it is imported
+_LEFT_OUT: dict[str, dict[str, object]] = {
+    "g2p_en": {},
+    "espnet2.gan_tts": {},
+    "espnet2.gan_tts.jets": {},
+    "espnet2.gan_tts.jets.alignments": {"AlignmentModule": _Alignment},
+}
+
+
 @contextmanager
 def _plain_import() -> Iterator[None]:
-    name = "g2p_en"
-    known, checked = sys.modules.get(name), typeguard.typechecked
-    sys.modules[name] = known or module_from_spec(ModuleSpec(name, None))
+    added = {name: content for name, content in _LEFT_OUT.items() if not sys.modules.get(name)}
+    checked = typeguard.typechecked
+    for name, content in added.items():
+        sys.modules[name] = module_from_spec(ModuleSpec(name, None))
+        vars(sys.modules[name]).update(content)
     typeguard.typechecked = _unchecked
     try:
         yield
     finally:
         typeguard.typechecked = checked
-        if known is None:
+        for name in added:
             del sys.modules[name]
 
 
