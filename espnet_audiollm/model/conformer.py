@@ -48,9 +48,11 @@ class ConvSubsampling(nn.Module):
         """Returns (B, T, D) and (B,), T = F / factor rounded up at each convolution."""
         x_BCFM = x_BFM.unsqueeze(1)
         for conv in self.convs:
-            x_BCFM = F.relu(conv(x_BCFM))
+            x_BCFM = conv(x_BCFM)
             lengths_B = (lengths_B + 1) // 2
-            x_BCFM = mask_padding(x_BCFM.transpose(1, 2), lengths_B).transpose(1, 2)
+            padding_BF = ~valid_mask(lengths_B, x_BCFM.shape[2], x_BCFM.device)
+            # in place: these are the largest tensors of a small encoder
+            x_BCFM = F.relu_(x_BCFM.masked_fill_(padding_BF[:, None, :, None], 0.0))
         return self.out(x_BCFM.transpose(1, 2).flatten(2)), lengths_B
 
 

@@ -71,7 +71,7 @@ class Filterbank(AbsFrontend):
         if short > 0:
             wave_BN = torch.nn.functional.pad(wave_BN, (0, short))
         frames_BFW = wave_BN.unfold(1, self.win_length, self.hop_length) * self.window
-        power = torch.fft.rfft(frames_BFW, n=self.n_fft).abs().square()
+        power = torch.view_as_real(torch.fft.rfft(frames_BFW, n=self.n_fft)).square().sum(-1)
         mel_BFM = (power @ self.mel.to(power.dtype)).clamp(min=FLOOR**2).log()
         lengths_B = self.num_frames(input_lengths)
         longest = int(lengths_B.max())
