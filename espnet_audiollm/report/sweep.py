@@ -181,8 +181,8 @@ EQUAL_NOTE = (
     "that fall averaged so that it does not fall; at 0 % stands the transcript itself. Once over "
     "the cascades of all noises; once of this noise alone, where below its best cascade's WER "
     "nothing but the transcript was measured, so that a straight line stands for all. “> 50” "
-    "means beyond the worst recogniser measured, where the answer is not known. The interval is of "
-    "the perplexities (paired bootstrap); the word error rates are taken as they are."
+    "means beyond the worst recogniser measured, where the answer is not known. The interval is a "
+    "paired bootstrap: each resample has word error rates and perplexities of its own."
 )
 WORSE_NOTE = (
     "How many times the perplexity is that without noise [95 % interval]; p says whether "
@@ -203,7 +203,8 @@ def plot(sweep: Sweep) -> Figure:
 
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     axes = figure.subplots()
-    wer_C, log_ppl_CR = curve(sweep, sweep.conditions)
+    wer_CR, log_ppl_CR = curve(sweep, sweep.conditions)
+    wer_C = wer_CR[:, 0]
     axes.plot(wer_C, np.exp(log_ppl_CR[:, 0]), color=COLOURS[0], linewidth=1, alpha=0.6)
     colours = dict(zip(_labels(sweep), COLOURS[1:] * 99, strict=False))
     for label, colour in colours.items():

@@ -54,20 +54,28 @@ def _by_unit(stats_NS: np.ndarray, units: Units) -> np.ndarray:
     return sums_US
 
 
-def rate_intervals(
+def resampled_rates(
     counts: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0, units: Units = None
-) -> list[tuple[float, float]]:
-    """The 95 % intervals of several systems' rates, %, from the same draws.
+) -> list[np.ndarray]:
+    """Several systems' rates, %, in each resample (R,), from the same draws.
 
-    counts: of each system (N, 2), errors and the size that they are counted against. Resamples
-    without any size are left out."""
+    counts: of each system (N, 2), errors and the size that they are counted against. A resample
+    without any size has the rate nan."""
     if not counts:
         return []
     sums_RS = bootstrap_sums(np.column_stack(counts), resamples, seed, units)
     return [
-        percentile_interval(100.0 * errors_R[size_R > 0] / size_R[size_R > 0])
+        100.0 * errors_R / np.where(size_R > 0, size_R, np.nan)
         for errors_R, size_R in zip(sums_RS.T[::2], sums_RS.T[1::2], strict=True)
     ]
+
+
+def rate_intervals(
+    counts: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0, units: Units = None
+) -> list[tuple[float, float]]:
+    """The 95 % intervals of `resampled_rates`; resamples without any size are left out."""
+    rates = resampled_rates(counts, resamples, seed, units)
+    return [percentile_interval(rate_R[~np.isnan(rate_R)]) for rate_R in rates]
 
 
 def percentile_interval(values_R: np.ndarray, level: float = 0.95) -> tuple[float, float]:

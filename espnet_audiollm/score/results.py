@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from ..store.kinds import Input, rank
 from ..store.runs import Run
-from .bootstrap import RESAMPLES, rate_intervals
+from .bootstrap import RESAMPLES, percentile_interval, resampled_rates
 from .measures import Measures, measure
 from .perplexity import Perplexity, PerplexityTable, compare
 from .success import SuccessCount, count, count_by_category, judge
@@ -41,7 +41,8 @@ class Row:
     verdicts: dict[str, bool] | None  # {id: success}. None: not judged
     by_category: dict[str, SuccessCount]  # empty when not judged, or without categories
     measures: Measures = Measures()
-    wer_ci95: tuple[float, float] | None = None  # %, from the draws of the perplexity. None: no WER
+    # %, in each resample (R,), of the draws of the perplexity; nan: it has no words. None: no WER
+    wer_R: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -57,6 +58,13 @@ class Row:
     def word_errors(self) -> WordErrors | None:
         """Of all hypotheses. None: no transcripts to count them on."""
         return total(self.errors_of.values()) if self.errors_of is not None else None
+
+    @property
+    def wer_ci95(self) -> tuple[float, float] | None:
+        """Of the word error rate, %. None: there is none."""
+        if self.wer_R is None:
+            return None
+        return percentile_interval(self.wer_R[~np.isnan(self.wer_R)])
 
     @property
     def cascade_wer(self) -> float:
@@ -174,14 +182,14 @@ def score(
     comparison = compare([nats_of(run, ids) for run in runs], test_set.references.tokens_N, *how)
     read = [run.directory for run in runs if errors[run.directory]]
     counts = (test_set.counts(_counts(errors[directory] or {})) for directory in read)
-    intervals = dict(zip(read, rate_intervals(list(counts), *how), strict=True))
+    wers = dict(zip(read, resampled_rates(list(counts), *how), strict=True))
     measures = measure(runs, test_set, resamples, seed)
     rows = []
     for run, perplexity, measured in zip(runs, comparison.perplexities, measures, strict=True):
         verdicts = success_of(run, test_set)
         by_category = _categories(verdicts, test_set)
         found = errors[run.directory], verdicts, by_category, measured
-        rows.append(Row(run, perplexity, *found, intervals.get(run.directory)))
+        rows.append(Row(run, perplexity, *found, wers.get(run.directory)))
     return Results(test_set, tuple(rows), comparison)
 
 

@@ -50,9 +50,13 @@ class Condition:
 
     def log_ppl(self, row: Row) -> np.ndarray:
         """(1 + R,): of all utterances, then of the resamples."""
-        whole = math.log(row.perplexity.value)
         resampled_R = self.results.comparison.log_ppl_RS[:, self.results.rows.index(row)]
-        return np.concatenate([[whole], resampled_R])
+        return np.concatenate([[math.log(row.perplexity.value)], resampled_R])
+
+    def wer(self, row: Row) -> np.ndarray:
+        """(1 + R,), %: likewise of a cascade, from the same draws; nan: there are no words."""
+        assert row.wer_R is not None
+        return np.concatenate([[row.cascade_wer], row.wer_R])
 
 
 @dataclass(frozen=True)
@@ -101,17 +105,17 @@ def _check(name: str, conditions: list[Condition]) -> None:
 
 
 def curve(sweep: Sweep, conditions: Sequence[Condition]) -> tuple[np.ndarray, np.ndarray]:
-    """The cascades of `conditions` by word error rate: %, (C,), and log perplexities that do not
-    fall with it, (C, 1 + R). At 0 % stands the transcript itself, what a perfect recogniser says
-    under any noise."""
-    points = [(row.cascade_wer, c.log_ppl(row)) for c in conditions for row in c.cascades]
-    points += [
-        (0.0, c.log_ppl(row)) for c in sweep.conditions for row in c.results.of("transcript")
-    ]
-    points.sort(key=lambda point: point[0])
-    wer_C = np.array([wer for wer, _ in points])
-    log_ppl_CR = np.column_stack([rising(column) for column in np.array([p for _, p in points]).T])
-    return wer_C, log_ppl_CR
+    """The cascades of `conditions` by word error rate: %, and log perplexities that do not fall
+    with it, both (C, 1 + R): of all utterances, then of the resamples. At 0 % stands the transcript
+    itself, what a perfect recogniser says under any noise."""
+    points = [(c.wer(row), c.log_ppl(row)) for c in conditions for row in c.cascades]
+    for condition in sweep.conditions:
+        texts = [condition.log_ppl(row) for row in condition.results.of("transcript")]
+        points += [(np.zeros(len(log_ppl_R)), log_ppl_R) for log_ppl_R in texts]
+    wer_CR, log_ppl_CR = (np.array(side) for side in zip(*points, strict=True))
+    order_CR = np.argsort(wer_CR, axis=0, kind="stable")
+    wer_CR, log_ppl_CR = (np.take_along_axis(x, order_CR, axis=0) for x in (wer_CR, log_ppl_CR))
+    return wer_CR, np.column_stack([rising(column_C) for column_C in log_ppl_CR.T])
 
 
 def rising(values_C: np.ndarray) -> np.ndarray:
@@ -169,13 +173,17 @@ def equal_wer(sweep: Sweep, condition: Condition, row: Row, alone: bool = False)
     """The cascade that equals the AudioLLM `row` of `condition`, on the curve of all conditions, or
     of that one alone.
 
-    The interval is of the perplexities, paired; the word error rates are taken as they are."""
-    wer_C, log_ppl_CR = curve(sweep, [condition] if alone else sweep.conditions)
+    In each resample the word error rates and perplexities of all are those of its utterances."""
+    wer_CR, log_ppl_CR = curve(sweep, [condition] if alone else sweep.conditions)
     targets = condition.log_ppl(row)
-    found = [crossing(wer_C, log_ppl_CR[:, r], targets[r]) for r in range(len(targets))]
-    ordered = np.sort(found[1:])
+    of_all, *resampled = (
+        crossing(wer_CR[:, r], log_ppl_CR[:, r], targets[r])
+        for r in range(len(targets))
+        if not np.isnan(wer_CR[:, r]).any()
+    )
+    ordered = np.sort(resampled)
     low, high = (ordered[int(share * (len(ordered) - 1))] for share in (0.025, 0.975))
-    return EqualWer(found[0], (float(low), float(high)), (float(wer_C[0]), float(wer_C[-1])))
+    return EqualWer(of_all, (float(low), float(high)), (float(wer_CR[0, 0]), float(wer_CR[-1, 0])))
 
 
 # --- what noise does ----------------------------------------------------------------------------

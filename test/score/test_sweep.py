@@ -21,9 +21,9 @@ TOKEN_IDS = Series(IDS, np.full(TOKENS.sum(), 7), TOKENS)
 BABBLE = NoisyCopy("test", "babble", 0.0)
 
 
-def run(tmp_path, kind, label, ppl, wer=None, spread=0.0):
+def run(tmp_path, kind, label, ppl, wer=None, spread=0.0, tilt=0.0):
     """A run whose nats a token are log(ppl), or differ by `spread` from utterance to another.
-    wer: so many of the hundred words are wrong."""
+    wer: so many of each utterance's hundred words are wrong, in turn `tilt` more and less."""
     signs = np.array([1.0, -1.0, 1.0, -1.0])
     signs -= (signs @ TOKENS) / TOKENS.sum()
     each = dict(zip(IDS, math.log(ppl) + spread * signs, strict=True))
@@ -33,24 +33,26 @@ def run(tmp_path, kind, label, ppl, wer=None, spread=0.0):
     info = RunInfo(kind, label, "", "", "full", 1, "", "", None, "", "")
     hyp = None
     if wer is not None:
-        words = ["y" if place < wer else "x" for place in range(100)]
-        hyp = {id: " ".join(words[25 * i : 25 * i + 25]) for i, id in enumerate(IDS)}
+        hyp = {
+            id: " ".join(["y"] * round(wer + tilt * sign) + ["x"] * round(100 - wer - tilt * sign))
+            for id, sign in zip(IDS, (1, -1, 1, -1), strict=True)
+        }
     said, reasons = dict.fromkeys(IDS, "yes"), dict.fromkeys(IDS, "stop")
     more = (said, TOKEN_IDS, reasons, {}, hyp, None, None)
     return Run(info, tmp_path / label, nats, tokens, token_nats, *more)
 
 
-def results(tmp_path, name, cascades, audio, noisy=None, reference=None, spread=0.0):
+def results(tmp_path, name, cascades, audio, noisy=None, reference=None, spread=0.0, tilt=0.0):
     """Scored runs: cascades {WER: perplexity}, audio and reference perplexities."""
     runs = [
-        run(tmp_path, "cascade", f"cascade {number}", ppl, wer)
+        run(tmp_path, "cascade", f"cascade {number}", ppl, wer, tilt=tilt)
         for number, (wer, ppl) in enumerate(cascades.items())
     ]
     runs.append(run(tmp_path, "audiollm", "AudioLLM", audio, spread=spread))
     if reference is not None:
         runs.append(run(tmp_path, "reference", "text", reference))
     references = References(IDS, dict.fromkeys(IDS, "yes"), TOKENS, TOKEN_IDS)
-    texts = dict.fromkeys(IDS, " ".join(["x"] * 25))
+    texts = dict.fromkeys(IDS, " ".join(["x"] * 100))
     return score(TestSet(name, references, texts, noisy=noisy), runs, resamples=200)
 
 
@@ -66,11 +68,11 @@ def test_curve_is_of_all_conditions_and_the_transcript(everything):
     (found,) = sweep.sweeps(everything)
     assert [condition.name for condition in found.conditions] == ["no noise", "babble, 0 dB"]
     wer, log_ppl = sweep.curve(found, found.conditions)
-    assert wer.tolist() == [0, 10, 20, 30, 50]
+    assert wer[:, 0].tolist() == [0, 10, 20, 30, 50]
     assert np.exp(log_ppl[:, 0]) == pytest.approx([1, 2, 4, 8, 64])
-    assert log_ppl.shape == (5, 201)
+    assert log_ppl.shape == wer.shape == (5, 201)
     alone, _ = sweep.curve(found, found.conditions[1:])
-    assert alone.tolist() == [0, 30, 50]
+    assert alone[:, 0].tolist() == [0, 30, 50]
 
 
 def test_equal_wer_by_hand(everything):
@@ -108,6 +110,19 @@ def test_interval_widens_with_what_differs_between_utterances(tmp_path):
     assert equal.ci95 == pytest.approx(expected, abs=0.3)
 
 
+def test_interval_has_the_word_error_rates_of_each_resample(tmp_path):
+    """AudioLLM says what the second cascade says: in each resample it equals that one's WER."""
+    clean = results(tmp_path, "test", {10.0: 2.0, 30.0: 4.0}, 4.0, reference=1.0, tilt=8.0)
+    noisy = results(tmp_path, "test_babble0", {80.0: 64.0}, 64.0, BABBLE, tilt=8.0)
+    (found,) = sweep.sweeps([clean, noisy])
+    condition = found.conditions[0]
+    equal = sweep.equal_wer(found, condition, condition.audio[0])
+    cascade = condition.row("cascade 1")
+    assert equal.value == pytest.approx(30.0)
+    assert equal.ci95 == pytest.approx(cascade.wer_ci95, abs=2)
+    assert cascade.wer_ci95[0] < 26 and cascade.wer_ci95[1] > 34
+
+
 def test_curve_that_falls_is_averaged_as_scipy_does():
     assert sweep.rising(np.array([1.0, 3.0, 2.0, 4.0])).tolist() == [1, 2.5, 2.5, 4]
     assert sweep.rising(np.array([3.0, 2.0, 1.0])).tolist() == [2, 2, 2]
@@ -138,11 +153,12 @@ def test_tables_and_picture(everything):
     main, equal, worse = (section.tables[0] for section in part.sections)
     assert main.header == ("Noise", "cascade's WER %", "best cascade, PPL", "AudioLLM, PPL")
     assert main.rows[1] == (
-        "babble, 0 dB", "30.0 [0.0, 75.0]", "8.000 [8.000, 8.000]",
+        "babble, 0 dB", "30.0 [30.0, 30.0]", "8.000 [8.000, 8.000]",
         "512.0 [512.0, 512.0] (p = 0.010)",
     )  # fmt: skip
     assert equal.rows[0] == (
-        "no noise: AudioLLM", "2.828", "10.0 [0.0, 30.0]", "15.0 [15.0, 15.0]", "15.0 [15.0, 15.0]",
+        "no noise: AudioLLM", "2.828", "10.0 [10.0, 10.0]",
+        "15.0 [15.0, 15.0]", "15.0 [15.0, 15.0]",
     )  # fmt: skip
     assert worse.rows == (
         (
