@@ -17,6 +17,7 @@ from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .dropout import Dropout, dropout
 from .masking import mask_padding, valid_mask
 
 
@@ -64,9 +65,9 @@ class FeedForward(nn.Sequential):
             nn.LayerNorm(width),
             nn.Linear(width, hidden),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 
@@ -120,7 +121,7 @@ class SelfAttention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
         )
         attended_BTD = attended_BHTK.transpose(1, 2).flatten(2)
-        return F.dropout(self.out(attended_BTD), self.dropout, self.training)
+        return dropout(self.out(attended_BTD), self.dropout, self.training)
 
 
 class Convolution(nn.Module):
@@ -135,7 +136,7 @@ class Convolution(nn.Module):
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.inner_norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
         """(B, T, D) to (B, T, D); padding is zero before the convolution."""
@@ -216,7 +217,7 @@ class ConformerEncoder(AbsEncoder):
             input_size, output_size, subsampling_channels or output_size, subsampling
         )
         self.positions = RotaryPositions(output_size // attention_heads)
-        self.dropout = nn.Dropout(dropout_rate)
+        self.dropout = Dropout(dropout_rate)
         self.layers = nn.ModuleList(
             ConformerLayer(
                 output_size, attention_heads, linear_units, cnn_module_kernel, dropout_rate
