@@ -184,9 +184,10 @@ class TokenBridgeAdapter(Adapter):
     goes on learning here, is a map into the LLM's text space. Each run of frames with the same best
     token becomes one position: that token's embedding, and a linear residual of the run's mean
     frame. The residual begins at zero: before the first update this *is* the cascade with the
-    recogniser it starts from. Gradients reach the CTC layer as if each frame stood for the mixture
-    of all tokens' embeddings by their posterior (the straight-through estimator). An utterance that
-    is blank throughout keeps its least blank frame.
+    recogniser it starts from. It is in units of the embeddings' RMS: an update of its weights must
+    not outweigh the words. Gradients reach the CTC layer as if each frame stood for the mixture of
+    all tokens' embeddings by their posterior (the straight-through estimator). An utterance that is
+    blank throughout keeps its least blank frame.
 
     Args:
         num_pieces: V, tokens of the CTC layer, blank (0) included. Comes from the checkpoint.
@@ -214,12 +215,15 @@ class TokenBridgeAdapter(Adapter):
         # Not in checkpoints: they are the LLM's.
         self.register_buffer("embeddings_VD", torch.zeros(num_pieces, llm_width), persistent=False)
         self.register_buffer("unreadable_V", torch.ones(num_pieces, dtype=torch.bool), False)
+        self.register_buffer("residual_scale", torch.tensor(1.0), False)
 
     def read_tokens(self, embeddings_VD: torch.Tensor, readable_V: torch.Tensor) -> None:
         """Take the LLM's embeddings of the tokens. readable_V: those that stand for a token of the
         LLM (not `<blank>`, `<unk>`, `<sos/eos>`)."""
         self.embeddings_VD.copy_(embeddings_VD)
         self.unreadable_V.copy_(~readable_V)
+        rms = embeddings_VD[readable_V].float().square().mean().sqrt()
+        self.residual_scale.copy_(rms / self.ctc_out.in_features**0.5)
 
     def forward(self, x_BTC, lengths_B):
         """(B, T, C) and (B,) to (B, P, D) and (B,)."""
@@ -244,7 +248,7 @@ class TokenBridgeAdapter(Adapter):
             token_BPD = mean(self.embeddings_VD[best_BT[kept_BT]])
             out_BPD = token_BPD + (mixture_BPD - mixture_BPD.detach())
         if self.project is not None:
-            out_BPD = out_BPD + self.project(mean(x_BTC[kept_BT]))
+            out_BPD = out_BPD + self.residual_scale * self.project(mean(x_BTC[kept_BT]))
         return mask_padding(out_BPD, positions_B), positions_B
 
     @staticmethod
