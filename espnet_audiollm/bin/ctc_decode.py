@@ -1,6 +1,8 @@
 """Stage 6: hypotheses for a set's recordings from one CTC checkpoint, and their word error rate.
 
 A set is a formatted data directory or a file of dialogues (espnet_audiollm/data/dialogues.py).
+Greedy, or by a beam (--ctc_beam) with the LLM as language model (--lm_weight, --llm) where the
+tokens are the LLM's own.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from pathlib import Path
 
 from ..data.dialogues import count_recordings, has_transcripts, iter_recordings
 from ..store.parts import Parts, hash_files
+from ..store.yaml_files import read_options
 from ..text.normalize import normalizer
 from ..types import Utterance
 from . import split
 from .cli import user_errors
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
+SEARCH = ("ctc_beam", "lm_weight", "llm", "chat_template", "system_prompt")  # options of it
 SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 
@@ -34,6 +38,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--bpemodel", help="SentencePiece model (the one trained with)")
     parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
     parser.add_argument("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
+    parser.add_argument("--ctc_beam", type=int, default=1, help="hypotheses kept (1: greedy)")
+    parser.add_argument("--lm_weight", type=float, default=0.0, help="of the LLM's log-probability")
+    parser.add_argument("--llm", help="the language model: Hugging Face id or directory")
+    parser.add_argument("--chat_template", help="jinja file, when the LLM has none")
+    parser.add_argument("--system_prompt", help="of the conversation that the LLM reads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     split.add_options(parser)
     return parser
@@ -44,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     """Decode the set, or this job's part of it."""
     args = get_parser().parse_args(argv)
     split.check(args)
+    check_search(args)
     normalizer(args.normalizer)
     with split.named(args):
         parts = open_parts(args)
@@ -52,6 +62,38 @@ def main(argv: list[str] | None = None) -> int:
         if split.merges(args):
             merge(args, parts)
     return 0
+
+
+def check_search(args: argparse.Namespace) -> None:
+    """Errors (ValueError): a beam or a weight that cannot be, or tokens that the LLM lacks."""
+    if args.ctc_beam < 1:
+        raise ValueError(f"--ctc_beam {args.ctc_beam}: give 1 (greedy) or more")
+    if not 0 <= args.lm_weight < float("inf"):
+        raise ValueError(f"--lm_weight {args.lm_weight}: give 0 (no language model) or more")
+    if not args.lm_weight:
+        return
+    if not args.llm:
+        raise ValueError(f"--lm_weight {args.lm_weight:g} needs --llm, the language model")
+    config = read_options(Path(args.exp) / "config.yaml", "give an experiment of stage 5")
+    if (kind := config.get("token_type")) != "llm":
+        raise ValueError(
+            f"--lm_weight {args.lm_weight:g}: the tokens of {args.exp} are of the type {kind}, and "
+            "the language model is the LLM, which scores its own tokens alone: train the "
+            "recogniser with --token_type llm, or leave --lm_weight out (--ctc_beam serves all)"
+        )
+
+
+def search_of(args: argparse.Namespace) -> dict:
+    """What inputs.json says of the search; empty if it is greedy."""
+    if args.ctc_beam == 1 and not args.lm_weight:
+        return {}
+    found: dict[str, object] = {"ctc_beam": args.ctc_beam, "lm_weight": args.lm_weight}
+    if args.lm_weight:
+        from ..model.llm import weight_files
+
+        found |= {name: getattr(args, name) for name in ("llm", "system_prompt")}
+        found["weight_files"] = weight_files(args.llm)
+    return found
 
 
 def open_parts(args: argparse.Namespace) -> Parts:
@@ -63,8 +105,12 @@ def open_parts(args: argparse.Namespace) -> Parts:
         *([args.bpemodel] if args.bpemodel else []),
     ]
     files += [data / name for name in TABLES] if data.is_dir() else [data]
-    options = {name: value for name, value in split.options(args).items() if name != "normalizer"}
+    search = search_of(args)
+    files += [args.chat_template] if args.lm_weight and args.chat_template else []
+    elsewhere = ("normalizer", *SEARCH)
+    options = {name: value for name, value in split.options(args).items() if name not in elsewhere}
     inputs = {"options": options, "contents": hash_files(*files)}
+    inputs |= {"search": search} if search else {}
     made = ["hyp"] + ["errors.txt", "wer.json"] * has_transcripts(data)
     size = args.shard_size
     return Parts(args.output, inputs, count_recordings(data), ("id", "hyp"), 6, made, size)
@@ -76,9 +122,12 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     parts.begin()
     from ..infer.batches import audio_batches, in_halves
-    from ..infer.recognise import load_recogniser
+    from ..infer.recognise import beam_search, load_recogniser
+    from ..model import llm as llms
 
-    run = load_recogniser(args.exp, args.checkpoint, args.bpemodel, args.device)
+    load_llm = partial(llms.load, args.llm, args.chat_template, device=args.device)
+    search = beam_search(args.ctc_beam, args.lm_weight, load_llm, args.system_prompt)
+    run = load_recogniser(args.exp, args.checkpoint, args.bpemodel, args.device, search)
     plan = partial(audio_batches, seconds=args.batch_seconds)
 
     def answer(batch):

@@ -333,7 +333,7 @@ def info(args: argparse.Namespace, context: str) -> runs.RunInfo:
     answered = ((r.id, r.response_ids) for r in responses.iter_responses(args.references))
     return runs.RunInfo(
         kind=args.system,
-        label=args.label or label_of(KINDS[args.system], args.exp, args.checkpoint),
+        label=args.label or label_of(KINDS[args.system], args.exp, args.checkpoint, args.hyp),
         model=Path(args.exp).resolve().name if args.exp else "",
         set=name_of(args.data),
         context=context,

@@ -6,16 +6,31 @@ import re
 from pathlib import Path
 
 from ..store.kinds import Kind
+from ..store.parts import made_from
 from ..store.yaml_files import read_options
 
 
-def label_of(kind: Kind, exp: str | Path | None = None, checkpoint: str = "") -> str:
-    """ "cascade, epoch 6"; "AudioLLM, 2 frames a position". exp, checkpoint: of its model."""
+def label_of(
+    kind: Kind,
+    exp: str | Path | None = None,
+    checkpoint: str = "",
+    hyp: str | Path | None = None,
+) -> str:
+    """ "cascade, epoch 6, beam 10, LM 0.3"; "AudioLLM, 2 frames a position". exp, checkpoint: of
+    its model. hyp: stage 6's hypotheses, which say how they were searched; None: greedily."""
     if kind.label or exp is None:
         return kind.label or kind.title
     if kind.input == "audio":
         return f"{kind.title}, {describe_adapter(Path(exp) / 'config.yaml')}"
-    return f"{kind.title}, {describe_checkpoint(Path(exp) / checkpoint)}"
+    searched = describe_search(Path(hyp).parent) if hyp else []
+    return ", ".join([kind.title, describe_checkpoint(Path(exp) / checkpoint), *searched])
+
+
+def describe_search(decoded: str | Path) -> list[str]:
+    """["beam 10", "LM 0.3"] of the hypotheses in a directory of stage 6; nothing if greedy."""
+    search = made_from(decoded).get("search") or {}
+    words = [f"beam {search['ctc_beam']}"] if search else []
+    return words + ([f"LM {search['lm_weight']:g}"] if search.get("lm_weight") else [])
 
 
 def describe_checkpoint(path: Path) -> str:

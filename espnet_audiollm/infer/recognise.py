@@ -8,18 +8,25 @@ from pathlib import Path
 import torch
 
 from ..model.ctc import CTCESPnetModel, collapse
+from ..model.llm import LLM
 from ..types import Utterance
 from .batches import read_batch
 
 Recogniser = Callable[[Sequence[Utterance]], list[str]]
+Labelling = Callable[[torch.Tensor], list[int]]  # log-posteriors (T, V) to tokens
 
 
 def load_recogniser(
-    exp: str | Path, checkpoint: str, bpemodel: str | None = None, device: str = "cpu"
+    exp: str | Path,
+    checkpoint: str,
+    bpemodel: str | None = None,
+    device: str = "cpu",
+    search: Callable[[list[str]], Labelling] | None = None,
 ) -> Recogniser:
     """A trained recogniser: a batch of recordings to their hypotheses.
 
     bpemodel: SentencePiece model; None: the one it was trained with.
+    search: of the recogniser's tokens, how it decodes; None: greedily.
 
     Errors (ValueError): no experiment there, weights that do not fit its configuration."""
     from ..tasks.ctc import CTCTask, tokenizer
@@ -29,7 +36,36 @@ def load_recogniser(
     model = CTCTask.build_model(config).to(device)
     load_weights(model, Path(exp) / checkpoint, device)
     to_text = tokenizer(config, bpemodel).text
-    return lambda batch: transcribe(model, to_text, batch, device)
+    label = search(model.token_list) if search else greedy
+    return lambda batch: transcribe(model, to_text, batch, device, label)
+
+
+def greedy(log_posterior_TV: torch.Tensor) -> list[int]:
+    """The best path, repeats joined and blanks dropped."""
+    return collapse(log_posterior_TV.argmax(-1).tolist())
+
+
+def beam_search(
+    beam: int,
+    lm_weight: float = 0.0,
+    load_llm: Callable[[], LLM] | None = None,
+    system_prompt: str | None = None,
+) -> Callable[[list[str]], Labelling] | None:
+    """How `load_recogniser` decodes by a beam, the LLM of `load_llm` with `lm_weight` as its
+    language model. None: greedily, which is a beam of one without a language model.
+
+    Errors (ValueError), when tokens are given: they are not the LLM's."""
+    if beam == 1 and not lm_weight:
+        return None
+    from .beam_search import BeamSearch, LLMScorer
+
+    def of_tokens(token_list: list[str]) -> Labelling:
+        lm = None
+        if lm_weight and load_llm:
+            lm = LLMScorer(load_llm(), token_list, system_prompt)
+        return BeamSearch(len(token_list), beam, lm, lm_weight)
+
+    return of_tokens
 
 
 @torch.inference_mode()
@@ -38,14 +74,13 @@ def transcribe(
     to_text: Callable[[list[str]], str],
     batch: Sequence[Utterance],
     device: str = "cpu",
+    label: Labelling = greedy,
 ) -> list[str]:
-    """The hypotheses of one batch: the greedy path, repeats joined and blanks dropped.
+    """The hypotheses of one batch.
 
     to_text: turns tokens into words (SentencePiece's own)."""
     model.eval()
     log_posterior_BTV, frames_B = model.log_posteriors(*read_batch(batch, device))
-    best_BT = log_posterior_BTV.argmax(-1).tolist()
-    return [
-        to_text([model.token_list[i] for i in collapse(best[:frames])]).strip()
-        for best, frames in zip(best_BT, frames_B.tolist(), strict=True)
-    ]
+    rows = zip(log_posterior_BTV, frames_B.tolist(), strict=True)
+    labels = (label(log_posterior_TV[:frames]) for log_posterior_TV, frames in rows)
+    return [to_text([model.token_list[i] for i in ids]).strip() for ids in labels]

@@ -20,6 +20,7 @@ from .tables import (
     notes,
     number,
     p_text,
+    success_note,
     within,
 )
 
@@ -89,7 +90,8 @@ def _main(results: Results, tag: str) -> Section:
 
 def _comparison(results: Results, tag: str) -> Section | None:
     table = comparison_table(results)
-    return Section("AudioLLM against the cascades", (table,)) if table else None
+    notes = tuple(success_note(results))
+    return Section("AudioLLM against the cascades", (table,), notes) if table else None
 
 
 def _pairs(results: Results, tag: str) -> Section | None:

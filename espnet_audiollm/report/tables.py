@@ -178,6 +178,27 @@ def _ratio(results: Results, cascade: Row, audio: Row) -> str:
     return f"{cascade.perplexity.value / audio.perplexity.value:.3f} ({p})"
 
 
+def success_lines(results: Results) -> list[str]:
+    """Success of each AudioLLM against the best cascade's, a line each."""
+    return [
+        f"Success, {each.label} against {each.other}: {each.success.rate:.1f} % against "
+        f"{each.other_success.rate:.1f} %: {p_text(each.p_value)}, {each.only_here} right only "
+        f"here, {each.only_there} only there"
+        for each in results.against
+    ]
+
+
+def success_note(results: Results) -> list[str]:
+    """`success_lines` for a report, with what was tested; nothing where success is not judged."""
+    if not (lines := success_lines(results)):
+        return []
+    how = "McNemar's exact test, over utterances"
+    if results.against[0].test == "bootstrap":
+        how = f"the paired bootstrap over {_drawn(results)}"
+    best = "The cascade is the one that is right most often on this very set, beam and language"
+    return [*(f"{line}." for line in lines), f"{best} model included; p is two-sided, by {how}."]
+
+
 def p_text(p: float) -> str:
     """ "p = 0.012", or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -225,7 +246,8 @@ def notes(results: Results) -> list[str]:
 def screen(everything: Sequence[Results]) -> str:
     """The main tables for the terminal."""
     return "\n\n".join(
-        f"{results.test_set.name}\n{main_table(results).screen()}" for results in everything
+        "\n".join([results.test_set.name, main_table(results).screen(), *success_lines(results)])
+        for results in everything
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..store.kinds import Input, rank
 from ..store.runs import Run
+from . import against
+from .against import Against
 from .bootstrap import RESAMPLES, percentile_interval, resampled_rates
 from .measures import Measures, measure
 from .perplexity import Perplexity, PerplexityTable, compare
@@ -92,6 +94,7 @@ class Results:
     test_set: TestSet
     rows: tuple[Row, ...]  # in the order of KINDS, cascades by WER
     comparison: PerplexityTable  # of the rows, in their order
+    against: tuple[Against, ...] = ()  # success of each AudioLLM against the best cascade's
 
     def of(self, input: Input) -> list[Row]:
         """The rows of the systems with this in their prompts."""
@@ -133,6 +136,7 @@ class Results:
                 a.label: {b.label: self.p_value(a, b) for b in self.rows if b is not a}
                 for a in self.rows
             },
+            "success_against_best_cascade": [each.as_dict() for each in self.against],
         }
 
     def _row_as_dict(self, row: Row) -> dict:
@@ -190,7 +194,26 @@ def score(
         by_category = _categories(verdicts, test_set)
         found = errors[run.directory], verdicts, by_category, measured
         rows.append(Row(run, perplexity, *found, wers.get(run.directory)))
-    return Results(test_set, tuple(rows), comparison)
+    return Results(test_set, tuple(rows), comparison, _against(rows, test_set, resamples, seed))
+
+
+def _against(
+    rows: Sequence[Row], test_set: TestSet, resamples: int, seed: int
+) -> tuple[Against, ...]:
+    """Each AudioLLM against the cascade that is right most often; of equal ones the one of the
+    lower perplexity."""
+    cascades = [row for row in rows if row.run.kind.input == "hypothesis" and row.verdicts]
+    if not cascades:
+        return ()
+    best = max(cascades, key=_merit)
+    verdicts = {row.label: row.verdicts for row in rows if row.verdicts}
+    how = (best.label, verdicts, test_set.units, resamples, seed)
+    audio = [row.label for row in rows if row.run.kind.input == "audio" and row.verdicts]
+    return tuple(against.compare(label, *how) for label in audio)
+
+
+def _merit(row: Row) -> tuple[float, float]:
+    return sum((row.verdicts or {}).values()), -row.perplexity.value
 
 
 def nats_of(run: Run, ids: Sequence[str]) -> np.ndarray:

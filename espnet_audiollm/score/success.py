@@ -181,11 +181,15 @@ def judge(
 def p_value(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
     """Two-sided p-value of the difference of two systems' success: McNemar's exact test, on the
     utterances where one of them succeeds and the other does not."""
-    only_a = sum(a[id] and not b[id] for id in a)
-    only_b = sum(b[id] and not a[id] for id in a)
+    only_a, only_b = only(a, b)
     n, rarer = only_a + only_b, min(only_a, only_b)
     tail = sum(math.comb(n, k) for k in range(rarer + 1))
     return min(1.0, 2 * tail / 2**n)
+
+
+def only(a: Mapping[str, bool], b: Mapping[str, bool]) -> tuple[int, int]:
+    """How often `a` succeeds alone, and how often `b`, over the same utterances."""
+    return sum(a[id] and not b[id] for id in a), sum(b[id] and not a[id] for id in a)
 
 
 def count(verdicts: Mapping[str, bool]) -> SuccessCount:

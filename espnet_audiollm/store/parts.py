@@ -52,12 +52,7 @@ class Parts:
     @cached_property
     def whole(self) -> bool:
         """Whether the final files are there, made from these inputs."""
-        try:
-            made = parse_json((self.output / INPUTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        if not isinstance(made, dict):
-            return False
+        made = made_from(self.output)
         return made.get("key") == self.key and all((self.output / f).exists() for f in self.files)
 
     def begin(self) -> None:
@@ -76,6 +71,15 @@ class Parts:
                 out.write("\n")
         shutil.rmtree(self.output / ".parts", ignore_errors=True)
         remove_asides(self.output, INPUTS, *self.files)
+
+
+def made_from(output: str | Path) -> dict:
+    """What inputs.json says of a directory's final files; empty where there is none."""
+    try:
+        made = parse_json((Path(output) / INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 def hash_files(*paths: str | Path) -> dict[str, str]:

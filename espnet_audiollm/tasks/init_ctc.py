@@ -113,8 +113,8 @@ def _different(option: str, there: object, here: object) -> Iterator[str]:
         yield f"{option}: {there} there, {here} here"
 
 
-def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: LLM) -> None:
-    """Give the adapter the LLM's embeddings of a recogniser's tokens.
+def llm_ids(token_list: list[str], llm: LLM) -> list[tuple[str, int | None]]:
+    """The tokens of a recogniser, and what they are in the LLM. None: a sign of the list's own.
 
     ValueError: they are not tokens of this LLM."""
     known = llm.tokenizer.get_vocab()
@@ -126,8 +126,16 @@ def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: LLM) ->
             f"{llm.name} (first: {strange[0]!r}): train the recogniser with --token_type llm and "
             "this LLM"
         )
-    ids_V = torch.tensor([0 if token in own else known[token] for token in token_list])
-    readable_V = torch.tensor([token not in own for token in token_list])
+    return [(token, None if token in own else known[token]) for token in token_list]
+
+
+def read_tokens(adapter: TokenBridgeAdapter, token_list: list[str], llm: LLM) -> None:
+    """Give the adapter the LLM's embeddings of a recogniser's tokens.
+
+    ValueError: they are not tokens of this LLM."""
+    ids = [id for _, id in llm_ids(token_list, llm)]
+    ids_V = torch.tensor([id or 0 for id in ids])
+    readable_V = torch.tensor([id is not None for id in ids])
     embed = llm.model.get_input_embeddings()
     with torch.no_grad():
         adapter.read_tokens(embed(ids_V.to(embed.weight.device)), readable_V)

@@ -177,3 +177,68 @@ def test_tokens_that_are_too_small_for_the_frames_are_refused(systems, tmp_path,
     error = capsys.readouterr().err
     assert "2 of the first 3 utterances of" in error
     assert "frames of 80 ms (first: u0, 8 tokens, 1 frames)" in error
+
+
+@pytest.fixture(scope="module")
+def of_llm_tokens(systems, tmp_path_factory):
+    """An untrained recogniser whose tokens are the LLM's."""
+    from tiny_tasks import task_options
+
+    from espnet_audiollm.bin import ctc_train, tokenize_text
+
+    root = tmp_path_factory.mktemp("llm_tokens")
+    kind = ["--token_type", "llm"]
+    text = ["--text", f"{systems}/data/text", "--output", str(root), "--vocab_size", "0"]
+    assert tokenize_text.main([*kind, *text, "--llm", f"{systems}/llm"]) == 0
+    kind += ["--token_list", f"{root}/tokens.txt", "--bpemodel", f"{root}/tokenizer.json"]
+    still = {"lr": 1e-9}
+    data, exp = systems / "data", root / "exp"
+    cmd = task_options(data, exp, "text,text,text", max_epoch=1, optim_conf=still)
+    assert ctc_train.main([*cmd, *kind]) == 0
+    return exp
+
+
+def test_a_beam_and_the_llm_decode_otherwise_and_say_so(systems, of_llm_tokens, tmp_path, capsys):
+    """Greedy inputs.json names no search, so what was decoded before stays up to date."""
+    from espnet_audiollm.infer.labels import label_of
+    from espnet_audiollm.store.kinds import KINDS
+
+    searches = {
+        "greedy": [],
+        "beam": ["--ctc_beam", "3"],
+        "lm": ["--ctc_beam", "3", "--lm_weight", "0.5", "--llm", f"{systems}/llm"],
+    }
+    made, labels = {}, {}
+    for name, words in searches.items():
+        made[name] = run(systems, tmp_path / name, "--exp", str(of_llm_tokens), *words)
+        hyp = tmp_path / name / "hyp"
+        labels[name] = label_of(KINDS["cascade"], of_llm_tokens, "1epoch.pth", hyp)
+    assert len({files["hyp"] for files in made.values()}) == 3
+    assert "search" not in json.loads(made["greedy"]["inputs.json"])
+    assert json.loads(made["lm"]["inputs.json"])["search"]["lm_weight"] == 0.5
+    assert labels == {
+        "greedy": "cascade, epoch 1",
+        "beam": "cascade, epoch 1, beam 3",
+        "lm": "cascade, epoch 1, beam 3, LM 0.5",
+    }
+    again = [*searches["lm"], "--num_jobs", "2"]
+    for job in ("1", "2"):
+        run(systems, tmp_path / "jobs", "--exp", str(of_llm_tokens), *again, "--job", job)
+    merged = run(systems, tmp_path / "jobs", "--exp", str(of_llm_tokens), *again, "--merge")
+    assert merged["hyp"] == made["lm"]["hyp"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--ctc_beam", "0"], "--ctc_beam 0: give 1"),
+        (["--lm_weight", "-1"], "--lm_weight -1.0: give 0"),
+        (["--lm_weight", "0.3"], "--lm_weight 0.3 needs --llm"),
+        (["--lm_weight", "0.3", "--llm", "x"], "are of the type bpe"),
+    ],
+)
+def test_searches_that_cannot_be(systems, tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit):
+        run(systems, tmp_path / "out", *more)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -240,3 +240,8 @@ def test_ready_files(path):
 def test_ready_files_have_english_as_their_model():
     names = {path.stem: {each.name for each in read_behaviours(path).contexts} for path in READY}
     assert all(found <= names["english"] for found in names.values())
+
+
+def test_the_digit_recipes_contexts_can_be_drawn():
+    path = Path(__file__).parents[2] / "egs2/fsdd/audiollm1/local/behaviours_digits.yaml"
+    assert len(read_behaviours(path, 2, 0).contexts) == 3

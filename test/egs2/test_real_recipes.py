@@ -52,7 +52,8 @@ def test_librispeech(recipe, shared, tmp_path):
             (corpus / part / speaker.name).symlink_to(speaker)
     llm = shared / "models/stories260k"
     options = ("--librispeech", corpus, "--llm", llm, "--chat_template", "conf/plain.jinja")
-    run(place, *options, "--local_data_opts", "--subset true", "--vocab_size", 40)
+    pieces = ("--token_type", "bpe", "--vocab_size", 40)  # the LLM's own are letters, almost
+    run(place, *options, "--local_data_opts", "--subset true", *pieces)
     check_results(place, "librispeech", "test", 2)
 
 

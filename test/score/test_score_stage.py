@@ -356,3 +356,24 @@ def test_help_imports_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_success_is_compared_with_the_best_cascades(experiment, put_table, capsys):
+    """The cascade of three right answers, not the one of two; one utterance tells them apart."""
+    experiment.system("audiollm", "AudioLLM, frames", np.log(1.5))
+    experiment.system("cascade", "cascade, beam 10", np.log(4.0), responses={"utt1": "Rome."})
+    wrong = {"utt1": "Rome.", "utt3": "Bad."}
+    experiment.system("cascade", "cascade, greedy", np.log(2.0), responses=wrong)
+    assert main(experiment.arguments()) == 0
+    (found,) = experiment.read()["success_against_best_cascade"]
+    assert (found["label"], found["other"]) == ("AudioLLM, frames", "cascade, beam 10")
+    assert (found["only_here"], found["only_there"], found["p_value"]) == (1, 0, 1.0)
+    said = "100.0 % against 75.0 %: p = 1.000, 1 right only here, 0 only there"
+    assert said in capsys.readouterr().out
+    markdown = (experiment.output / "RESULTS.md").read_text()
+    assert said in markdown and "McNemar" in markdown
+    put_table(experiment.data / "utt2spk", dict.fromkeys(experiment.texts, "ann"))
+    assert main([*experiment.arguments(), "--resample_by", "utt2spk"]) == 0
+    (found,) = experiment.read()["success_against_best_cascade"]
+    assert found["test"] == "bootstrap"
+    assert "the 1 values of utt2spk" in (experiment.output / "RESULTS.md").read_text()

@@ -1,5 +1,6 @@
 import pytest
 
+from espnet_audiollm.score.against import compare
 from espnet_audiollm.score.success import (
     RULES,
     SuccessCount,
@@ -124,3 +125,24 @@ def test_mcnemar(only_a, only_b, expected):
     b = [False] * only_a + [True] * only_b + [True, False]
     assert p_value(dict(enumerate(a)), dict(enumerate(b))) == pytest.approx(expected)
     assert p_value(dict(enumerate(b)), dict(enumerate(a))) == pytest.approx(expected)
+
+
+def test_a_system_against_another_counts_where_one_alone_is_right():
+    """Ten utterances: six right only here, none only there: p = 2 / 2 ** 6."""
+    here = {f"u{i}": i < 8 for i in range(10)}
+    there = {f"u{i}": i < 2 for i in range(10)}
+    found = compare("a", "b", {"a": here, "b": there})
+    assert (found.only_here, found.only_there, found.test) == (6, 0, "mcnemar")
+    assert found.p_value == 2 / 2**6
+    assert found.as_dict()["success_rate"] == 80 and found.as_dict()["other_success_rate"] == 20
+
+
+def test_utterances_of_one_speaker_are_drawn_together():
+    """All six are of one speaker of four: it is left out of about (3/4) ** 4 = 0.316 of the draws,
+    which then show no difference: p is near 0.63. By utterance they would be significant."""
+    here = {f"u{i}": i < 6 for i in range(24)}
+    there = dict.fromkeys(here, False)
+    units = {f"u{i}": f"s{i // 6}" for i in range(24)}
+    by_speaker = compare("a", "b", {"a": here, "b": there}, units)
+    assert by_speaker.test == "bootstrap" and by_speaker.p_value == pytest.approx(0.633, abs=0.05)
+    assert compare("a", "b", {"a": here, "b": there}).p_value < 0.05

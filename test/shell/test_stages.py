@@ -557,3 +557,22 @@ def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
     llama2 = chat_llms.llama2_published()
     asked = encode(user_prompt(Audio(), options["packed"].system_prompt), llama2)
     assert asked == [*prefix, AUDIO_SLOT, *chat_llms.LLAMA2_SUFFIX]
+
+
+def test_a_search_stands_beside_the_greedy_cascade(recipe):
+    """Same checkpoints, places of their own; the language model is known to stage 6 alone."""
+    words = ["--token_type", "llm", "--ctc_beam", "10", "--lm_weight", "0.3", "--stop_stage", "10"]
+    done = run(recipe, *words)
+    assert done.returncode == 0, done.stderr
+    decoded = [call for call in done.calls if call.startswith("ctc_decode ")]
+    assert [" --ctc_beam 10 --lm_weight 0.3 --llm my llm" in call for call in decoded] == [0, 1]
+    hyps = re.findall(r"--hyp [^\n]+/decode_valid.loss.ave(\S*)_test/hyp", "\n".join(done.calls))
+    assert hyps == ["", "_beam10_lm0.3"]
+    runs = re.findall(r"--output [^\n]+/(cascade_\S+)", "\n".join(done.calls))
+    assert runs == ["cascade_valid.loss.ave", "cascade_valid.loss.ave_beam10_lm0.3"]
+    alone = run(recipe, "--ctc_beam", "4", "--stage", "3", "--stop_stage", "6")
+    decoded = [call for call in alone.calls if call.startswith("ctc_decode ")]
+    assert [call.count("--ctc_beam 4") for call in decoded] == [0, 1]
+    refused = run(recipe, "--lm_weight", "0.3")
+    assert refused.returncode == 1 and "needs --token_type llm" in refused.stderr
+    assert not refused.calls

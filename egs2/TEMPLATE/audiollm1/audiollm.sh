@@ -40,6 +40,8 @@ ctc_config=conf/train_ctc.yaml       # Training configuration.
 ctc_tag=""                           # Name of exp/ctc_TAG (empty: from the configuration).
 ctc_args=""                          # More options for the training.
 ctc_checkpoints="valid.loss.ave.pth" # The cascades' recognisers (empty: no cascades).
+ctc_beam=1                           # Above 1: cascades that decode with this beam, beside the greedy ones.
+lm_weight=0                          # Weight of the LLM as their language model (--token_type llm alone).
 normalizer=basic                     # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
@@ -124,6 +126,14 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
     training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
     inference="${cuda_cmd} --gpu $((ngpu > 0))"
+    searches=("") # How recognisers decode, in the names of places; "": greedily.
+    if [ "${lm_weight}" != 0 ]; then
+        [ "${token_type}" == llm ] || die "--lm_weight ${lm_weight} needs --token_type llm: the language model" \
+            "is the LLM, which scores its own tokens alone; leave it out for a --ctc_beam without one"
+        searches+=("_beam${ctc_beam}_lm${lm_weight}")
+    elif [ "${ctc_beam}" != 1 ]; then
+        searches+=("_beam${ctc_beam}")
+    fi
     keep="$(grep -oE '(^| )[0-9]+epoch' <<<"${ctc_checkpoints}" | tr -dc '0-9 \n' || true)"
     llm_opts=(--llm "${llm}")
     [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
@@ -275,13 +285,23 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
         for set in "${sets[@]}"; do
             for checkpoint in $(checkpoints_of "${set}"); do
-                out="${ctc_exp}/decode_${checkpoint%.pth}_$(set_name "${set}")"
-                once "${out}/.done" "${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")" -- \
-                    in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                    python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}" \
-                    --checkpoint "${checkpoint}" --data "${set}" --output "${out}" \
-                    --device "${device}" "${comparing[@]}"
-                log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
+                for search in "${searches[@]}"; do
+                    searching=()
+                    [ -z "${search}" ] || searching+=(--ctc_beam "${ctc_beam}")
+                    [[ ${search} != *_lm* ]] || searching+=(--lm_weight "${lm_weight}" "${llm_opts[@]}")
+                    out="${ctc_exp}/decode_${checkpoint%.pth}${search}_$(set_name "${set}")"
+                    read_by=("${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")")
+                    decode=(in_jobs "${inference}" "${inference_nj}" "${out}/log"
+                        python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}"
+                        --checkpoint "${checkpoint}" --data "${set}" --output "${out}"
+                        --device "${device}" "${comparing[@]}" "${searching[@]}")
+                    if [[ ${search} == *_lm* ]]; then # It looks itself whether the LLM is another one.
+                        JOB_KEY="$(hash_of "${out}" "${read_by[@]}")" "${decode[@]}" || failed
+                    else
+                        once "${out}/.done" "${read_by[@]}" -- "${decode[@]}"
+                    fi
+                    log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
+                done
             done
         done
     fi
@@ -392,9 +412,11 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 done
             fi
             for checkpoint in $(checkpoints_of "${set}"); do
-                hyp="${ctc_exp}/decode_${checkpoint%.pth}_${name}/hyp"
-                respond "${set}" "${ctc_exp}/respond_${name}/cascade_${checkpoint%.pth}" cascade \
-                    "${hyp}" -- --hyp "${hyp}" --exp "${ctc_exp}" --checkpoint "${checkpoint}"
+                for search in "${searches[@]}"; do
+                    hyp="${ctc_exp}/decode_${checkpoint%.pth}${search}_${name}/hyp"
+                    respond "${set}" "${ctc_exp}/respond_${name}/cascade_${checkpoint%.pth}${search}" cascade \
+                        "${hyp}" -- --hyp "${hyp}" --exp "${ctc_exp}" --checkpoint "${checkpoint}"
+                done
             done
             for config in ${align_configs}; do
                 exp="$(align_exp "${config}")"
