@@ -1,4 +1,4 @@
-"""bin/learn_units and bin/extract_units."""
+"""bin/learn_units, bin/extract_units and bin/report_units."""
 
 import json
 
@@ -84,3 +84,23 @@ def test_what_is_refused(systems, quantiser, run, tmp_path):
     moved = ["--quantiser", tmp_path / "ctc", "--encoder", tmp_path / "gone", *extract]
     run("extract_units", *moved).fails("not a trained experiment")
     assert not (tmp_path / "u/units").exists()
+
+
+def test_a_report(systems, quantiser, run, tmp_path):
+    data = ["--data", f"{systems}/data"]
+    for merged in ("false", "true"):
+        words = ["--merge_repeats", merged, "--output", tmp_path / merged]
+        run("extract_units", "--quantiser", quantiser, *data, *words).says()
+    sets = [tmp_path / "false", tmp_path / "true"]
+    done = run("report_units", *sets, *data, "--output", tmp_path / "report.json")
+    done.says("tells the words", "12  ", str(sets[0]), str(sets[1]))
+    plain, short = json.loads((tmp_path / "report.json").read_text()).values()
+    assert plain["units_per_second"] == 25.0 and short["units_per_second"] < 25.0
+    assert plain["used"] == 6 and plain["recordings"] == 12 and plain["speakers"] == 1
+    assert {name for name in plain if plain[name] != short[name]} == {"units", "units_per_second"}
+    run("report_units", *sets[:1], *data, "--max_recordings", 5).says("        4")
+    (tmp_path / "other").mkdir()
+    for name in ("text", "utt2spk"):
+        (tmp_path / "other" / name).write_text("u00 x\n")
+    wrong = run("report_units", *sets, "--data", tmp_path / "other")
+    wrong.fails("11 of 12 recordings", "first: u01", "--data")
