@@ -104,3 +104,18 @@ def test_a_report(systems, quantiser, run, tmp_path):
         (tmp_path / "other" / name).write_text("u00 x\n")
     wrong = run("report_units", *sets, "--data", tmp_path / "other")
     wrong.fails("11 of 12 recordings", "first: u01", "--data")
+
+
+def test_an_llm_gains_the_units(systems, quantiser, run, tmp_path):
+    words = ["--llm", f"{systems}/llm", "--quantiser", quantiser, "--output", tmp_path / "joint"]
+    run("extend_llm", *words).says("8 more for 6 units of fbank:4 (mean)")
+    run("extend_llm", *words).says("8 more")  # the same: it stays
+    run("extend_llm", *words, "--init", "normal").fails("is there already")
+    assert (tmp_path / "joint/unit_vocabulary.json").exists()
+    again = ["--llm", tmp_path / "joint", "--quantiser", quantiser, "--output", tmp_path / "twice"]
+    run("extend_llm", *again).fails("has 8 tokens of units already")
+    run("extend_llm", *words[:4], "--output", tmp_path / "x", "--init", "ones").fails(
+        "none of mean"
+    )
+    run("extend_llm", *words[:2], "--quantiser", tmp_path, "--output", "x").fails("no quantiser")
+    assert not (tmp_path / "twice").exists() and not (tmp_path / "x").exists()
