@@ -119,3 +119,18 @@ def test_an_llm_gains_the_units(systems, quantiser, run, tmp_path):
     )
     run("extend_llm", *words[:2], "--quantiser", tmp_path, "--output", "x").fails("no quantiser")
     assert not (tmp_path / "twice").exists() and not (tmp_path / "x").exists()
+
+
+def test_tasks_are_prepared(systems, quantiser, run, tmp_path):
+    words = ["--quantiser", quantiser, "--data", f"{systems}/data", "--output", tmp_path / "units"]
+    run("extract_units", *words).says()
+    run("extend_llm", "--llm", f"{systems}/llm", *words[:2], "--output", tmp_path / "joint").says()
+    fields = f"{{audio: {tmp_path}/units, text: {systems}/data/text}}"
+    source = "{name: a, language: English, tasks: ['[ASR English]', '[TTS English]'], fields: "
+    (tmp_path / "mix.yaml").write_text(f"sources: [{source}{fields}}}]\n")
+    words = ["--mixture", tmp_path / "mix.yaml", "--output", tmp_path / "tasks"]
+    done = run("prepare_tasks", *words, "--llm", tmp_path / "joint")
+    done.says("a.asr_english", "a.tts_english", "50.0")
+    assert len((tmp_path / "tasks/prompt_ids").read_text().splitlines()) == 24
+    run("prepare_tasks", *words, "--llm", f"{systems}/llm").fails("no units in its vocabulary")
+    run("prepare_tasks", *words, "--llm", tmp_path / "joint", "--max_tokens", 0).fails("at least 1")
