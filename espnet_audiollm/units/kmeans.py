@@ -8,6 +8,7 @@ import numpy as np
 
 BATCH = 10_000  # frames of an update: more than any K in use
 PASSES = 20  # over the frames, at most
+FIRST = 10  # frames a cluster, among which the first centroids are sought (k-means++)
 
 
 def learn_centroids(frames_NC: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
@@ -29,6 +30,12 @@ def learn_centroids(frames_NC: np.ndarray, size: int, seed: int = 0) -> np.ndarr
             "audio (--max_hours, a larger --data), or a smaller --size"
         )
     clusters = MiniBatchKMeans(
-        size, batch_size=BATCH, max_iter=PASSES, n_init=3, random_state=seed, compute_labels=False
+        size,
+        batch_size=BATCH,
+        max_iter=PASSES,
+        init_size=FIRST * size,
+        n_init=3,
+        random_state=seed,
+        compute_labels=False,
     )
     return clusters.fit(frames_NC).cluster_centers_.astype(np.float32)

@@ -34,7 +34,8 @@ def test_mean_and_scale_come_before():
 
 def test_units_are_those_of_scikit_learn():
     frames_NC = np.random.default_rng(0).normal(size=(600, 7)).astype(np.float32)
-    theirs = MiniBatchKMeans(20, batch_size=10_000, max_iter=20, n_init=3, random_state=5)
+    options = dict(batch_size=10_000, max_iter=20, init_size=200, n_init=3, random_state=5)
+    theirs = MiniBatchKMeans(20, **options)
     theirs.fit(frames_NC)
     made = quantiser(**learn(frames_NC, 20, seed=5))
     np.testing.assert_allclose(made.centroids_KC, theirs.cluster_centers_, rtol=1e-6)
