@@ -92,7 +92,7 @@ def content_ids(turns: Turns, index: int, tokenizer: PreTrainedTokenizerBase) ->
 
 def reply_ids(
     turns: Turns,
-    reply: str | Units,
+    reply: Content,
     tokenizer: PreTrainedTokenizerBase,
     eos_ids: Iterable[int] = (),
     units: UnitTokens | None = None,

@@ -1,20 +1,27 @@
 """Units of speech as tokens of an LLM: their names, and where they stand in its vocabulary.
 
 Units become ids by counting, never through text: a name spelled out by a user stays text.
+
+    unit_vocabulary.json    in the directory of an LLM with unit tokens: whose units they are
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..store.json_files import read_object
 from ..types import Units
+from .unit_tables import UnitSet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BEGIN, END = "<|audio|>", "<|/audio|>"
+FACTS = "unit_vocabulary.json"
 
 
 def unit_names(size: int) -> tuple[str, ...]:
@@ -64,3 +71,42 @@ class UnitTokens:
         """The units among token ids; marks and text are left out."""
         places = (id_ - self.first for id_ in ids)
         return Units(tuple(place for place in places if 0 <= place < self.size))
+
+
+@dataclass(frozen=True)
+class UnitVocabulary:
+    """What an LLM's unit tokens are, and what it was made of."""
+
+    quantiser: str  # fingerprint
+    size: int  # number of units
+    frames_per_second: float
+    llm: str  # the text LLM's fingerprint
+    init: str  # how the new rows began
+    seed: int
+
+    def as_text(self) -> str:
+        """The contents of its file."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def check_units(self, unit_set: UnitSet, where: str | Path, llm: str) -> None:
+        """Refuse (ValueError) units of another quantiser than the LLM's."""
+        unit_set.check_quantiser(self.quantiser, where, f"the vocabulary of the LLM {llm}")
+
+    def check_base(self, fingerprint: str, llm: str) -> None:
+        """Refuse (ValueError) a text LLM that this vocabulary was not made of."""
+        if fingerprint != self.llm:
+            raise ValueError(
+                f"the unit vocabulary was added to another LLM ({self.llm[:12]}) than {llm} "
+                f"({fingerprint[:12]}): give the one of then, or run bin/extend_llm again"
+            )
+
+
+def read_vocabulary(llm: str | Path) -> UnitVocabulary:
+    """Of an LLM's directory. Errors (ValueError): it has no unit tokens, or a damaged file."""
+    path, again = Path(llm) / FACTS, "make the LLM again (bin/extend_llm)"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: {llm} has no units in its vocabulary; {again}")
+    try:
+        return UnitVocabulary(**read_object(path, again))
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged ({error}): {again}") from error

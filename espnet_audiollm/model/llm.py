@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +68,17 @@ def load(
     return loaded
 
 
-def save(llm: LLM, directory: str | Path) -> None:
+def save(llm: LLM, directory: str | Path, texts: Mapping[str, str] | None = None) -> None:
     """Write model and tokenizer as an ordinary Hugging Face directory, all of it or nothing.
 
-    What was trained is merged into the weights: `llm` is no longer trained after this."""
+    What was trained is merged into the weights: `llm` is no longer trained after this.
+    texts: more files, by name."""
     merge(llm.model)
     with new_directories(directory) as (aside,):
         llm.model.save_pretrained(aside)
         llm.tokenizer.save_pretrained(aside)
+        for name, text in (texts or {}).items():
+            (aside / name).write_text(text, encoding="utf-8")
 
 
 def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> LLM:
@@ -169,6 +172,13 @@ def load_config(llm: str) -> PretrainedConfig:
     config = _from_pretrained(llm, "configuration", AutoConfig.from_pretrained)
     _check_causal(llm, config)
     return config
+
+
+def stored_dtype(llm: str) -> str:
+    """The `dtype` with which an LLM loads as exactly as it is stored, whatever the device.
+
+    Errors (ValueError): as for `load_llm`."""
+    return "bfloat16" if load_config(llm).dtype == torch.bfloat16 else "float32"
 
 
 def empty_llm(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

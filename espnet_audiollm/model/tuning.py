@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Train = Literal["none", "all", "lora", "rows"]
-RowInit = Literal["mean", "normal"]
+RowInit = Literal["mean", "normal", "zero"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tuning:
 
     train: Train = "none"  # lora: the added tokens' rows as well; rows: these only
     added_tokens: tuple[str, ...] = ()  # special tokens; kept as they are where the LLM has them
-    row_init: RowInit = "mean"  # of the old rows; normal: with their mean and covariance
+    row_init: RowInit = "mean"  # of the old rows; normal: with their mean and covariance; zero
     seed: int = 0  # of new rows and of LoRA
     lora_rank: int = 8
     lora_alpha: float = 16.0
@@ -104,11 +104,20 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> r
 
 
 @torch.no_grad()
-def enlarge(model: PreTrainedModel, used: int, added: range, init: RowInit) -> None:
+def enlarge(
+    model: PreTrainedModel,
+    used: int,
+    added: range,
+    init: RowInit,
+    directions_KC: torch.Tensor | None = None,
+) -> None:
     """Give the ids `added` rows in tables of which the first `used` rows are in use.
 
     A table padded to a round size keeps it as long as there is room. The new rows are initialised
-    from the old ones of the same table."""
+    from the old ones of the same table.
+
+    directions_KC: of the last K of `added`, in any space, their lengths 1 on average. With init
+    "normal", those whose directions are near get rows that are near."""
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     old = min(used, len(tables[0].weight))  # some tokenizers know more than their LLM
     tied = tables[0].weight is tables[1].weight
@@ -117,7 +126,7 @@ def enlarge(model: PreTrainedModel, used: int, added: range, init: RowInit) -> N
         model.requires_grad_(False)
         tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     for table in tables[:1] if tied else tables:
-        rows_ND = _new_rows(table.weight[:old], added.stop - old, init)
+        rows_ND = _new_rows(table.weight[:old], added.stop - old, init, directions_KC)
         table.weight[old : added.stop] = rows_ND.to(table.weight)
 
 
@@ -249,13 +258,21 @@ def _inject_lora(model: PreTrainedModel, tuning: Tuning) -> None:
     inject_adapter_in_model(config, model)
 
 
-def _new_rows(old_VD: torch.Tensor, number: int, init: RowInit) -> torch.Tensor:
-    """(N, D) rows: the old ones' mean, or drawn with their mean and covariance.
+def _new_rows(
+    old_VD: torch.Tensor, number: int, init: RowInit, directions_KC: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(N, D) rows: the old ones' mean, zeros, or drawn with their mean and covariance.
 
-    The covariance is never built: a mixture of the centred rows by normal weights has it."""
+    The covariance is never built: a mixture of the centred rows by normal weights has it. So it has
+    when the weights of rows are alike as far as their directions are."""
     wide_VD = old_VD.float()
+    if init == "zero":
+        return wide_VD.new_zeros(number, wide_VD.shape[1])
     mean_D = wide_VD.mean(0)
     if init == "mean":
         return mean_D.expand(number, -1)
     weights_NV = torch.randn(number, len(wide_VD))
+    if directions_KC is not None:
+        weights_CV = torch.randn(directions_KC.shape[1], len(wide_VD))
+        weights_NV[-len(directions_KC) :] = directions_KC @ weights_CV
     return mean_D + weights_NV @ (wide_VD - mean_D) / (len(wide_VD) - 1) ** 0.5

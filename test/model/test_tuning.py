@@ -271,7 +271,7 @@ def test_tokens_that_are_there_already(tmp_path, tokens, message):
     ("options", "message"),
     [
         ({"train": "some"}, "'some' is none of none, all, lora, rows"),
-        ({"row_init": "zero"}, "'zero' is none of mean, normal"),
+        ({"row_init": "ones"}, "'ones' is none of mean, normal, zero"),
         ({"train": "rows"}, "no token is added"),
         ({"added_tokens": ("a", "b", "a")}, "3 added tokens"),
         ({"train": "lora", "lora_rank": 0}, "rank of 0"),

@@ -1,0 +1,114 @@
+"""The units of a data directory's recordings, by a quantiser of bin/learn_units."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from ..data.kaldi_dir import count_utterances, iter_utterances
+from ..data.unit_tables import DURATIONS, FACTS, UNITS, UnitSet, merge_repeats, write_set
+from ..store.parts import Parts, hash_files
+from . import split
+from .cli import add_flag, user_errors
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quantiser", required=True, help="directory of bin/learn_units, e.g. exp/units/ctc200")
+    add("--encoder", help="where its encoder lies now (default: where it lay then)")
+    add("--data", required=True, help="directory of stage 2, e.g. dump/test")
+    add("--output", required=True, help="directory for the units, e.g. dump/test/units_ctc200")
+    add_flag(parser, "--merge_repeats", "write repeats of a unit once, and durations beside them")
+    add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
+    add("--device", default="cpu", help="cpu or cuda")
+    split.add_options(parser)
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Extract the units of the directory, or of this job's part of it."""
+    args = get_parser().parse_args(argv)
+    split.check(args)
+    from ..units.quantiser import read_quantiser
+
+    with split.named(args):
+        facts = read_quantiser(args.quantiser)
+        parts = open_parts(args, facts)
+        if not args.merge:
+            extract(args, parts)
+        if split.merges(args):
+            merge(args, facts, parts)
+    return 0
+
+
+def open_parts(args: argparse.Namespace, facts: dict) -> Parts:
+    """The shards that belong to the quantiser and the recordings."""
+    names = ("merge_repeats", "batch_seconds", "data")
+    inputs = {
+        "options": {name: getattr(args, name) for name in names},
+        "quantiser": facts.get("fingerprint"),
+        "contents": hash_files(*(Path(args.data) / name for name in ("wav.scp", "utt2dur"))),
+    }
+    made = [UNITS, FACTS, *[DURATIONS] * (args.merge_repeats == "true")]
+    number = count_utterances(args.data)
+    return Parts(args.output, inputs, number, ("id", "units"), "4", made, args.shard_size)
+
+
+def extract(args: argparse.Namespace, parts: Parts) -> None:
+    """Fill this job's shards."""
+    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
+        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    from ..infer.batches import audio_batches, in_halves
+    from ..infer.unit_frames import load_frames_of
+    from ..units.quantiser import Quantiser
+
+    quantiser = Quantiser.load(args.quantiser)
+    frames = load_frames_of(quantiser, args.encoder, args.device)
+    parts.begin()
+
+    def answer(batch):
+        found = zip(batch, in_halves(frames, batch), strict=True)
+        return [{"id": utt.id, "units": quantiser.units(x_TC)} for utt, x_TC in found]
+
+    plan = partial(audio_batches, seconds=args.batch_seconds)
+    recordings = iter_utterances(args.data)
+    for _ in split.fill(args, parts.shards, recordings, plan, answer, "extract_units"):
+        pass
+
+
+def merge(args: argparse.Namespace, facts: dict, parts: Parts) -> None:
+    """The tables from the shards."""
+    if not parts.whole:
+        parts.shards.check_whole(args.num_jobs)
+        merged = args.merge_repeats == "true"
+        write_rows(args.output, parts, merged)
+        rate = float(facts["frames_per_second"])
+        write_set(args.output, UnitSet(facts["fingerprint"], facts["size"], rate, merged))
+    parts.finish()
+    print(f"{args.output}: units of {parts.shards.num_items} recordings")
+
+
+def write_rows(output: str | Path, parts: Parts, merged: bool) -> None:
+    """`units`, and `durations` where repeats are merged."""
+    from ..store.tables import write_table
+
+    def rows(column: int | None):
+        for record in parts.shards.records():
+            values = record["units"] if column is None else merge_repeats(record["units"])[column]
+            yield record["id"], " ".join(map(str, values))
+
+    (Path(output) / DURATIONS).unlink(missing_ok=True)
+    write_table(Path(output) / UNITS, rows(0 if merged else None), presorted=True)
+    if merged:
+        write_table(Path(output) / DURATIONS, rows(1), presorted=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

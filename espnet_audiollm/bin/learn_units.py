@@ -1,0 +1,91 @@
+"""Learn discrete units of speech: k-means over the frames of an encoder, or of log mel energies."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..data.kaldi_dir import iter_utterances, load_utterances
+from ..progress import progress
+from ..types import Utterance
+from .cli import add_flag, user_errors
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--source", required=True, help="ctc:EXP[:LAYER], hf:DIR:LAYER, fbank[:FRAMES]")
+    add("--checkpoint", default="valid.loss.ave.pth", help="file in EXP")
+    add("--data", required=True, help="directory of stage 2, e.g. dump/train")
+    add("--output", required=True, help="directory of the quantiser, e.g. exp/units/ctc200")
+    add("--size", type=int, default=200, help="number of units")
+    add("--max_hours", type=float, default=5.0, help="learn from about so much of the audio (h)")
+    add_flag(parser, "--normalize", "bring each dimension of the frames to mean 0, variance 1")
+    add("--seed", type=int, default=0, help="of the choice of audio, and of k-means")
+    add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
+    add("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Learn a quantiser."""
+    args = get_parser().parse_args(argv)
+    if args.size < 2 or args.max_hours <= 0:
+        raise ValueError(f"--size {args.size} and --max_hours {args.max_hours:g}: 2, and above 0")
+    from ..infer.unit_frames import choose, load_frames, stacked
+    from ..units.quantiser import Quantiser, learn
+    from ..units.sources import Source
+
+    frames = load_frames(Source.parse(args.source), args.checkpoint, args.device)
+    total = check_durations(args.data)
+    share = min(1.0, 3600 * args.max_hours / total)
+    chosen = choose(iter_utterances(args.data), share, args.seed)
+    frames_NC = stacked(all_frames(frames, chosen, args.batch_seconds))
+    learned = {
+        "data": args.data,
+        "utterances": len(chosen),
+        "frames": len(frames_NC),
+        "normalize": args.normalize,
+        "seed": args.seed,
+    }
+    quantiser = Quantiser(
+        frames.source,
+        frames.checkpoint,
+        frames.encoder,
+        frames.frames_per_second,
+        **learn(frames_NC, args.size, args.seed, args.normalize == "true"),
+        learned=learned,
+    )
+    quantiser.save(args.output)
+    print(
+        f"{args.output}: {args.size} units of {frames.source} at {frames.frames_per_second:g} a "
+        f"second, from {len(frames_NC)} frames of {len(chosen)} utterances"
+    )
+    return 0
+
+
+def check_durations(data: str | Path) -> float:
+    """The seconds of audio in a directory. Errors (ValueError): they are not known, or none."""
+    total = sum(utt.duration or 0.0 for utt in iter_utterances(data))
+    if not total:
+        load_utterances(data)
+        raise ValueError(f"{data} has no utt2dur, or all is silent: run stage 2 first")
+    return total
+
+
+def all_frames(frames, utterances: list[Utterance], seconds: float):
+    """Yield the frames of each utterance, batches of like length."""
+    from ..infer.batches import audio_batches, in_halves
+
+    batches = audio_batches(utterances, seconds)
+    for batch in progress(batches, len(utterances), "learn_units", size=len):
+        yield from in_halves(frames, batch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

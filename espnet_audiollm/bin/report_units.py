@@ -1,0 +1,129 @@
+"""What sets of units are like, before a model is trained on them: rate, use, entropy, and how much
+a unit tells of the words and of the voice (espnet_audiollm/score/units.py)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..data.kaldi_dir import count_lines, side_by_side
+from ..data.unit_tables import UNITS, UnitRow, iter_units, read_set
+from .cli import user_errors
+
+HEADER = (
+    "Units",
+    "number",
+    "used",
+    "units/s",
+    "frames a unit",
+    "entropy (bits)",
+    "tells the words % [95 % CI]",
+    "tells the voice % [95 % CI]",
+    "recordings",
+    "voices",
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("units", nargs="+", metavar="UNITS", help="directories of bin/extract_units")
+    add("--data", required=True, help="whose recordings they are of: text, utt2spk")
+    add("--output", help="also write it as JSON")
+    add("--normalizer", default="basic", help="form of the words")
+    add("--max_recordings", type=int, default=2000, help="look at so many, evenly spaced")
+    add("--resamples", type=int, default=2000, help="of the bootstrap")
+    add("--seed", type=int, default=0, help="of the bootstrap")
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; its exit status."""
+    args = get_parser().parse_args(argv)
+    if args.max_recordings < 2 or args.resamples < 1:
+        raise ValueError(
+            f"--max_recordings {args.max_recordings}, --resamples {args.resamples}: give at least "
+            "2 and 1"
+        )
+    from ..report.tables import Table
+    from ..store.atomic import atomic_write
+
+    reports = {directory: report_of(directory, args) for directory in args.units}
+    found = {name: report.as_dict() for name, report in reports.items()}
+    if args.output:
+        with atomic_write(args.output) as out:
+            json.dump(found, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+    print(Table(HEADER, tuple(row(name, report) for name, report in reports.items())).screen())
+    return 0
+
+
+def report_of(directory: str, args: argparse.Namespace):
+    """The report on one directory of units."""
+    from ..score.units import report
+
+    unit_set = read_set(directory)
+    rate, size = unit_set.frames_per_second, unit_set.size
+    return report(read_spoken(directory, args), size, rate, args.resamples, args.seed)
+
+
+def read_spoken(directory: str, args: argparse.Namespace) -> list:
+    """The recordings with their words and speakers, at most --max_recordings.
+
+    Errors (ValueError): recordings that the data directory does not have."""
+    from ..score.units import Spoken
+    from ..text.normalize import normalizer
+
+    form = normalizer(args.normalizer)
+    every = -(-count_lines(Path(directory) / UNITS) // args.max_recordings)
+    rows = [row for n, row in enumerate(iter_units(directory)) if n % every == 0]
+    known = texts_and_speakers(args.data, rows)
+    return [
+        Spoken(row.id, row.frames, len(row.units), tuple(form(text).split()), speaker)
+        for row, (text, speaker) in zip(rows, known, strict=True)
+    ]
+
+
+def texts_and_speakers(data: str, rows: list[UnitRow]) -> list[list[str]]:
+    """Text and speaker of each row's recording. Errors (ValueError): the data does not have it."""
+    wanted = {row.id for row in rows}
+    tables = side_by_side(data, ("text", "utt2spk"))
+    found = {id_: values for id_, values in tables if id_ in wanted}
+    missing = [row.id for row in rows if row.id not in found]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(rows)} recordings with units (first: {missing[0]}) are not in "
+            f"{data}: give the --data that the units were extracted from"
+        )
+    return [found[row.id] for row in rows]
+
+
+def row(name: str, found) -> tuple[str, ...]:
+    """A row of the table."""
+
+    def share(share) -> str:
+        low, high = share.ci95
+        return f"{share.percent:.1f} [{low:.1f}, {high:.1f}]"
+
+    return (
+        name,
+        str(found.size),
+        str(found.used),
+        f"{found.units_per_second:.1f}",
+        f"{found.run_length:.2f}",
+        f"{found.entropy:.2f}",
+        share(found.words),
+        share(found.voice),
+        str(found.recordings),
+        str(found.speakers),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

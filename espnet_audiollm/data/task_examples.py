@@ -1,0 +1,138 @@
+"""Examples of speech tasks as token ids, for training; the rows of one block lie together.
+
+prompt_ids      "covost.asr_spanish!u1 1 518 32000 32007 32001 9": read, never in the loss
+response_ids    what is predicted, its end of turn included
+lengths         positions of both together: batches are made by them
+tasks.json      the blocks, their sizes and weights; the LLM's vocabulary
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..store.atomic import atomic_write, new_directories
+from ..store.json_files import read_object
+from .kaldi_dir import TableWriter
+from .prompt import encode, reply_ids
+from .speech_tasks import Field, Task, Value
+from .task_mixture import MARK, Mixture
+from .unit_tokens import UnitTokens, UnitVocabulary
+from .weighting import shares
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PROMPTS, RESPONSES, LENGTHS, FACTS = "prompt_ids", "response_ids", "lengths", "tasks.json"
+NEXT = "prepare the tasks again (bin/prepare_tasks)"
+
+Values: TypeAlias = Mapping[Field, Value]
+Sequences: TypeAlias = tuple[list[int], list[int]]  # prompt, response
+Encode: TypeAlias = Callable[[Task, Values], Sequences]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The examples of one task from one source: consecutive rows."""
+
+    name: str
+    tag: str
+    size: int  # examples
+    left_out: int  # that are longer than the LLM's context
+    tokens: int  # that are predicted in one pass
+    weight: float  # share of an epoch
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns an example into token ids, by the LLM's chat template."""
+
+    tokenizer: PreTrainedTokenizerBase
+    units: UnitTokens
+    eos_ids: Sequence[int]
+    system_prompt: str | None = None
+
+    def __call__(self, task: Task, values: Values) -> Sequences:
+        """The prompt, and the reply that is learned.
+
+        Errors (ValueError): units that the LLM does not have, a template that does not fit."""
+        turns = task.prompt(values[task.given], self.system_prompt)
+        reply = reply_ids(turns, task.reply(values), self.tokenizer, self.eos_ids, self.units)
+        return encode(turns, self.tokenizer, units=self.units), reply
+
+
+def write_examples(
+    directory: str | Path,
+    mixture: Mixture,
+    encoder: Encode,
+    vocabulary: UnitVocabulary,
+    context: int,
+) -> list[Block]:
+    """Write all examples of a mixture that fit into `context` positions; the directory appears
+    whole or not at all.
+
+    Errors (ValueError): a task of which no example is left; see `Source.examples`."""
+    counted = []
+    with new_directories(directory) as (aside,):
+        with TableWriter(aside) as tables:
+            for name, source, task in mixture.blocks():
+                counts = _write_block(tables, name, source.examples(task), task, encoder, context)
+                counted.append((name, str(task), *counts))
+        sizes = [size for _, _, size, _, _ in counted]
+        weights = shares(sizes, mixture.alpha)
+        blocks = [Block(*counts, weight) for counts, weight in zip(counted, weights, strict=True)]
+        facts = {
+            "alpha": mixture.alpha,
+            "vocabulary": asdict(vocabulary),
+            "blocks": list(map(asdict, blocks)),
+        }
+        with atomic_write(aside / FACTS) as out:
+            json.dump(facts, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+    return blocks
+
+
+def read_blocks(directory: str | Path) -> list[Block]:
+    """The blocks of a directory, in the order of their rows.
+
+    Errors (ValueError): no examples there, or a damaged file."""
+    path = Path(directory) / FACTS
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: {directory} has no examples; {NEXT}")
+    try:
+        return [Block(**block) for block in read_object(path, NEXT)["blocks"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
+
+
+def _write_block(
+    tables: TableWriter,
+    name: str,
+    examples: Iterable[tuple[str, Values]],
+    task: Task,
+    encoder: Encode,
+    context: int,
+) -> tuple[int, int, int]:
+    """Examples written, those left out, tokens that are predicted."""
+    size = left_out = tokens = 0
+    for id_, values in examples:
+        prompt, response = encoder(task, values)
+        if len(prompt) + len(response) > context:
+            left_out += 1
+            continue
+        size, tokens = size + 1, tokens + len(response)
+        row = {PROMPTS: _spelled(prompt), RESPONSES: _spelled(response)}
+        tables.add(f"{name}{MARK}{id_}", row | {LENGTHS: str(len(prompt) + len(response))})
+    if not size:
+        raise ValueError(
+            f"{name}: none of {left_out} examples fits into the LLM's {context} positions: merge "
+            "repeats (bin/extract_units --merge_repeats true), take shorter speech or larger units"
+        )
+    return size, left_out, tokens
+
+
+def _spelled(ids: list[int]) -> str:
+    return " ".join(map(str, ids))

@@ -1,0 +1,156 @@
+"""What a speech LM is trained on: a YAML file that names tasks and where their data lies.
+
+alpha: 1.0              # a task's weight is its number of examples to this power (default 1)
+sources:
+  - name: covost_es     # goes into the ids of its examples
+    language: Spanish
+    translation_language: English
+    tasks: ["[ASR Spanish]", "[ASR AST S2ST Spanish English]"]
+    fields:             # tables of text, directories of units (data/unit_tables.py)
+      audio: dump/train/units_ctc200
+      text: dump/train/text
+      translation: dump/train/translation
+      translation_audio: dump/train_target/units_ctc200
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..store.tables import outer_join
+from ..store.yaml_files import read_options
+from ..types import Units
+from .kaldi_dir import existing, read_table
+from .speech_tasks import FIELDS, SPOKEN, Field, Task, Value, check_values
+from .unit_tables import iter_units, read_set
+from .unit_tokens import UnitVocabulary
+
+NEXT = "correct the file and run the same command again"
+SOURCE_FIELDS = {"name", "language", "translation_language", "tasks", "fields"}
+MARK = "!"  # between a block's name and an utterance's id: before all letters in order
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tables of one corpus, and the tasks that they are used for."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    fields: Mapping[Field, Path]
+
+    def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value]]]:
+        """(utterance, its fields) of a task, in order of ids, streamed.
+
+        Errors (ValueError): tables with other ids, an empty text or no units."""
+        names = list(dict.fromkeys(task.fields))
+        for id_, values in outer_join(*(self._rows(name) for name in names)):
+            found = {n: value for n, value in zip(names, values, strict=True) if value is not None}
+            lacking = [str(self.fields[name]) for name in names if name not in found]
+            if lacking:
+                raise ValueError(
+                    f"{self.name}: {id_} is missing in {', '.join(lacking)}: {task} needs all of "
+                    f"{', '.join(names)}; run the stages that make them again"
+                )
+            check_values(id_, task, found)
+            yield id_, found
+
+    def _rows(self, name: Field) -> Iterator[tuple[str, Value]]:
+        if name not in SPOKEN:
+            yield from read_table(existing(self.fields[name]))
+            return
+        for row in iter_units(self.fields[name]):
+            yield row.id, Units(row.units)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The sources of a file."""
+
+    sources: tuple[Source, ...]
+    alpha: float
+
+    def blocks(self) -> list[tuple[str, Source, Task]]:
+        """(name, source, task), so that ids NAME!UTTERANCE one block after the other are sorted."""
+        found = [
+            (f"{source.name}.{task.key}", source, task)
+            for source in self.sources
+            for task in source.tasks
+        ]
+        return sorted(found, key=lambda block: block[0] + MARK)
+
+    def check_units(self, vocabulary: UnitVocabulary, llm: str) -> None:
+        """Refuse (ValueError) units of another quantiser than the LLM's."""
+        for source in self.sources:
+            needed = {name for task in source.tasks for name in task.fields}
+            for name in sorted(needed & SPOKEN):
+                place = source.fields[name]
+                vocabulary.check_units(read_set(place), place, llm)
+
+
+def read_mixture(path: str | Path) -> Mixture:
+    """The sources that a file names.
+
+    Errors (ValueError): unknown or missing keys, tags that are unknown or of a language that the
+    source lacks, fields that a task needs and the source has not, names that come twice."""
+    found = read_options(path, NEXT)
+    try:
+        _check_keys(found, {"alpha", "sources"}, "the mixture")
+        alpha = found.get("alpha", 1.0)
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 10:
+            raise ValueError(f"alpha is {alpha!r}: give a number from 0 to 10")
+        sources = found.get("sources")
+        if not isinstance(sources, list) or not sources:
+            raise ValueError("there are no sources")
+        mixture = Mixture(tuple(map(_source, sources)), float(alpha))
+        names = [name for name, _, _ in mixture.blocks()]
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise ValueError(f"{twice[0]} comes twice: sources have names of their own")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {NEXT}") from error
+    return mixture
+
+
+def _source(found: Any) -> Source:
+    if not isinstance(found, dict):
+        raise ValueError(f"a source is {found!r}, not 'name: value' lines")
+    name = found.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a source's name is {name!r}: letters, digits, _ and -")
+    _check_keys(found, SOURCE_FIELDS, f"the source {name}")
+    fields, tags = found.get("fields"), found.get("tasks")
+    if not isinstance(fields, dict) or not isinstance(tags, list) or not tags:
+        raise ValueError(f"the source {name} needs fields ('text: PATH') and a list of tasks")
+    _check_keys(fields, set(FIELDS), f"the fields of {name}")
+    tasks = tuple(Task.parse(str(tag)) for tag in tags)
+    languages = (found.get("language"), found.get("translation_language"))
+    for task in tasks:
+        _check_task(task, name, languages, fields)
+    return Source(name, tasks, {field: Path(str(place)) for field, place in fields.items()})
+
+
+def _check_task(task: Task, name: str, languages: tuple, fields: Mapping) -> None:
+    if task.languages != languages[: len(task.languages)]:
+        has = " and ".join(str(each) for each in languages if each) or "no language"
+        raise ValueError(
+            f"the source {name} has {has} (language, translation_language), and {task} asks for "
+            f"{' to '.join(task.languages)}"
+        )
+    if lacking := [field for field in task.fields if field not in fields]:
+        raise ValueError(
+            f"{task} needs {', '.join(lacking)}, which the source {name} has not: name its table "
+            "or its directory of units under fields"
+        )
+
+
+def _check_keys(found: Mapping, known: set[str], what: str) -> None:
+    unknown = [str(key) for key in found if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{what} has {len(unknown)} unknown keys (first: {unknown[0]}): known are "
+            f"{', '.join(sorted(known))}"
+        )

@@ -1,0 +1,124 @@
+"""Units of a data directory's recordings: a directory with tables like Kaldi's.
+
+units         "id 17 17 4 80": the units of a recording, in order
+durations     "id 2 1 1": frames of each, where repeats are merged ("id 17 4 80")
+units.json    whose units they are: the quantiser's fingerprint and size, frames a second
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..store.atomic import atomic_write
+from ..store.json_files import read_object
+from .kaldi_dir import read_table, side_by_side
+
+UNITS, DURATIONS, FACTS = "units", "durations", "units.json"
+NEXT = "extract the units again (bin/extract_units)"
+
+
+@dataclass(frozen=True)
+class UnitSet:
+    """What a directory's units are."""
+
+    quantiser: str  # fingerprint
+    size: int  # of the units' vocabulary
+    frames_per_second: float
+    merged: bool  # repeats are one unit, with a duration
+
+    def check_quantiser(self, fingerprint: str, where: str | Path, whose: str) -> None:
+        """Refuse (ValueError) units of another quantiser than `whose`."""
+        if self.quantiser != fingerprint:
+            raise ValueError(
+                f"the units in {where} are those of another quantiser ({self.quantiser[:12]}) than "
+                f"{whose} was made for ({fingerprint[:12]}): extract them with that quantiser"
+            )
+
+
+@dataclass(frozen=True)
+class UnitRow:
+    """The units of one recording."""
+
+    id: str
+    units: tuple[int, ...]
+    durations: tuple[int, ...]  # frames of each unit; all 1 where repeats are not merged
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """One unit for each frame."""
+        return tuple(expand(self.units, self.durations))
+
+
+def merge_repeats(units: Iterable[int]) -> tuple[list[int], list[int]]:
+    """Units without their repeats, and how often each came in a row."""
+    runs = [(unit, len(list(run))) for unit, run in itertools.groupby(units)]
+    return [unit for unit, _ in runs], [length for _, length in runs]
+
+
+def expand(units: Sequence[int], durations: Sequence[int]) -> Iterator[int]:
+    """Every unit as often as its duration says."""
+    for unit, frames in zip(units, durations, strict=True):
+        yield from itertools.repeat(unit, frames)
+
+
+def write_set(directory: str | Path, unit_set: UnitSet) -> None:
+    """Write units.json."""
+    with atomic_write(Path(directory) / FACTS) as out:
+        json.dump(asdict(unit_set), out, indent=2)
+        out.write("\n")
+
+
+def read_set(directory: str | Path) -> UnitSet:
+    """Read units.json. Errors (ValueError): it is missing or damaged."""
+    path = Path(directory) / FACTS
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: {directory} has no units; {NEXT}")
+    try:
+        return UnitSet(**read_object(path, NEXT))
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
+
+
+def iter_units(directory: str | Path) -> Iterator[UnitRow]:
+    """The units of all recordings in order of ids, read side by side.
+
+    Errors (ValueError): no tables, other ids in them, no unit at all in a recording, units that
+    the vocabulary does not have, durations that are not those of the units."""
+    directory, unit_set = Path(directory), read_set(directory)
+    if not unit_set.merged:
+        for id_, value in read_table(directory / UNITS):
+            units = parse_units(value, unit_set.size, f"{directory}/{UNITS}", id_)
+            yield UnitRow(id_, units, (1,) * len(units))
+        return
+    for id_, (value, frames) in side_by_side(directory, (UNITS, DURATIONS)):
+        units = parse_units(value, unit_set.size, f"{directory}/{UNITS}", id_)
+        durations = _numbers(frames)
+        if len(durations) != len(units) or min(durations) < 1:
+            raise ValueError(
+                f"{directory}/{DURATIONS}: {id_} has {len(durations)} durations for {len(units)} "
+                f"units, or some below 1: {NEXT}"
+            )
+        yield UnitRow(id_, units, durations)
+
+
+def parse_units(value: str, size: int, where: str | Path, id_: str) -> tuple[int, ...]:
+    """The units in a line. Errors (ValueError): none, or such as a vocabulary of `size` has not."""
+    units = _numbers(value)
+    if not units:
+        raise ValueError(f"{where}: {id_} has no units: leave the recording out, or {NEXT}")
+    wrong = [unit for unit in units if not 0 <= unit < size]
+    if wrong:
+        raise ValueError(
+            f"{where}: {id_}: {len(wrong)} of {len(units)} units (first: {wrong[0]}) are none of "
+            f"the quantiser's 0 to {size - 1}: {NEXT}"
+        )
+    return units
+
+
+def _numbers(value: str) -> tuple[int, ...]:
+    """The numbers of a line; -1 for what is no number."""
+    return tuple(int(each) if each.isdecimal() else -1 for each in value.split())

@@ -1,0 +1,70 @@
+"""One vocabulary of text and units (AudioPaLM): any Llama with more rows in its tables.
+
+The architecture is unchanged, and so are the rows of text: the LLM stays an ordinary directory that
+transformers and vLLM load, tied tables stay tied, and what it says of text is what it said. How the
+new rows begin is a choice:
+
+    mean        the text rows' mean: no unit is likelier than the average token. The default.
+    normal      drawn with the text rows' mean and covariance
+    centroid    the same, but near where the quantiser's centroids are near
+    zero        AudioPaLM's. A norm of zeros has large gradients: clip them.
+"""
+
+# K units, C width of a centroid
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from ..data.unit_tokens import BEGIN, END, UnitTokens, UnitVocabulary, unit_names
+from ..units.quantiser import Quantiser
+from .llm import LLM
+from .tuning import RowInit, add_tokens, enlarge
+
+Init = Literal["mean", "normal", "centroid", "zero"]
+
+
+def extend(llm: LLM, quantiser: Quantiser, init: Init = "mean", seed: int = 0) -> UnitVocabulary:
+    """Add the quantiser's units, and marks around them, to an LLM and its tokenizer.
+
+    Errors (ValueError): an initialisation that is not known; the LLM has units already."""
+    if init not in get_args(Init):
+        raise ValueError(f"--init {init} is none of {', '.join(get_args(Init))}")
+    _check_is_of_text(llm)
+    used = len(llm.tokenizer)
+    added = add_tokens(llm.tokenizer, unit_names(quantiser.size))
+    near = directions(quantiser.centroids_KC) if init == "centroid" else None
+    rows: RowInit = "normal" if init == "centroid" else init
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        enlarge(llm.model, used, added, rows, near)
+    assert UnitTokens.of(llm.tokenizer).size == quantiser.size
+    return UnitVocabulary(
+        quantiser.fingerprint,
+        quantiser.size,
+        quantiser.frames_per_second,
+        llm.fingerprint,
+        init,
+        seed,
+    )
+
+
+def directions(centroids_KC: torch.Tensor) -> torch.Tensor:
+    """(K, C) centroids about their mean, the mean square of their lengths 1."""
+    centred_KC = centroids_KC - centroids_KC.mean(0)
+    return centred_KC / centred_KC.square().sum(1).mean().sqrt().clamp(min=1e-12)
+
+
+def _check_is_of_text(llm: LLM) -> None:
+    known = [
+        token.content
+        for token in llm.tokenizer.added_tokens_decoder.values()
+        if token.content in (BEGIN, END) or token.content.startswith("<|a_")
+    ]
+    if known:
+        raise ValueError(
+            f"the LLM {llm.name} has {len(known)} tokens of units already (first: {known[0]}): "
+            "give the text LLM that it was made of"
+        )

@@ -1,0 +1,1 @@
+"""Discrete units of speech: where their frames come from, and quantisers."""

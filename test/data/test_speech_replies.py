@@ -1,0 +1,69 @@
+"""What an answer says, by modality; what is wrong with it."""
+
+import chat_llms
+import pytest
+from tokenizers import AddedToken
+
+from espnet_audiollm.data.prompt import reply_ids
+from espnet_audiollm.data.speech_replies import SpeechReply, read_reply
+from espnet_audiollm.data.speech_tasks import Task
+from espnet_audiollm.data.unit_tokens import UnitTokens, unit_names
+from espnet_audiollm.types import Units
+
+MAKERS = [chat_llms.llama2_trained, chat_llms.llama3_trained, chat_llms.chatml_trained]
+VALUES = {
+    "text": "the cat",
+    "translation": "the <|a_3|> mat",
+    "translation_audio": Units((3, 4, 4)),
+}
+TAGS = ["[ASR Spanish]", "[S2ST Spanish English]", "[S2ST AST Spanish English]"]
+TAGS += ["[ASR AST S2ST Spanish English]"]
+
+
+@pytest.fixture(params=MAKERS)
+def tokenizer(request):
+    tokenizer = request.param()
+    names = [AddedToken(name, special=True, normalized=False) for name in unit_names(9)]
+    tokenizer.add_tokens(names, special_tokens=True)
+    return tokenizer
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_what_was_taught_is_read(tokenizer, tag):
+    task, units = Task.parse(tag), UnitTokens.of(tokenizer)
+    ids = reply_ids(task.prompt(Units((1,))), task.reply(VALUES), tokenizer, units=units)
+    expected = {field: VALUES[field] for field in task.made}
+    assert read_reply(task, ids, "stop", tokenizer, units) == SpeechReply(expected)
+
+
+def test_faults(tokenizer):
+    units = UnitTokens.of(tokenizer)
+    two, chain = Task.parse("[S2ST Spanish English]"), Task.parse("[AST S2ST Spanish English]")
+
+    def read(task, *parts, finish="stop"):
+        ids = []
+        for part in parts:
+            new = tokenizer(part, add_special_tokens=False)["input_ids"] if part[:0] == "" else part
+            ids += new
+        found = read_reply(task, ids, finish, tokenizer, units)
+        return found.fault, found.values
+
+    spoken, text = units.encode(Units((3, 4))), "the mat"
+    good = {"translation": text, "translation_audio": Units((3, 4))}
+    assert read(chain, "the mat\n", spoken) == (None, good)
+    assert read(two, text) == ("wrong modality", {})
+    assert read(chain, spoken, text) == ("wrong modality", {})
+    assert read(chain, text) == ("too few", {"translation": text})
+    assert read(two) == ("too few", {})
+    assert read(two, spoken, text)[0] == "too many"
+    assert read(two, spoken, spoken)[0] == "too many"
+    assert read(two, spoken[:-1]) == ("broken units", {})
+    assert read(two, spoken[1:]) == ("broken units", {})
+    assert read(two, [units.begin, units.end]) == ("broken units", {})
+    assert read(two, spoken[:2], text) == ("broken units", {})
+    assert read(chain, "the mat\n", spoken[:-1], finish="length") == (
+        "no end",
+        {"translation": text},
+    )
+    assert read(chain, "the m", finish="length") == ("no end", {})
+    assert read(two, [], finish="context") == ("no end", {})
