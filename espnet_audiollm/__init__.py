@@ -1,7 +1,15 @@
 """ESPnet-AudioLLM: audio for Llamas, in recipes of ESPnet's style."""
 
+from __future__ import annotations
+
 import getpass
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .infer.systems import System
 
 __version__ = "0.2.0"
 
@@ -15,3 +23,17 @@ def _name_user() -> None:
 
 
 _name_user()
+
+
+def load(directory: str | Path, llm: str, **options: Any) -> System:
+    """A trained model, ready to answer: see `infer.systems.System`, and `infer.chat.Chat`.
+
+    Args:
+        directory: a packed model (stage 12), or an experiment of stage 9 or 5.
+        llm: Hugging Face id or directory of the LLM that it was trained with.
+        options: those of `infer.systems.load_system` (device, dtype, system_prompt, ...).
+
+    Errors (ValueError): no model there, a damaged one, another LLM than it was trained with."""
+    from .infer.systems import kind_of, load_system
+
+    return load_system(kind_of(directory), llm, directory, **options)

@@ -1,8 +1,8 @@
 """Talk to a trained system in the terminal: write, or let it hear recordings.
 
 Each line is said to it, and the answer is written as it comes; lines that begin with ":" are
-commands, which :help lists. Ctrl-C ends an answer, Ctrl-D the chat. MODEL is an experiment of stage
-9 (AudioLLM) or of stage 5 (a cascade: what is recognised is asked).
+commands, which :help lists. Ctrl-C ends an answer, Ctrl-D the chat. MODEL is a packed model or an
+experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade: what is recognised is asked).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
         prog="chat", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", help="experiment of stage 9, or of stage 5")
+    add("model", help="packed model, or experiment of stage 9 or 5")
     add("--llm", required=True, help="Hugging Face id or directory")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in MODEL (default: %(default)s)")
     add("--recogniser", help="experiment of stage 5 that :transcribe asks")

@@ -1,17 +1,18 @@
-"""Stage 12: a trained AudioLLM as a zip for others: weights, configuration, the LLM's name.
+"""Stage 12: a trained AudioLLM as a directory in Hugging Face form, for others.
 
-The frozen LLM is not in it. `config.yaml` names it as --llm did (a Hugging Face id means more to
-others than a directory), the weights hold its fingerprint, and loading compares. The directory of a
-pretrained encoder is named likewise. Nothing in the zip is code. Unpacked, it is an experiment
-directory: `respond --exp DIR --checkpoint model.pth`.
+The weights as safetensors, settings as JSON, and a model card with the figures of results.json; no
+code and no pickle. The frozen LLM is not in it: config.json names it as --llm did (a Hugging Face
+id means more to others than a directory) with its fingerprint, and loading compares. The directory
+of a pretrained encoder is named likewise. `espnet_audiollm.load(DIRECTORY, llm=...)` answers with
+it; bin/chat and bin/respond take it in place of an experiment.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from pathlib import Path
+from typing import Any
 
 from .cli import user_errors
 
@@ -38,10 +39,14 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--exp", required=True, help="experiment of stage 9")
-    parser.add_argument("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
-    parser.add_argument("--output", required=True, help="e.g. exp/audiollm/packed.zip")
-    parser.add_argument("--results", help="RESULTS.md to put beside the weights")
+    add = parser.add_argument
+    add("--exp", required=True, help="experiment of stage 9")
+    add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
+    add("--output", required=True, help="directory to make, e.g. exp/audiollm/packed")
+    add("--results", help="results.json of stage 11, for the model card")
+    add("--licence", default="unknown", help="of the weights, as the Hub names it: cc-by-4.0, ...")
+    add("--data", default="", help="the training data in a sentence, for the model card")
+    add("--upload", metavar="REPO", help="then upload it there (Hugging Face Hub)")
     return parser
 
 
@@ -49,27 +54,21 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
-    from ..store.atomic import atomic_write, remove_asides
+    from ..store import hub, model_directory
     from ..train import checkpoints
     from ..train.loading import read_config
 
+    if args.upload:
+        hub.check(args.upload)  # before minutes of work
     config = portable(vars(read_config(args.exp, "llm", "chat_template", "system_prompt")))
-    weights = Path(args.exp) / args.checkpoint
-    checkpoints.load(weights)  # a damaged checkpoint is not packed
-    output = Path(args.output)
-    remove_asides(output.parent, output.name)
-    with (
-        atomic_write(args.output, "wb") as out,
-        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack,
-    ):
-        write_config(pack, config)
-        pack.write(weights, "model.pth")
-        template = config["chat_template"]
-        if template and Path(template).is_file():
-            pack.write(template, "chat_template.jinja")
-        if args.results:
-            pack.write(args.results, "RESULTS.md")
-    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB; LLM: {config['llm']}")
+    state = checkpoints.load(Path(args.exp) / args.checkpoint)
+    template = read_template(config["chat_template"])
+    card = write_card(args, config, state)
+    model_directory.write(args.output, config, state, card, template)
+    size = sum(file.stat().st_size for file in Path(args.output).iterdir())
+    print(f"{args.output}: {size / 1e6:.1f} MB; LLM: {config['llm']}")
+    if args.upload:
+        print(hub.upload(args.output, args.upload))
     return 0
 
 
@@ -86,14 +85,51 @@ def portable(config: dict) -> dict:
             f"the model reads its normalisation from {stats}, which a pack does not hold: "
             "train with --normalize utterance_mvn"
         )
+    if kept.get("ctc_tokens"):  # the model has its weights; only a training reads their file
+        tokens = kept["ctc_tokens"].items()
+        kept["ctc_tokens"] = {k: None if k == "bpemodel" else value for k, value in tokens}
     return {**kept, "ngpu": 0, "specaug": None, "specaug_conf": {}}
 
 
-def write_config(pack: zipfile.ZipFile, config: dict) -> None:
-    """Add config.yaml to the pack."""
-    import yaml
+def read_template(chat_template: str | None) -> str | None:
+    """The text of --chat_template, which is a file or the text itself."""
+    path = Path(chat_template or "")
+    is_text = not chat_template or "{" in chat_template
+    return chat_template if is_text else path.read_text(encoding="utf-8")
 
-    pack.writestr("config.yaml", yaml.safe_dump(config, sort_keys=True))
+
+def write_card(args: argparse.Namespace, config: dict[str, Any], state: dict[str, Any]) -> str:
+    """The model card; and the fingerprint of the LLM goes from the weights into `config`.
+
+    Errors (ValueError): no checkpoint of stage 9; results of another LLM."""
+    from ..infer.labels import label_of
+    from ..report.model_card import About, model_card
+    from ..store.json_files import read_object
+    from ..store.kinds import KINDS
+
+    belongs = state.get("_extra_state")
+    if belongs is None:
+        raise ValueError(f"{args.exp}/{args.checkpoint} names no LLM: give one of stage 9")
+    config["llm_fingerprint"] = belongs["llm_fingerprint"]
+    results = read_object(args.results, "run stage 11 again") if args.results else None
+    about = About(
+        name=Path(args.exp).resolve().name,
+        label=label_of(KINDS["audiollm"], args.exp, args.checkpoint),
+        llm=config["llm"],
+        llm_fingerprint=config["llm_fingerprint"],
+        llm_id=_hub_id(config["llm"]),
+        licence=args.licence,
+        parameters=sum(value.numel() for value in state.values() if hasattr(value, "numel")),
+        system_prompt=config["system_prompt"],
+        data=args.data,
+    )
+    return model_card(about, results)
+
+
+def _hub_id(llm: str) -> str | None:
+    """The LLM's name on the Hub; None: it is a directory."""
+    is_id = llm.count("/") == 1 and llm[0] not in "/.~" and not Path(llm).exists()
+    return llm if is_id and not llm.startswith("exp/") else None
 
 
 if __name__ == "__main__":

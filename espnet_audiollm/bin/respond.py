@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ..data.dialogues import count, has_context, iter_dialogues, iter_recordings, name_of
 from ..store import responses, runs
 from ..store.kinds import KINDS
+from ..store.model_directory import files_of
 from ..store.parts import Parts, hash_files
 from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
@@ -104,7 +105,7 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files += [store / name for name in ("store.json", "response_ids")]
     files += [file for file in (args.hyp, args.chat_template, args.casing_text) if file]
     if args.exp:
-        files += [Path(args.exp) / name for name in ("config.yaml", args.checkpoint)]
+        files += files_of(args.exp, args.checkpoint)
     inputs: dict[str, object] = {"options": split.options(args), "contents": hash_files(*files)}
     inputs["format"] = runs.FORMAT
     made = runs.files_of(KINDS[args.system])

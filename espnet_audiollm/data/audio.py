@@ -21,6 +21,7 @@ from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
 from . import containers, pipes, sources
 from .containers import AudioError as AudioError
+from .media import LONGEST as MEDIA_LONGEST
 from .media import PREROLL, Media
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 OVERSHOOT: Seconds = 0.5  # of a segment's end over the recording's: as Kaldi's extract-segments
 LOUDEST = 1 << 32  # of full scale: more is no loudness, and overflows in sums of squares
+HIGHEST_RATE, MOST_CHANNELS = 192_000, 8  # of what `decode` takes
 LONGEST = 1 << 40  # samples: a header with more does not know how many there are
 
 
@@ -119,6 +121,40 @@ class Recording:
         return samples.mean(axis=1) if self._channel is None else samples[:, self._channel].copy()
 
 
+def decode(data: bytes, longest: Seconds) -> np.ndarray:
+    """The bytes of an audio file from anywhere to float32 (N,) at 16 kHz, channels averaged. What
+    would be longer than `longest` is refused before its samples fill the memory.
+
+    Raises AudioError as `read_mono` does."""
+    import soundfile
+
+    source = sources.Source("the audio")
+    if not data:
+        raise AudioError("the audio is empty: 0 bytes")
+    try:
+        sound, container = _decoder(source, containers.in_memory(data), longest)
+        with sound:
+            recording = Recording(source, sound, container)
+            _check_size(recording.info, longest)
+            samples = recording.read()
+    except AudioError as error:
+        raise AudioError(f"the audio: {str(error).removeprefix('the audio: ')}") from error
+    except soundfile.LibsndfileError as error:
+        raise AudioError("the audio: not audio that can be read") from error
+    return resample(samples, recording.info.rate)
+
+
+def _check_size(found: AudioInfo, longest: Seconds) -> None:
+    """A FLAC of silence is some bytes a second, of any rate and number of channels."""
+    if found.duration > longest:
+        raise AudioError(f"{found.duration:.1f} s long, {longest:g} s are allowed")
+    if found.rate > HIGHEST_RATE or found.channels > MOST_CHANNELS:
+        raise AudioError(
+            f"{found.channels} channels at {found.rate} Hz: at most {MOST_CHANNELS} and "
+            f"{HIGHEST_RATE} Hz are allowed"
+        )
+
+
 @contextmanager
 def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]:
     """A recording that is looked at and then perhaps read: a command is run once.
@@ -188,8 +224,12 @@ def _output_of(command: str, state: str) -> bytes:
         raise AudioError(str(error)) from error
 
 
-def _decoder(source: sources.Source, file: containers.File) -> tuple[SoundFile | Media, str]:
-    """A SoundFile of it, and its format; what headers promise is compared with what is there."""
+def _decoder(
+    source: sources.Source, file: containers.File, longest: Seconds = MEDIA_LONGEST
+) -> tuple[SoundFile | Media, str]:
+    """A SoundFile of it, and its format; what headers promise is compared with what is there.
+
+    longest: beyond this the packets of a Media are not counted."""
     import soundfile
 
     magic = file.read(8)
@@ -202,9 +242,9 @@ def _decoder(source: sources.Source, file: containers.File) -> tuple[SoundFile |
     except soundfile.LibsndfileError:
         sound = None
     if sound is None:
-        sound = Media(file)
+        sound = Media(file, longest)
     elif sound.format == "MP3":
-        counted = Media(file)
+        counted = Media(file, longest)
         is_right = complete_file and sound.frames == counted.frames
         sound = sound if is_right else counted  # libsndfile decodes faster
     elif sound.format == "OGG":

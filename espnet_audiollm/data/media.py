@@ -31,12 +31,12 @@ class Media:
     """A recording, read as a `soundfile.SoundFile` is: seek, then read.
 
     Raises AudioError for what is no audio, holds fewer packets than its header promises, or is
-    longer than LONGEST."""
+    longer than `longest`."""
 
-    def __init__(self, file: File):
+    def __init__(self, file: File, longest: Seconds = LONGEST):
         import av
 
-        self._file, self._at = file, 0
+        self._file, self._at, self._longest = file, 0, longest
         try:
             with self._open() as (container, stream):
                 self.samplerate, self.channels = stream.rate, stream.channels
@@ -150,8 +150,8 @@ class Media:
         return int.from_bytes(found[1], "big") if found else 0
 
     def _checked(self, samples: int) -> int:
-        if samples > LONGEST * self.samplerate:
-            raise AudioError(f"longer than {LONGEST / 3600:g} hours")
+        if samples > self._longest * self.samplerate:
+            raise AudioError(f"longer than {self._longest:g} s, which are allowed")
         return samples
 
 

@@ -61,6 +61,26 @@ class Decoder:
         self.mask_BT = self.mask_BT[index]
         self.cache.batch_select_indices(index)
 
+    def join(self, other: Decoder) -> None:
+        """Append the rows of another decoder of the same LLM, which is not used after this. Both
+        have plain caches (DynamicCache())."""
+        assert self.mask_BT is not None and other.mask_BT is not None
+        longest = max(self.mask_BT.shape[1], other.mask_BT.shape[1])
+        masks = [F.pad(x, (longest - x.shape[1], 0)) for x in (self.mask_BT, other.mask_BT)]
+        self.mask_BT = torch.cat(masks)
+        for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            ours.keys = _stack_right(longest, ours.keys, theirs.keys)
+            ours.values = _stack_right(longest, ours.values, theirs.values)
+
+    def trim(self) -> None:
+        """Forget first positions that are padding in every row: the longest row has left."""
+        assert self.mask_BT is not None
+        first = int(self.mask_BT.any(0).long().argmax())
+        if first:
+            self.mask_BT = self.mask_BT[:, first:]
+            for layer in self.cache.layers:
+                layer.keys, layer.values = layer.keys[..., first:, :], layer.values[..., first:, :]
+
     def drop_last(self, positions: int) -> None:
         """Forget the last positions of every row."""
         if positions:
@@ -163,6 +183,12 @@ def room(llm: LLM, name: str, prompt: Prompt) -> int:
             f"{llm.context}: leave out long utterances in stage 2 (--max_audio)"
         )
     return llm.context - len(prompt)
+
+
+def _stack_right(longest: int, *cached: torch.Tensor) -> torch.Tensor:
+    """Keys or values (B, heads, T, width) of some rows and of others, to (B', heads, longest,
+    width) with zeros before the shorter ones."""
+    return torch.cat([F.pad(x, (0, 0, longest - x.shape[-2], 0)) for x in cached])
 
 
 def _left_mask(lengths: list[int]) -> torch.Tensor:

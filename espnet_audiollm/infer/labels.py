@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from ..store.kinds import Kind
+from ..store.model_directory import read_model_options
 from ..store.parts import made_from
-from ..store.yaml_files import read_options
 
 
 def label_of(
@@ -21,7 +21,7 @@ def label_of(
     if kind.label or exp is None:
         return kind.label or kind.title
     if kind.input == "audio":
-        return f"{kind.title}, {describe_adapter(Path(exp) / 'config.yaml')}"
+        return f"{kind.title}, {describe_adapter(exp)}"
     searched = describe_search(Path(hyp).parent) if hyp else []
     return ", ".join([kind.title, describe_checkpoint(Path(exp) / checkpoint), *searched])
 
@@ -45,16 +45,14 @@ def describe_checkpoint(path: Path) -> str:
     return path.name.removesuffix(".pth")
 
 
-def describe_adapter(config: Path) -> str:
+def describe_adapter(exp: str | Path) -> str:
     """ "2 frames a position" for the adapter `stack`, "tokens" for `token_bridge`, else its name,
     with the options given.
 
-    Errors (ValueError): no configuration there."""
-    if not config.is_file():
-        raise ValueError(f"{config} does not exist: {config.parent} is not a trained experiment")
-    options = read_options(config, "give an experiment of stage 9")
+    Errors (ValueError): no model there."""
+    options = read_model_options(exp)
     if "audio_adapter" not in options:
-        raise ValueError(f"{config} lacks audio_adapter: give an experiment of stage 9")
+        raise ValueError(f"{exp} has no audio_adapter: give an experiment of stage 9")
     name, conf = options["audio_adapter"], options.get("audio_adapter_conf") or {}
     if name == "stack":
         stack = conf.get("stack", 1)

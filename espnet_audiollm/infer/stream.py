@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
 
+from ..model.llm import LLM
 from ..types import FinishReason
 from .decoder import Prompt, Session, room
 
@@ -70,25 +70,37 @@ def stream(
     if "" in stop:
         raise ValueError("a stop string is empty: leave it out")
     limit = min(max_new_tokens, room(session.llm, name, prompt))
-    text = TextStream(session.llm.tokenizer, stop)
-    return _pieces(session, prompt, limit, text, Sampler(sampling))
+    return _pieces(session, prompt, Writer(session.llm, limit, stop, sampling))
 
 
-def _pieces(
-    session: Session, prompt: Prompt, limit: int, text: TextStream, sampler: Sampler
-) -> Iterator[Piece]:
-    logp_V = session.read(prompt)
-    for number in count(1):
-        token = sampler.choose(logp_V)
-        certain = text.feed(token)
-        if token in session.llm.eos_ids or text.stopped:
-            yield Piece(token, certain + text.finish(), "stop")
-            return
-        if number == limit:
-            yield Piece(token, certain + text.finish(), "length")
-            return
-        yield Piece(token, certain, None)
-        logp_V = session.step(token)
+def _pieces(session: Session, prompt: Prompt, writer: Writer) -> Iterator[Piece]:
+    piece = writer.write(session.read(prompt))
+    yield piece
+    while piece.finish_reason is None:
+        piece = writer.write(session.step(piece.token))
+        yield piece
+
+
+class Writer:
+    """One answer as it is written: log-probabilities in, pieces out, whoever runs the LLM.
+
+    limit: the most tokens; they fit the LLM's context."""
+
+    def __init__(self, llm: LLM, limit: int, stop: Sequence[str], sampling: Sampling):
+        self.limit, self.tokens = limit, 0
+        self._ends = set(llm.eos_ids)
+        self._sampler, self._text = Sampler(sampling), TextStream(llm.tokenizer, stop)
+
+    def write(self, logp_V: torch.Tensor) -> Piece:
+        """The next token, by the log-probabilities of all."""
+        token = self._sampler.choose(logp_V)
+        self.tokens += 1
+        certain = self._text.feed(token)
+        if token in self._ends or self._text.stopped:
+            return Piece(token, certain + self._text.finish(), "stop")
+        if self.tokens == self.limit:
+            return Piece(token, certain + self._text.finish(), "length")
+        return Piece(token, certain, None)
 
 
 class Sampler:

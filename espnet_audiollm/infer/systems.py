@@ -26,6 +26,7 @@ from ..model import llm as llms
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..store.kinds import KINDS, Kind
+from ..store.model_directory import files_of
 from ..text.casing import AS_IS, Caser
 from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Units, Utterance
 from .batches import by_length, read_batch
@@ -386,7 +387,7 @@ def check_context(system: System, dialogues: Iterable[Dialogue]) -> None:
 
 
 def kind_of(exp: str | Path) -> str:
-    """The kind of system that an experiment's model makes: "audiollm" of stage 9, "cascade" of 5.
+    """The kind of system that a model makes: "audiollm" of stage 9 or packed, "cascade" of 5.
 
     Errors (ValueError): it is no trained experiment."""
     from ..train.loading import read_config
@@ -412,7 +413,7 @@ def load_system(
     Args:
         kind: a name in store/kinds.KINDS.
         llm: Hugging Face id or directory, or an LLM that is loaded already.
-        exp: cascade: experiment of stage 5; audiollm: of stage 9.
+        exp: cascade: experiment of stage 5; audiollm: of stage 9, or packed by stage 12.
         hyp: cascade: table of hypotheses by recording, in place of the recogniser.
         chat_template: jinja file, when the LLM has none; audiollm: None takes that of its training.
         system_prompt: text of a system turn, None for no such turn; audiollm has that of its
@@ -472,7 +473,7 @@ def _load_encoder(
     untied = {f"{split}_data_path_and_name_and_type": None for split in ("train", "valid")}
     options = argparse.Namespace(**{**vars(config), **untied})  # its training data may be gone
     model = AudioLLMTask.build_model(options, llm).to(device)
-    load_weights(model, Path(exp) / checkpoint, device)
+    load_weights(model, files_of(exp, checkpoint)[1], device)
     model.eval()
 
     @torch.inference_mode()

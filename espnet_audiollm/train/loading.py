@@ -7,26 +7,29 @@ from pathlib import Path
 
 import torch
 
-from ..store.yaml_files import read_options
+from ..store.model_directory import WEIGHTS, read_model_options, read_weights
 from . import checkpoints
 
 
 def read_config(directory: str | Path, *needed: str) -> argparse.Namespace:
-    """The options that the model in `directory` was trained with (its config.yaml).
+    """The options that the model in `directory`, an experiment or a packed one, was trained with.
 
     Errors (ValueError): there is none, it is damaged, or lacks one of the options `needed`."""
-    path = Path(directory) / "config.yaml"
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: {directory} is not a trained experiment")
-    options = read_options(path, "give an experiment that was trained here")
+    options = read_model_options(directory)
     if lacking := [name for name in needed if name not in options]:
-        raise ValueError(f"{path} lacks {', '.join(lacking)}: give an experiment of stage 9")
+        raise ValueError(
+            f"the configuration in {directory} lacks {', '.join(lacking)}: "
+            "give an experiment of stage 9"
+        )
     return argparse.Namespace(**options)
 
 
 def load_weights(model: torch.nn.Module, path: str | Path, device: str = "cpu") -> None:
-    """Load a checkpoint's weights; every key must be there and fit (ValueError otherwise)."""
-    load_state(model, checkpoints.load(Path(path), map_location=device), path)
+    """Load the weights of a checkpoint or of a packed model; every key must be there and fit
+    (ValueError otherwise)."""
+    packed = Path(path).name == WEIGHTS
+    state = read_weights(path) if packed else checkpoints.load(Path(path), map_location=device)
+    load_state(model, state, path)
 
 
 def load_state(model: torch.nn.Module, state: dict, path: str | Path) -> None:

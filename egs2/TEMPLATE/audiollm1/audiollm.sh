@@ -71,6 +71,9 @@ noises=""                               # Noisy copies of the first test set ("b
 noise_checkpoints=""                    # Those of ctc_checkpoints that decode them (empty: all).
 conversations=""                        # Conversation sets (JSON lines; the last of ctc_checkpoints decodes them).
 
+## Packing (stage 12)
+licence=unknown # Of the packed weights, as the Hugging Face Hub names it (cc-by-4.0, ...).
+
 ## Places
 dumpdir=dump                  # Formatted data.
 expdir=exp                    # Models, logs and results.
@@ -444,11 +447,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     if runs 12; then
+        figures=()
+        [ ! -f "${expdir}/results.json" ] || figures=(--results "${expdir}/results.json")
         for config in ${align_configs}; do
             exp="$(align_exp "${config}")"
-            log "Stage 12: pack ${exp}/packed.zip"
+            log "Stage 12: ${exp}/packed"
             python -m espnet_audiollm.bin.pack --exp "${exp}" --checkpoint "${inference_checkpoint}" \
-                --output "${exp}/packed.zip" || die "stage 12 failed, see above"
+                --output "${exp}/packed" --licence "${licence}" "${figures[@]}" || die "stage 12 failed, see above"
         done
     fi
     log "done: stages ${stage} to ${stop_stage}"

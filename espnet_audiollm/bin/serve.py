@@ -1,0 +1,130 @@
+"""Serve a trained system over HTTP, with the API of OpenAI.
+
+    python -m espnet_audiollm.bin.serve exp/audiollm/packed --llm exp/llm
+
+Any client of that API talks to http://localhost:8000/v1, in text and audio. MODEL is a packed model
+or an experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade). Other machines reach the
+server only with a --host, and then with a token, which the environment variable AUDIOLLM_TOKEN
+holds. Of what clients send nothing is logged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .cli import user_errors
+
+if TYPE_CHECKING:
+    from ..infer.recognise import Recogniser
+    from ..infer.systems import System
+    from ..serve.app import Server
+    from ..serve.limits import Limits
+
+TOKEN = "AUDIOLLM_TOKEN"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("model", help="packed model, or experiment of stage 9 or 5")
+    add("--llm", required=True, help="Hugging Face id or directory")
+    add("--checkpoint", default="valid.loss.ave.pth", help="file in an experiment (%(default)s)")
+    add("--name", help="of the model, for clients (default: its directory's)")
+    add("--recogniser", help="experiment of stage 5 that /v1/audio/transcriptions asks")
+    add("--chat_template", help="Jinja file, when the LLM has none")
+    add("--system_prompt", help='system turn ("": an empty one); AudioLLM has that of its training')
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8000, help="0: a free one (default: %(default)s)")
+    limits = parser.add_argument_group("limits", "What is beyond is refused (4xx).")
+    add = limits.add_argument
+    add("--max_bytes", type=int, default=25 << 20, help="of a request (default: %(default)s)")
+    add("--max_seconds", type=float, default=60.0, help="of its audio (default: %(default)s)")
+    add("--max_turns", type=int, default=64, help="of a dialogue (default: %(default)s)")
+    add("--max_new_tokens", type=int, default=1024, help="of an answer (default: %(default)s)")
+    add("--max_rows", type=int, default=8, help="answers at the same time (default: %(default)s)")
+    add("--max_queue", type=int, default=32, help="requests that wait (default: %(default)s)")
+    add("--max_body_seconds", type=float, default=60.0, help="to send a request (%(default)s)")
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Load the system, then answer until the process is ended."""
+    args = get_parser().parse_args(argv)
+    from ..serve.app import Server, is_local
+    from ..serve.engine import Engine
+
+    token = os.environ.get(TOKEN)
+    if not token and not is_local(args.host):
+        raise ValueError(
+            f"--host {args.host} can be reached from other machines, and there is no token: set "
+            f"{TOKEN} in the environment to a long random text, which clients send as their API key"
+        )
+    limits = _limits(args)
+    system, recognise = _load(args)
+    server = Server(
+        Engine(system, limits.rows),
+        args.name or Path(args.model).resolve().name,
+        limits,
+        recognise,
+        token or None,
+    )
+    _listen(server, args.host, args.port)
+    return 0
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    from ..serve.limits import Limits
+
+    given = {name.removeprefix("max_"): value for name, value in vars(args).items()}
+    return Limits(**{name: given[name] for name in Limits.__dataclass_fields__})
+
+
+def _load(args: argparse.Namespace) -> tuple[System, Recogniser | None]:
+    """The system, and what transcribes: --recogniser, or a cascade's own."""
+    from ..infer.recognise import load_recogniser
+    from ..infer.systems import kind_of, load_system
+
+    kind = kind_of(args.model)
+    system = load_system(
+        kind,
+        args.llm,
+        args.model,
+        args.checkpoint,
+        chat_template=args.chat_template,
+        system_prompt=args.system_prompt,
+        dtype=args.dtype,
+        device=args.device,
+    )
+    exp = args.recogniser or (args.model if kind == "cascade" else None)
+    checkpoint = "valid.loss.ave.pth" if args.recogniser else args.checkpoint
+    return system, load_recogniser(exp, checkpoint, device=args.device) if exp else None
+
+
+def _listen(server: Server, host: str, port: int) -> None:
+    """Until Ctrl-C or SIGTERM. Errors (OSError): the address is taken, or none of this machine."""
+    import socket
+
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        address = f"[{host}]" if ":" in host else host
+        print(f"{server.name}: http://{address}:{listening.getsockname()[1]}/v1", flush=True)
+        config = uvicorn.Config(
+            server.app(), access_log=False, log_level="warning", timeout_graceful_shutdown=5
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""An HTTP server with the API of OpenAI: talk to a trained system from any client."""
