@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get
 pytest_plugins = ["small_experiment", "small_study", "trained_tasks"]  # fixtures of several rooms
 ROOT = Path(__file__).parents[1]
 MINI_RUN = (  # files that share a run of the mini recipe
+    "test/egs2/test_mini_ablation_run.py",
     "test/egs2/test_mini_noise.py",
     "test/faults/test_killed_recipe.py",
     "test/slurm/test_recipe.py",

@@ -154,6 +154,7 @@ def _row_as_dict(row: Row, num_utts: int) -> dict:
     item: dict[str, object] = {
         "name": row.name,
         "label": row.label,
+        "model": row.run.info.model,
         "prompt_wer": row.prompt_wer,
         "prompt_wer_ci95": list(row.wer_ci95) if row.wer_ci95 else None,
         "response_ppl": row.perplexity.value,

@@ -77,6 +77,7 @@ licence=unknown # Of the packed weights, as the Hugging Face Hub names it (cc-by
 ## Places
 dumpdir=dump                  # Formatted data.
 expdir=exp                    # Models, logs and results.
+resultsdir=""                 # Where stage 11 writes (empty: --expdir).
 token_listdir=data/token_list # SentencePiece models.
 
 # shellcheck source=egs2/TEMPLATE/common/stages.sh
@@ -431,7 +432,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     if runs 11; then
-        log "Stage 11: ${expdir}/RESULTS.md"
+        results="${resultsdir:-${expdir}}"
+        log "Stage 11: ${results}/RESULTS.md"
         references=() train_dirs=(${ctc_checkpoints:+"${ctc_exp}"})
         for set in "${sets[@]}"; do references+=("$(references_of "${set}")"); done
         for config in ${align_configs}; do train_dirs+=("$(align_exp "${config}")"); done
@@ -441,9 +443,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
         [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
         [ -z "${resample_by}" ] || scored+=(--resample_by "${resample_by}")
-        with_lock "${expdir}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
+        with_lock "${results}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \
             --success_rule "${success_rule}" "${comparing[@]}" --train_dirs "${train_dirs[@]}" \
-            --output "${expdir}" --command "${command}" || die "stage 11 failed, see above"
+            --output "${results}" --command "${command}" || die "stage 11 failed, see above"
     fi
 
     if runs 12; then

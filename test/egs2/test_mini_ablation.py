@@ -1,0 +1,140 @@
+"""local/ablation.sh: the list, what is run of it, and the table, with a run.sh that notes words."""
+
+import json
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+RECIPE = Path(__file__).parents[2] / "egs2/mini/audiollm1"
+
+RUN_SH = """#!/usr/bin/env bash
+# Notes its words; stage 9 leaves a log, stage 11 results of all models.
+set -eu
+echo "$*" >> calls
+[[ " $* " != *" --stage ${FAIL:-none} "* ]] || exit 3
+option() {
+    local name="$1"
+    while shift && [ $# -gt 0 ]; do [ "$1" != "$name" ] || echo "$2"; done
+}
+exp="exp/audiollm_$(option --align_tag "$@")_x"
+case "$(option --stage "$@")" in
+    9) mkdir -p "${exp}"
+       [ -e "${exp}/train.log" ] || echo "1epoch results: [train] a=1, train_time=0.25, b=2" \\
+           > "${exp}/train.log" ;;
+    11) mkdir -p exp/ablation && cp made.json exp/ablation/results.json ;;
+esac
+"""
+
+
+@pytest.fixture
+def ablation(tmp_path, monkeypatch):
+    """The module in a recipe whose run.sh is the one above."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(RECIPE / "local"))
+    import ablation
+
+    run_sh = tmp_path / "run.sh"
+    run_sh.write_text(RUN_SH)
+    run_sh.chmod(run_sh.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "exp/ctc_x").mkdir(parents=True)
+    (tmp_path / "exp/ctc_x/valid.loss.ave.pth").touch()
+    (tmp_path / "a.yaml").touch()
+    write(tmp_path, [{"name": "one", "label": "One", "config": "a.yaml"}, TWO])
+    rows = [row("cascade", "cascade, greedy", "ctc", 50.0), row("cascade", "beam", "ctc", 60.0)]
+    models = [
+        f"audiollm_ablation_{name}_seed{seed}_x" for name in ("one", "two") for seed in (1, 2)
+    ]
+    rows += [row("audiollm", model, model, 70.0 + i) for i, model in enumerate(models)]
+    (tmp_path / "made.json").write_text(json.dumps({"test_set": "test", "systems": rows}))
+    yield ablation
+    sys.modules.pop("ablation")
+
+
+TWO = {"name": "two", "config": "a.yaml", "align_args": "--ctc_weight 1", "options": "--beam 2"}
+
+
+def write(place, items):
+    (place / "list.yaml").write_text(yaml.safe_dump(items))
+
+
+def row(name, label, model, success):
+    ppl = {"response_ppl": 1.5, "response_ppl_ci95": [1.25, 2.0]}
+    success = {"success_rate": success, "success_rate_ci95": [success - 1, success + 1]}
+    return {"name": name, "label": label, "model": model, **ppl, **success}
+
+
+def test_every_system_has_every_seed_and_places_of_its_own(ablation, tmp_path, capfd):
+    words = ["--list", "list.yaml", "--seeds", "1 2", "--", "--nj", "1"]
+    assert ablation.main(words) == 0
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 4 * 3 + 1
+    assert calls[4] == (
+        "--nj 1 --align_tag ablation_two_seed1 --align_configs a.yaml "
+        "--align_args --ctc_weight 1 --seed 1 --beam 2 --stage 9 --stop_stage 9"
+    )
+    assert "--resultsdir exp/ablation --stage 11" in calls[-1]
+    table = capfd.readouterr().out.split("\n| ")[1:]
+    assert len(table) == 7
+    assert table[2].startswith("beam | – | 60.0 [59.0, 61.0] | 1.500 [1.250, 2.000] | – | – |")
+    assert table[3].startswith("One | 1 | 70.0 [69.0, 71.0] | 1.500 [1.250, 2.000] | 0.25 | 0.")
+    assert [line.split(" | ")[:2] for line in table[4:]] == [
+        ["One", "2"], ["two", "1"], ["two", "2"]
+    ]  # fmt: skip
+    assert (tmp_path / "exp/ablation/table.md").read_text().count("\n") == 7
+
+
+def test_what_was_not_trained_again_keeps_its_memory(ablation, tmp_path):
+    words = ["--list", "list.yaml", "--seeds", "1", "--names", "one"]
+    assert ablation.main(words) == 0
+    kept = tmp_path / "exp/ablation/memory/one_seed1.json"
+    kept.write_text('{"peak_MB": 2048}')
+    assert ablation.main(words) == 0
+    assert json.loads(kept.read_text()) == {"peak_MB": 2048}
+    assert "| 0.25 | 2.0 |" in (tmp_path / "exp/ablation/table.md").read_text()
+
+
+def test_a_stage_that_fails_is_named(ablation, monkeypatch, capsys):
+    monkeypatch.setenv("FAIL", "9")
+    with pytest.raises(SystemExit):
+        ablation.main(["--list", "list.yaml", "--seeds", "1"])
+    assert "one_seed1: run.sh ended with exit status 3 in stages 9 to 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("items", "more", "message"),
+    [
+        ([], [], "is no list of systems"),
+        ([{"name": "one"}], [], "system 1 of 1 needs a name and a config"),
+        ([TWO | {"name": "a/b"}], [], "system 1: no name for a directory"),
+        ([TWO | {"config": "b.yaml"}], [], "two: b.yaml does not exist"),
+        ([TWO, TWO], [], "two systems have one name"),
+        ([TWO], ["--names", "six"], "it has no system 'six' (there are two)"),
+        ([TWO], ["--seeds", "x"], "--seeds 'x': give whole numbers"),
+        ([TWO], ["--seeds", ""], "there is nothing to train"),
+    ],
+)
+def test_what_is_refused(ablation, tmp_path, capsys, items, more, message):
+    write(tmp_path, items)
+    with pytest.raises(SystemExit):
+        ablation.main(["--list", "list.yaml", *more])
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "calls").exists()
+
+
+def test_without_a_main_job_it_says_so(ablation, tmp_path, capsys):
+    shutil.rmtree(tmp_path / "exp/ctc_x")
+    with pytest.raises(SystemExit):
+        ablation.main(["--list", "list.yaml"])
+    assert "run the main job (./run.sh) first" in capsys.readouterr().err
+
+
+def test_the_list_names_all_that_is_to_be_told_apart(ablation, monkeypatch):
+    monkeypatch.chdir(RECIPE)
+    entries = ablation.read_list("local/ablation.yaml", [1, 2, 3], None)
+    assert len(entries) == 27 and len({entry.key for entry in entries}) == 27
+    names = "paper behaviours distribution hidden ctc bridge bridge_hard bridge_behaviours all"
+    assert [entry.name for entry in entries[:9]] == names.split()
