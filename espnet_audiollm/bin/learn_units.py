@@ -41,18 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     from ..units.quantiser import Quantiser, learn
     from ..units.sources import Source
 
-    frames = load_frames(Source.parse(args.source), args.checkpoint, args.device)
-    total = check_durations(args.data)
+    source, total = Source.parse(args.source), check_durations(args.data)
+    frames = load_frames(source, args.checkpoint, args.device)
     share = min(1.0, 3600 * args.max_hours / total)
     chosen = choose(iter_utterances(args.data), share, args.seed)
     frames_NC = stacked(all_frames(frames, chosen, args.batch_seconds))
-    learned = {
-        "data": args.data,
-        "utterances": len(chosen),
-        "frames": len(frames_NC),
-        "normalize": args.normalize,
-        "seed": args.seed,
-    }
+    learned = (
+        f"{len(frames_NC)} frames of {len(chosen)} utterances of {args.data}, seed {args.seed}, "
+        f"normalize {args.normalize}"
+    )
     quantiser = Quantiser(
         frames.source,
         frames.checkpoint,
@@ -64,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     quantiser.save(args.output)
     print(
         f"{args.output}: {args.size} units of {frames.source} at {frames.frames_per_second:g} a "
-        f"second, from {len(frames_NC)} frames of {len(chosen)} utterances"
+        f"second, from {learned}"
     )
     return 0
 

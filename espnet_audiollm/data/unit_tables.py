@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..store.atomic import atomic_write
-from ..store.json_files import read_object
+from ..store.json_files import read_record
 from .kaldi_dir import read_table, side_by_side
 
 UNITS, DURATIONS, FACTS = "units", "durations", "units.json"
@@ -29,6 +29,10 @@ class UnitSet:
     size: int  # of the units' vocabulary
     frames_per_second: float
     merged: bool  # repeats are one unit, with a duration
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.frames_per_second <= 0:
+            raise ValueError(f"{self.size} units at {self.frames_per_second} a second")
 
     def check_quantiser(self, fingerprint: str, where: str | Path, whose: str) -> None:
         """Refuse (ValueError) units of another quantiser than `whose`."""
@@ -77,10 +81,7 @@ def read_set(directory: str | Path) -> UnitSet:
     path = Path(directory) / FACTS
     if not path.is_file():
         raise ValueError(f"{path} does not exist: {directory} has no units; {NEXT}")
-    try:
-        return UnitSet(**read_object(path, NEXT))
-    except TypeError as error:
-        raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
+    return read_record(path, UnitSet, NEXT)
 
 
 def iter_units(directory: str | Path) -> Iterator[UnitRow]:

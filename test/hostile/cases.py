@@ -68,6 +68,7 @@ READERS = {
     "statistics": ("data",),
     "listen": ("data", "--output", "out.html"),
     "format_data": ("data", "out"),
+    "learn_units": ("--source", "fbank", "--data", "data", "--size", "2", "--output", "out"),
     "add_noise": ("--data", "data", "--noise", "white:10", "--output", "out"),
 }
 TEXT_READERS = {
