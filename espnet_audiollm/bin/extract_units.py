@@ -6,12 +6,16 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import count_utterances, iter_utterances
 from ..data.unit_tables import DURATIONS, FACTS, UNITS, UnitSet, merge_repeats, write_set
 from ..store.parts import Parts, hash_files
 from . import split
 from .cli import add_flag, user_errors
+
+if TYPE_CHECKING:
+    from ..units.quantiser import QuantiserFacts
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -48,12 +52,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def open_parts(args: argparse.Namespace, facts: dict) -> Parts:
+def open_parts(args: argparse.Namespace, facts: QuantiserFacts) -> Parts:
     """The shards that belong to the quantiser and the recordings."""
     names = ("merge_repeats", "batch_seconds", "data")
     inputs = {
         "options": {name: getattr(args, name) for name in names},
-        "quantiser": facts.get("fingerprint"),
+        "quantiser": facts.fingerprint,
         "contents": hash_files(*(Path(args.data) / name for name in ("wav.scp", "utt2dur"))),
     }
     made = [UNITS, FACTS, *[DURATIONS] * (args.merge_repeats == "true")]
@@ -83,14 +87,14 @@ def extract(args: argparse.Namespace, parts: Parts) -> None:
         pass
 
 
-def merge(args: argparse.Namespace, facts: dict, parts: Parts) -> None:
+def merge(args: argparse.Namespace, facts: QuantiserFacts, parts: Parts) -> None:
     """The tables from the shards."""
     if not parts.whole:
         parts.shards.check_whole(args.num_jobs)
         merged = args.merge_repeats == "true"
         write_rows(args.output, parts, merged)
-        rate = float(facts["frames_per_second"])
-        write_set(args.output, UnitSet(facts["fingerprint"], facts["size"], rate, merged))
+        unit_set = UnitSet(facts.fingerprint, facts.size, facts.frames_per_second, merged)
+        write_set(args.output, unit_set)
     parts.finish()
     print(f"{args.output}: units of {parts.shards.num_items} recordings")
 

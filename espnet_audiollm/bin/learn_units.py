@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="directory of stage 2, e.g. dump/train")
     add("--output", required=True, help="directory of the quantiser, e.g. exp/units/ctc200")
     add("--size", type=int, default=200, help="number of units")
-    add("--max_hours", type=float, default=5.0, help="learn from about so much of the audio (h)")
+    add("--max_hours", type=float, default=2.0, help="learn from about so much of the audio (h)")
     add_flag(parser, "--normalize", "bring each dimension of the frames to mean 0, variance 1")
     add("--seed", type=int, default=0, help="of the choice of audio, and of k-means")
     add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
@@ -37,22 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.size < 2 or args.max_hours <= 0:
         raise ValueError(f"--size {args.size} and --max_hours {args.max_hours:g}: 2, and above 0")
-    from ..infer.unit_frames import choose, load_frames, stacked
-    from ..units.quantiser import Quantiser, learn
     from ..units.sources import Source
 
-    frames = load_frames(Source.parse(args.source), args.checkpoint, args.device)
-    total = check_durations(args.data)
+    source, total = Source.parse(args.source), check_durations(args.data)
+    from ..infer.unit_frames import choose, load_frames, stacked
+    from ..units.quantiser import Quantiser, learn
+
+    frames = load_frames(source, args.checkpoint, args.device)
     share = min(1.0, 3600 * args.max_hours / total)
     chosen = choose(iter_utterances(args.data), share, args.seed)
     frames_NC = stacked(all_frames(frames, chosen, args.batch_seconds))
-    learned = {
-        "data": args.data,
-        "utterances": len(chosen),
-        "frames": len(frames_NC),
-        "normalize": args.normalize,
-        "seed": args.seed,
-    }
+    learned = (
+        f"{len(frames_NC)} frames of {len(chosen)} utterances of {args.data}, seed {args.seed}, "
+        f"normalize {args.normalize}"
+    )
     quantiser = Quantiser(
         frames.source,
         frames.checkpoint,
@@ -64,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     quantiser.save(args.output)
     print(
         f"{args.output}: {args.size} units of {frames.source} at {frames.frames_per_second:g} a "
-        f"second, from {len(frames_NC)} frames of {len(chosen)} utterances"
+        f"second, from {learned}"
     )
     return 0
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..store.atomic import atomic_write
-from ..store.json_files import read_object
+from ..store.json_files import read_record
 from .kaldi_dir import read_table, side_by_side
 
 UNITS, DURATIONS, FACTS = "units", "durations", "units.json"
@@ -29,6 +29,10 @@ class UnitSet:
     size: int  # of the units' vocabulary
     frames_per_second: float
     merged: bool  # repeats are one unit, with a duration
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.frames_per_second <= 0:
+            raise ValueError(f"{self.size} units at {self.frames_per_second} a second")
 
     def check_quantiser(self, fingerprint: str, where: str | Path, whose: str) -> None:
         """Refuse (ValueError) units of another quantiser than `whose`."""
@@ -77,10 +81,7 @@ def read_set(directory: str | Path) -> UnitSet:
     path = Path(directory) / FACTS
     if not path.is_file():
         raise ValueError(f"{path} does not exist: {directory} has no units; {NEXT}")
-    try:
-        return UnitSet(**read_object(path, NEXT))
-    except TypeError as error:
-        raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
+    return read_record(path, UnitSet, NEXT)
 
 
 def iter_units(directory: str | Path) -> Iterator[UnitRow]:
@@ -107,18 +108,18 @@ def iter_units(directory: str | Path) -> Iterator[UnitRow]:
 
 def parse_units(value: str, size: int, where: str | Path, id_: str) -> tuple[int, ...]:
     """The units in a line. Errors (ValueError): none, or such as a vocabulary of `size` has not."""
-    units = _numbers(value)
+    words, units = value.split(), _numbers(value)
     if not units:
         raise ValueError(f"{where}: {id_} has no units: leave the recording out, or {NEXT}")
-    wrong = [unit for unit in units if not 0 <= unit < size]
+    wrong = [word for word, unit in zip(words, units, strict=True) if not 0 <= unit < size]
     if wrong:
         raise ValueError(
-            f"{where}: {id_}: {len(wrong)} of {len(units)} units (first: {wrong[0]}) are none of "
-            f"the quantiser's 0 to {size - 1}: {NEXT}"
+            f"{where}: {id_}: {len(wrong)} of {len(units)} units (first: {wrong[0][:20]}) are none "
+            f"of the quantiser's 0 to {size - 1}: {NEXT}"
         )
     return units
 
 
 def _numbers(value: str) -> tuple[int, ...]:
-    """The numbers of a line; -1 for what is no number."""
-    return tuple(int(each) if each.isdecimal() else -1 for each in value.split())
+    """The numbers of a line; -1 for what is none, or has more than nine digits."""
+    return tuple(int(s) if s.isdecimal() and len(s) < 10 else -1 for s in value.split())

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..store.json_files import read_object
+from ..store.json_files import read_record
 from ..types import Units
 from .unit_tables import UnitSet
 
@@ -106,7 +106,4 @@ def read_vocabulary(llm: str | Path) -> UnitVocabulary:
     path, again = Path(llm) / FACTS, "make the LLM again (bin/extend_llm)"
     if not path.is_file():
         raise ValueError(f"{path} does not exist: {llm} has no units in its vocabulary; {again}")
-    try:
-        return UnitVocabulary(**read_object(path, again))
-    except TypeError as error:
-        raise ValueError(f"{path} is damaged ({error}): {again}") from error
+    return read_record(path, UnitVocabulary, again)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Types = dict[str, type | tuple[type, ...]]
+TYPES: Types = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -24,3 +30,31 @@ def read_object(path: str | Path, next_step: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged (no JSON object): {next_step}")
     return found
+
+
+def read_record(path: str | Path, cls: type[T], next_step: str) -> T:
+    """A dataclass of texts, numbers and flags, as an object in a file has it.
+
+    Errors (ValueError): fields that are missing, unknown, or of another type; what the class itself
+    refuses."""
+    found = read_object(path, next_step)
+    names = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+    wrong = sorted(found.keys() ^ names.keys())
+    wrong += [name for name in names if name in found and not _is(found[name], names[name])]
+    if wrong:
+        first = f"{wrong[0]} is {found[wrong[0]]!r:.60}" if wrong[0] in found else f"no {wrong[0]}"
+        raise ValueError(
+            f"{path} is damaged ({len(wrong)} fields are wrong, first: {first}): {next_step}"
+        )
+    try:
+        return cls(**found)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {next_step}") from error
+
+
+def _is(value: object, type_: str) -> bool:
+    if isinstance(value, bool) or type_ == "bool":
+        return isinstance(value, bool) and type_ == "bool"
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, TYPES[type_])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,13 +22,31 @@ import numpy as np
 import torch
 
 from ..store.atomic import atomic_write, new_directories
-from ..store.json_files import read_object
+from ..store.json_files import read_record
 from .kmeans import learn_centroids
 from .sources import Source
 
 FACTS, WEIGHTS = "quantiser.json", "quantiser.safetensors"
 NEXT = "learn the units again (bin/learn_units)"
 AT_ONCE = 1 << 14  # frames whose distances are held at the same time
+
+
+@dataclass(frozen=True)
+class QuantiserFacts:
+    """What quantiser.json says."""
+
+    source: str
+    checkpoint: str
+    encoder: str
+    frames_per_second: float
+    size: int
+    fingerprint: str
+    learned: str
+
+    def __post_init__(self) -> None:
+        Source.parse(self.source)
+        if self.size < 1 or self.frames_per_second <= 0:
+            raise ValueError(f"{self.size} units at {self.frames_per_second} a second")
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Quantiser:
     centroids_KC: torch.Tensor
     mean_C: torch.Tensor  # subtracted from frames
     scale_C: torch.Tensor  # frames are divided by it then
-    learned: dict = field(default_factory=dict)  # seed, frames, ...: for people
+    learned: str = ""  # from what, for people
 
     @property
     def size(self) -> int:
@@ -85,20 +103,19 @@ class Quantiser:
         Errors (ValueError): another quantiser is there already."""
         from safetensors.torch import save_file
 
-        facts = {
-            "source": asdict(self.source),
-            "checkpoint": self.checkpoint,
-            "encoder": self.encoder,
-            "frames_per_second": self.frames_per_second,
-            "size": self.size,
-            "width": self.centroids_KC.shape[1],
-            "fingerprint": self.fingerprint,
-            "learned": self.learned,
-        }
+        facts = QuantiserFacts(
+            str(self.source),
+            self.checkpoint,
+            self.encoder,
+            self.frames_per_second,
+            self.size,
+            self.fingerprint,
+            self.learned,
+        )
         with new_directories(directory) as (aside,):
             save_file(self._tensors(), aside / WEIGHTS)
             with atomic_write(aside / FACTS) as out:
-                json.dump(facts, out, indent=2, ensure_ascii=False)
+                json.dump(asdict(facts), out, indent=2, ensure_ascii=False)
                 out.write("\n")
 
     @classmethod
@@ -110,18 +127,18 @@ class Quantiser:
         tensors = _read_weights(Path(directory) / WEIGHTS)
         try:
             found = cls(
-                Source(**facts["source"]),
-                facts["checkpoint"],
-                facts["encoder"],
-                float(facts["frames_per_second"]),
+                Source.parse(facts.source),
+                facts.checkpoint,
+                facts.encoder,
+                facts.frames_per_second,
                 tensors["centroids"],
                 tensors["mean"],
                 tensors["scale"],
-                facts["learned"],
+                facts.learned,
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{directory} is damaged ({error} is missing): {NEXT}") from error
-        if found.fingerprint != facts["fingerprint"]:
+        except KeyError as error:
+            raise ValueError(f"{directory} is damaged (no {error} in it): {NEXT}") from error
+        if found.fingerprint != facts.fingerprint:
             raise ValueError(f"{directory} is damaged (its centroids are others): {NEXT}")
         return found
 
@@ -147,12 +164,12 @@ def learn(
     return {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in made.items()}
 
 
-def read_quantiser(directory: str | Path) -> dict:
+def read_quantiser(directory: str | Path) -> QuantiserFacts:
     """What quantiser.json says. Errors (ValueError): there is none, or it is damaged."""
     path = Path(directory) / FACTS
     if not path.is_file():
         raise ValueError(f"{path} does not exist: {directory} is no quantiser; {NEXT}")
-    return read_object(path, NEXT)
+    return read_record(path, QuantiserFacts, NEXT)
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

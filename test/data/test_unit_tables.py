@@ -13,6 +13,7 @@ from espnet_audiollm.data.unit_tables import (
 )
 
 SET = UnitSet("f" * 64, 10, 25.0, merged=False)
+GOOD = '{"quantiser": "f", "size": 10, "frames_per_second": 25.0, "merged": false}'
 MERGED = UnitSet("f" * 64, 10, 25.0, merged=True)
 
 
@@ -58,9 +59,17 @@ def test_wrong_tables_are_refused(tmp_path, unit_set, tables, says):
 def test_no_or_damaged_units_json(tmp_path):
     with pytest.raises(ValueError, match="has no units.*bin/extract_units"):
         read_set(tmp_path)
-    (tmp_path / "units.json").write_text('{"size": 3}')
-    with pytest.raises(ValueError, match="is damaged"):
-        read_set(tmp_path)
+    for text, says in {
+        '{"size": 3}': "3 fields are wrong, first: no frames_per_second",
+        GOOD.replace("25.0", "0"): "10 units at 0 a second",
+        GOOD.replace("10", "true"): "size is True",
+        GOOD.replace("25.0", "NaN"): "frames_per_second is nan",
+        GOOD.replace("25.0", '"25"'): "frames_per_second is '25'",
+        GOOD[:-1]: "is damaged",
+    }.items():
+        (tmp_path / "units.json").write_text(text)
+        with pytest.raises(ValueError, match=f"{says}.*bin/extract_units"):
+            read_set(tmp_path)
 
 
 def test_units_of_another_quantiser_are_refused():

@@ -14,6 +14,7 @@ GUIDES = (
     "egs2/TEMPLATE/audiollm1/README.md",
     "docs/cluster.md",
     "docs/first_real_run.md",
+    "docs/speechlm.md",
 )
 COMMAND = re.compile(r"^    ((?:\./|tools/|egs2/|utils/|python )\S.*?)(?:\s{2,}#.*)?$")
 

@@ -62,12 +62,12 @@ def test_normalised_dimensions_count_alike():
 
 
 def test_saved_and_loaded(tmp_path):
-    made = quantiser(learned={"seed": 1})
+    made = quantiser(learned="seed 1")
     made.save(tmp_path / "q")
     made.save(tmp_path / "q")  # the same again
     found = Quantiser.load(tmp_path / "q")
     assert found.fingerprint == made.fingerprint and found.source == made.source
-    assert torch.equal(found.centroids_KC, CORNERS) and found.learned == {"seed": 1}
+    assert torch.equal(found.centroids_KC, CORNERS) and found.learned == "seed 1"
     with pytest.raises(ValueError, match="is there already"):
         quantiser(CORNERS + 1).save(tmp_path / "q")
     assert Quantiser.load(tmp_path / "q").fingerprint == made.fingerprint
@@ -85,7 +85,7 @@ def test_the_fingerprint_is_of_what_decides_the_units():
     assert len({first, *(other.fingerprint for other in others)}) == 6
     elsewhere = [quantiser(source=Source("ctc", place, 4)).fingerprint for place in ("a", "b")]
     assert elsewhere[0] == elsewhere[1]
-    assert dataclasses.replace(quantiser(), learned={"data": "x"}).fingerprint == first
+    assert dataclasses.replace(quantiser(), learned="x").fingerprint == first
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,10 @@ def test_the_fingerprint_is_of_what_decides_the_units():
         (lambda q: (q / "quantiser.safetensors").write_bytes(b"x"), "is damaged"),
         (lambda q: (q / "quantiser.json").write_text("[]"), "no JSON object"),
         (lambda q: edit(q, encoder="g"), "centroids are others"),
-        (lambda q: edit(q, source=None), "is damaged"),
+        (lambda q: edit(q, source=None), "1 fields are wrong, first: source is None"),
+        (lambda q: edit(q, source="hf:x"), "which layer"),
+        (lambda q: edit(q, frames_per_second=0.0), "at 0.0 a second"),
+        (lambda q: edit(q, more=1), "first: more is 1"),
     ],
 )
 def test_damage_is_told(tmp_path, damage, says):
