@@ -49,7 +49,7 @@ def test_a_packed_model_is_served_until_the_process_is_ended(packed, llm_dir):
             client.chat.completions.create(model="tiny", messages=said * 65)
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="w1").models.list()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=START)
     finally:
         process.kill()
