@@ -4,7 +4,7 @@ The weights as safetensors, settings as JSON, and a model card with the figures 
 code and no pickle. The frozen LLM is not in it: config.json names it as --llm did (a Hugging Face
 id means more to others than a directory) with its fingerprint, and loading compares. The directory
 of a pretrained encoder is named likewise. `espnet_audiollm.load(DIRECTORY, llm=...)` answers with
-it; bin/chat and bin/respond take it in place of an experiment.
+it; bin/chat, bin/serve and bin/respond take it in place of an experiment.
 """
 
 from __future__ import annotations

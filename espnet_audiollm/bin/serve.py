@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,8 @@ def _listen(server: Server, host: str, port: int) -> None:
         config = uvicorn.Config(
             server.app(), access_log=False, log_level="warning", timeout_graceful_shutdown=5
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
+            uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

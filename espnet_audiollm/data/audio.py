@@ -9,6 +9,7 @@ import functools
 import io
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE, Seconds
 from . import containers, pipes, sources
 from .containers import AudioError as AudioError
-from .media import LONGEST as MEDIA_LONGEST
 from .media import PREROLL, Media
 
 if TYPE_CHECKING:
@@ -126,22 +126,16 @@ def decode(data: bytes, longest: Seconds) -> np.ndarray:
     would be longer than `longest` is refused before its samples fill the memory.
 
     Raises AudioError as `read_mono` does."""
-    import soundfile
-
-    source = sources.Source("the audio")
-    if not data:
-        raise AudioError("the audio is empty: 0 bytes")
-    try:
-        sound, container = _decoder(source, containers.in_memory(data), longest)
-        with sound:
-            recording = Recording(source, sound, container)
-            _check_size(recording.info, longest)
-            samples = recording.read()
-    except AudioError as error:
-        raise AudioError(f"the audio: {str(error).removeprefix('the audio: ')}") from error
-    except soundfile.LibsndfileError as error:
-        raise AudioError("the audio: not audio that can be read") from error
-    return resample(samples, recording.info.rate)
+    with tempfile.NamedTemporaryFile(prefix="audio-") as file:  # decoders know files best
+        file.write(data)
+        file.flush()
+        try:
+            with opened(file.name, longest=longest) as recording:
+                _check_size(recording.info, longest)
+                return resample(recording.read(), recording.info.rate)
+        except AudioError as error:
+            what = str(error).replace(f"{file.name}: ", "")
+            raise AudioError(f"the audio: {what}") from error
 
 
 def _check_size(found: AudioInfo, longest: Seconds) -> None:
@@ -156,8 +150,11 @@ def _check_size(found: AudioInfo, longest: Seconds) -> None:
 
 
 @contextmanager
-def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]:
-    """A recording that is looked at and then perhaps read: a command is run once.
+def opened(
+    source: str | Path, allow_pipes: bool = False, longest: Seconds | None = None
+) -> Iterator[Recording]:
+    """A recording that is looked at and then perhaps read: a command is run once. longest: beyond
+    this no packets are counted (default: data/media.LONGEST).
 
     Raises AudioError as `info` and `Recording.read` do."""
     import soundfile
@@ -166,7 +163,7 @@ def opened(source: str | Path, allow_pipes: bool = False) -> Iterator[Recording]
     with ExitStack() as stack:
         try:
             file = _bytes_of(found, allow_pipes, stack)
-            sound, container = _decoder(found, file)
+            sound, container = _decoder(found, file, longest)
             recording = Recording(found, stack.enter_context(sound), container)
         except AudioError as error:
             raise AudioError(f"{source}: {error}") from error
@@ -225,7 +222,7 @@ def _output_of(command: str, state: str) -> bytes:
 
 
 def _decoder(
-    source: sources.Source, file: containers.File, longest: Seconds = MEDIA_LONGEST
+    source: sources.Source, file: containers.File, longest: Seconds | None = None
 ) -> tuple[SoundFile | Media, str]:
     """A SoundFile of it, and its format; what headers promise is compared with what is there.
 

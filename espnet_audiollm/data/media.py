@@ -31,12 +31,13 @@ class Media:
     """A recording, read as a `soundfile.SoundFile` is: seek, then read.
 
     Raises AudioError for what is no audio, holds fewer packets than its header promises, or is
-    longer than `longest`."""
+    longer than `longest` (default: LONGEST)."""
 
-    def __init__(self, file: File, longest: Seconds = LONGEST):
+    def __init__(self, file: File, longest: Seconds | None = None):
         import av
 
-        self._file, self._at, self._longest = file, 0, longest
+        self._file, self._at = file, 0
+        self._longest = LONGEST if longest is None else longest
         try:
             with self._open() as (container, stream):
                 self.samplerate, self.channels = stream.rate, stream.channels

@@ -44,6 +44,7 @@ def test_a_pack_is_weights_settings_and_a_card(packed, align_exp, data):
     assert (prepared["sampling_rate"], prepared["frontend"]) == (16_000, "fbank")
     weights = load_file(packed / "model.safetensors")
     assert torch.equal(weights["adapter.project.weight"], trained["adapter.project.weight"])
+    assert len({(packed / name).stat().st_mode for name in FILES}) == 1
     for name in FILES - {"model.safetensors"}:
         assert str(data) not in (packed / name).read_text()
 

@@ -549,3 +549,33 @@ def test_a_range_is_a_file_of_its_own():
     assert part.read() == b"3456" and part.read() == b""
     assert part.seek(-2, 2) == 2 and part.read(9) == b"56" and part.tell() == 4
     assert part.seek(1) == 1 and part.seek(1, 1) == 2 and part.read(1) == b"5"
+
+
+@pytest.mark.parametrize("form", KINDS)
+def test_bytes_are_read_as_their_file(tmp_path, form):
+    content = encoded(form)
+    (tmp_path / "a").write_bytes(content)
+    assert np.array_equal(audio.decode(content, 60.0), audio.read_mono_16k(tmp_path / "a"))
+
+
+def test_bytes_of_too_much_sound_are_refused_before_they_are_decoded():
+    second = {"WAV": 44_100, "FLAC": 655_350}
+    silence = np.zeros((600 * 8_000, 1), "f4")
+    flac = io.BytesIO()
+    soundfile.write(flac, silence, 8_000, format="FLAC")
+    assert len(flac.getvalue()) < 100_000
+    wide = io.BytesIO()
+    soundfile.write(wide, np.zeros((second["WAV"], 16), "f4"), second["WAV"], format="WAV")
+    fast = io.BytesIO()
+    soundfile.write(fast, np.zeros(second["FLAC"], "f4"), second["FLAC"], format="FLAC")
+    webm = muxed("webm", "libopus", 48_000)
+    for content, longest, says in (
+        (flac.getvalue(), 60.0, "600.0 s long, 60 s are allowed"),
+        (wide.getvalue(), 60.0, "16 channels"),
+        (fast.getvalue(), 60.0, "at 655350 Hz"),
+        (webm, 0.5, "longer than 0.5 s"),
+        (b"", 60.0, "0 bytes"),
+        (b"RIFF of nothing at all", 60.0, "not audio"),
+    ):
+        with pytest.raises(AudioError, match=says):
+            audio.decode(content, longest)
