@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="directory of stage 2, e.g. dump/train")
     add("--output", required=True, help="directory of the quantiser, e.g. exp/units/ctc200")
     add("--size", type=int, default=200, help="number of units")
-    add("--max_hours", type=float, default=5.0, help="learn from about so much of the audio (h)")
+    add("--max_hours", type=float, default=2.0, help="learn from about so much of the audio (h)")
     add_flag(parser, "--normalize", "bring each dimension of the frames to mean 0, variance 1")
     add("--seed", type=int, default=0, help="of the choice of audio, and of k-means")
     add("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")

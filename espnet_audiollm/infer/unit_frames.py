@@ -52,7 +52,10 @@ def load_frames(source: Source, checkpoint: str = CHECKPOINT, device: str = "cpu
     if source.kind == "ctc":
         return _from_experiment(source, checkpoint, device)
     if source.kind == "hf":
-        encoder = PretrainedEncoder(source.directory, source.number, train=False)
+        try:
+            encoder = PretrainedEncoder(source.directory, source.number, train=False)
+        except ValueError as error:  # it names another command's options
+            raise ValueError(f"{source} cannot be read: {error}") from error
         found, weights = SpeechEncoder(None, None, None, encoder), encoder.fingerprint or ""
     else:
         assert source.number is not None

@@ -81,7 +81,7 @@ def test_wrong_sources_are_refused(ctc_exp, tmp_path):
         load_frames(Source("ctc", str(tmp_path), 1))
     with pytest.raises(ValueError, match="does not exist"):
         load_frames(Source("hf", str(tmp_path / "gone"), 1))
-    with pytest.raises(ValueError, match="layers 1 to 3"):
+    with pytest.raises(ValueError, match="hubert:4 cannot be read.*layers 1 to 3"):
         load_frames(Source("hf", str(save_encoder("hubert", tmp_path / "hubert")), 4))
     for weights in (tmp_path / "hubert").glob("*.safetensors"):
         weights.unlink()
