@@ -37,11 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.size < 2 or args.max_hours <= 0:
         raise ValueError(f"--size {args.size} and --max_hours {args.max_hours:g}: 2, and above 0")
-    from ..infer.unit_frames import choose, load_frames, stacked
-    from ..units.quantiser import Quantiser, learn
     from ..units.sources import Source
 
     source, total = Source.parse(args.source), check_durations(args.data)
+    from ..infer.unit_frames import choose, load_frames, stacked
+    from ..units.quantiser import Quantiser, learn
+
     frames = load_frames(source, args.checkpoint, args.device)
     share = min(1.0, 3600 * args.max_hours / total)
     chosen = choose(iter_utterances(args.data), share, args.seed)

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..data.kaldi_dir import count_lines, side_by_side
+from ..data.kaldi_dir import count_lines, existing, side_by_side
 from ..data.unit_tables import UNITS, UnitRow, iter_units, read_set
 from .cli import user_errors
 
@@ -81,7 +81,7 @@ def read_spoken(directory: str, args: argparse.Namespace) -> list:
     from ..text.normalize import normalizer
 
     form = normalizer(args.normalizer)
-    every = -(-count_lines(Path(directory) / UNITS) // args.max_recordings)
+    every = -(-count_lines(existing(Path(directory) / UNITS)) // args.max_recordings)
     rows = [row for n, row in enumerate(iter_units(directory)) if n % every == 0]
     known = texts_and_speakers(args.data, rows)
     return [

@@ -108,14 +108,14 @@ def iter_units(directory: str | Path) -> Iterator[UnitRow]:
 
 def parse_units(value: str, size: int, where: str | Path, id_: str) -> tuple[int, ...]:
     """The units in a line. Errors (ValueError): none, or such as a vocabulary of `size` has not."""
-    units = _numbers(value)
+    words, units = value.split(), _numbers(value)
     if not units:
         raise ValueError(f"{where}: {id_} has no units: leave the recording out, or {NEXT}")
-    wrong = [unit for unit in units if not 0 <= unit < size]
+    wrong = [word for word, unit in zip(words, units, strict=True) if not 0 <= unit < size]
     if wrong:
         raise ValueError(
-            f"{where}: {id_}: {len(wrong)} of {len(units)} units (first: {wrong[0]}) are none of "
-            f"the quantiser's 0 to {size - 1}: {NEXT}"
+            f"{where}: {id_}: {len(wrong)} of {len(units)} units (first: {wrong[0][:20]}) are none "
+            f"of the quantiser's 0 to {size - 1}: {NEXT}"
         )
     return units
 

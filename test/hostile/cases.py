@@ -6,6 +6,7 @@ the words of a command, and words of its complaint."""
 import gzip
 import io
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,40 @@ TABLE_CASES += [
     Case(f"{tool}-{damage}", (tool, *words), ("text", says), {"data/text": content})
     for tool, words in TEXT_READERS.items()
     for damage, (content, says) in DAMAGES.items()
+]
+UNIT_SET = {"quantiser": "f", "size": 9, "frames_per_second": 25.0, "merged": False}
+UNITS = {"u/units.json": json.dumps(UNIT_SET), "u/units": "a 1 2\nb 3\n"}
+REPORT = ("report_units", "u", "--data", "data")
+
+
+def numbers(content: Content) -> Content:
+    """A damaged table whose values are units."""
+    return re.sub(r" [xyz]\n", " 1\n", content) if isinstance(content, str) else content
+
+
+TABLE_CASES += [
+    Case(f"units-{damage}", REPORT, ("units", says), {**UNITS, "u/units": numbers(content)})
+    for damage, (content, says) in DAMAGES.items()
+]
+TABLE_CASES += [
+    Case(f"units-json-{name}", REPORT, ("units.json", "bin/extract_units"), {"u/units.json": text})
+    for name, text in {
+        "gone": GONE,
+        "empty": "",
+        "list": "[]",
+        "deep": "[" * 100_000,
+        "size_0": json.dumps({**UNIT_SET, "size": 0}),
+        "rate_1e999": json.dumps({**UNIT_SET, "frames_per_second": float("inf")}),
+    }.items()
+]
+TABLE_CASES += [
+    Case("units-none", REPORT, ("a has no units",), {**UNITS, "u/units": "a\nb 3\n"}),
+    Case(
+        "units-letters", REPORT, ("1 of 2 units", "first: x"), {**UNITS, "u/units": "a 1 x\nb 3\n"}
+    ),
+    Case("units-large", REPORT, ("1 of 1 units", "99"), {**UNITS, "u/units": "a 99\nb 3\n"}),
+    Case("units-one", REPORT, ("at least 2",), {**UNITS, "u/units": "a 1\n"}),
+    Case("units-other", REPORT, ("1 of 2", "first: c"), {**UNITS, "u/units": "a 1\nc 3\n"}),
 ]
 TABLE_CASES += [  # what cannot be repaired without guessing
     Case(f"fix-{table}-{damage}", ("fix", "data"), (table, says), {f"data/{table}": content})
