@@ -121,5 +121,5 @@ def parse_units(value: str, size: int, where: str | Path, id_: str) -> tuple[int
 
 
 def _numbers(value: str) -> tuple[int, ...]:
-    """The numbers of a line; -1 for what is no number."""
-    return tuple(int(each) if each.isdecimal() else -1 for each in value.split())
+    """The numbers of a line; -1 for what is none, or has more than nine digits."""
+    return tuple(int(s) if s.isdecimal() and len(s) < 10 else -1 for s in value.split())

@@ -117,6 +117,7 @@ TABLE_CASES += [
     Case(
         "units-letters", REPORT, ("1 of 2 units", "first: x"), {**UNITS, "u/units": "a 1 x\nb 3\n"}
     ),
+    Case("units-digits", REPORT, ("1 of 1 units",), {**UNITS, "u/units": f"a {'9' * 5000}\n"}),
     Case("units-large", REPORT, ("1 of 1 units", "99"), {**UNITS, "u/units": "a 99\nb 3\n"}),
     Case("units-one", REPORT, ("at least 2",), {**UNITS, "u/units": "a 1\n"}),
     Case("units-other", REPORT, ("1 of 2", "first: c"), {**UNITS, "u/units": "a 1\nc 3\n"}),
