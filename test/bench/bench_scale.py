@@ -4,9 +4,12 @@
 
 A list with MLS's kind of ids, lengths and transcripts is generated; all paths lead to one
 recording. Then the recipe's own commands run on it, one after the other; a training is ended after
-its first batch. Printed is a Markdown table: seconds; the largest process (its peak of resident
-memory); all processes of the step together (the peak of their proportional set sizes: pages that
-several share are counted once).
+its first batch. Printed is a Markdown table: seconds; the largest process, in memory of its own
+(anonymous and shared memory, sampled four times a second) and with the pages of files that it maps
+(the peak of its resident memory); all processes of the step together (the peak of their
+proportional set sizes: pages that several share are counted once). The goal is of a process's own
+memory: how many pages of libraries are mapped depends on what the machine has read before, from
+340 to 630 MB for one program, and they are given back when memory is short.
 For 10.8 million utterances DIR needs 20 GB; it is removed at the end.
 """
 
@@ -81,7 +84,8 @@ def get_parser():
 class Memory:
     """Of one process, in MB."""
 
-    peak: float
+    own: float  # anonymous and shared memory
+    peak: float  # of resident memory, pages of files included
     resident: float
     shared: float  # proportional set size
 
@@ -90,13 +94,14 @@ class Memory:
 class Measured:
     step: str
     seconds: float
+    own_mb: float
     largest_mb: float
     together_mb: float
     processes: list[Memory]  # at the end, of a training
 
     def __str__(self) -> str:
         return (
-            f"| {self.step} | {self.seconds:,.0f} | {self.largest_mb:,.0f} | "
+            f"| {self.step} | {self.seconds:,.0f} | {self.own_mb:,.0f} | {self.largest_mb:,.0f} | "
             f"{self.together_mb:,.0f} |"
         )
 
@@ -106,7 +111,7 @@ class Watch(threading.Thread):
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
-        self.pid, self.largest, self.together = pid, 0.0, 0.0
+        self.pid, self.own, self.largest, self.together = pid, 0.0, 0.0, 0.0
         self.ended = threading.Event()
         self.start()
 
@@ -117,6 +122,7 @@ class Watch(threading.Thread):
     def sample(self) -> list[Memory]:
         found = [memory(member) for member in family(self.pid)]
         found = [one for one in found if one]
+        self.own = max([self.own, *(one.own for one in found)])
         self.largest = max([self.largest, *(one.peak for one in found)])
         self.together = max(self.together, sum(one.shared for one in found))
         return found
@@ -142,10 +148,12 @@ def memory(pid: int) -> Memory | None:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return None
-    found = dict(re.findall(r"^(VmHWM|VmRSS|Pss):\s+(\d+) kB", status + rollup, re.MULTILINE))
-    if len(found) < 3:
+    names = ("RssAnon", "RssShmem", "VmHWM", "VmRSS", "Pss")
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", status + rollup, re.MULTILINE))
+    if not all(name in found for name in names):
         return None
-    return Memory(*(int(found[name]) / 1024 for name in ("VmHWM", "VmRSS", "Pss")))
+    anonymous, shared, *others = (int(found[name]) / 1024 for name in names)
+    return Memory(anonymous + shared, *others)
 
 
 def run(step: str, command: list, until: str | None = None) -> Measured:
@@ -177,8 +185,9 @@ def run(step: str, command: list, until: str | None = None) -> Measured:
     if seconds is None:
         seconds, processes = time.monotonic() - start, []
     largest = max(watch.largest, usage.ru_maxrss / 1024)
-    together = watch.together or largest  # a step may be over before it is sampled
-    measured = Measured(step, seconds, largest, together, processes)
+    # a step may be over before it is sampled
+    own, together = watch.own or largest, watch.together or largest
+    measured = Measured(step, seconds, own, largest, together, processes)
     print(measured, file=sys.stderr, flush=True)
     return measured
 
@@ -397,29 +406,31 @@ def report(args: argparse.Namespace, done: list[Measured]) -> str:
     given = f" --utterances {args.utterances}" if args.utterances != 10_800_000 else ""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     starts = [m for m in done if "first batch" in m.step]
-    worst, slowest = max(m.largest_mb for m in done), max(m.seconds for m in starts)
+    worst, slowest = max(m.own_mb for m in done), max(m.seconds for m in starts)
+    met = {True: "met", False: "missed"}
     lines = [
         f"`python test/bench/bench_scale.py{given}`, {date.today()}, {os.cpu_count()} cores "
         f"({platform.machine()}), {memory_gb:.0f} GiB, Python {platform.python_version()}: "
         f"{args.utterances:,} utterances.",
         "",
-        "| stage: step | seconds | largest process, RSS (MB) | all processes, PSS (MB) |",
-        "|---|---:|---:|---:|",
+        "| stage: step | seconds | largest process, own memory (MB) | with files, RSS (MB) | "
+        "all processes, PSS (MB) |",
+        "|---|---:|---:|---:|---:|",
         *map(str, done),
         "",
-        "Processes at the end of the first batch, resident and proportional MB: "
+        "Processes at the end of the first batch, own, resident and proportional MB: "
         + "; ".join(f"{m.step.split(', to')[0]}: {listed(m.processes)}" for m in starts)
         + ".",
         "",
-        f"Goals: no process over {GOAL_MB:,} MB ({'met' if worst <= GOAL_MB else 'missed'}: "
+        f"Goals: no process over {GOAL_MB:,} MB of its own ({met[worst <= GOAL_MB]}: "
         f"{worst:,.0f}); the first batch within {GOAL_SECONDS} s "
-        f"({'met' if slowest <= GOAL_SECONDS else 'missed'}: {slowest:,.0f}).",
+        f"({met[slowest <= GOAL_SECONDS]}: {slowest:,.0f}).",
     ]
     return "\n".join(lines) + "\n"
 
 
 def listed(processes: list[Memory]) -> str:
-    return ", ".join(f"{p.resident:.0f} and {p.shared:.0f}" for p in processes)
+    return ", ".join(f"{p.own:.0f}, {p.resident:.0f} and {p.shared:.0f}" for p in processes)
 
 
 def main() -> None:
