@@ -47,9 +47,10 @@ class Filterbank(AbsFrontend):
             n_fft,
         )
         # librosa's bands by torchaudio: librosa.filters brings numba, 100 MB for one matrix
-        mel_FM = melscale_fbanks(
-            n_fft // 2 + 1, 20.0, fs / 2, n_mels, fs, norm="slaney", mel_scale="slaney"
-        )
+        with torch.device("cpu"):  # its own constants would not follow another one
+            mel_FM = melscale_fbanks(
+                n_fft // 2 + 1, 20.0, fs / 2, n_mels, fs, norm="slaney", mel_scale="slaney"
+            )
         self.register_buffer("mel", mel_FM, persistent=False)
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
