@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..data.dialogues import append_dialogue
 from ..types import Audio, Dialogue, Turn
-from .cli import explain, user_errors
+from .cli import add_system_options, explain, load_chosen_system, user_errors
 
 if TYPE_CHECKING:
     from ..infer.chat import Chat
@@ -29,19 +29,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_system_options(parser, recogniser_for=":transcribe")
     add = parser.add_argument
-    add("model", help="packed model, or experiment of stage 9 or 5")
-    add("--llm", required=True, help="Hugging Face id or directory")
-    add("--checkpoint", default="valid.loss.ave.pth", help="file in MODEL (default: %(default)s)")
-    add("--recogniser", help="experiment of stage 5 that :transcribe asks")
-    add("--chat_template", help="Jinja file, when the LLM has none")
-    add("--system_prompt", help='system turn ("": an empty one); AudioLLM has that of its training')
     add("--max_new_tokens", type=int, default=256, help="of an answer (default: %(default)s)")
     add("--temperature", type=float, default=0.0, help="0: the most probable token (the default)")
     add("--top_p", type=float, default=1.0, help="of the most probable tokens with this much")
     add("--seed", type=int, help="of sampling (default: another each time)")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     return parser
 
 
@@ -51,33 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     from ..infer.chat import Chat
     from ..infer.stream import Sampling
-    from ..infer.systems import kind_of, load_system
 
     sampling = Sampling(args.temperature, args.top_p, args.seed)
     if args.max_new_tokens < 1:
         raise ValueError(f"--max_new_tokens {args.max_new_tokens}: at least 1")
-    system = load_system(
-        kind_of(args.model),
-        args.llm,
-        args.model,
-        args.checkpoint,
-        chat_template=args.chat_template,
-        system_prompt=args.system_prompt,
-        dtype=args.dtype,
-        device=args.device,
-    )
+    system, recogniser = load_chosen_system(args)
     with tempfile.TemporaryDirectory(prefix="chat-") as recordings:
         chat = Chat(system, args.max_new_tokens, sampling)
-        Terminal(chat, _recogniser(args), Path(recordings)).run()
+        Terminal(chat, recogniser, Path(recordings)).run()
     return 0
-
-
-def _recogniser(args: argparse.Namespace) -> Recogniser | None:
-    from ..infer.recognise import load_recogniser
-
-    if not args.recogniser:
-        return None
-    return load_recogniser(args.recogniser, "valid.loss.ave.pth", device=args.device)
 
 
 class Terminal:

@@ -8,6 +8,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..infer.recognise import Recogniser
+    from ..infer.systems import System
+
+AVERAGE = "valid.loss.ave.pth"  # the checkpoint that stages 6 and 10 take
 
 
 def user_errors(main: Callable) -> Callable:
@@ -34,6 +41,34 @@ def user_errors(main: Callable) -> Callable:
 def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
     """An option that is "true" or "false" (the default), as in recipes."""
     parser.add_argument(name, choices=("true", "false"), default="false", help=help)
+
+
+def add_system_options(parser: argparse.ArgumentParser, recogniser_for: str) -> None:
+    """Which trained system is talked to, and how its models are loaded."""
+    add = parser.add_argument
+    add("model", help="packed model, or experiment of stage 9 or 5")
+    add("--llm", required=True, help="Hugging Face id or directory")
+    add("--checkpoint", default=AVERAGE, help="file in an experiment (default: %(default)s)")
+    add("--recogniser", help=f"experiment of stage 5 that {recogniser_for} asks")
+    add("--chat_template", help="Jinja file, when the LLM has none")
+    add("--system_prompt", help='system turn ("": an empty one); AudioLLM has that of its training')
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+
+
+def load_chosen_system(args: argparse.Namespace) -> tuple[System, Recogniser | None]:
+    """The system of `add_system_options`, and the --recogniser if there is one.
+
+    Errors (ValueError): those of `load_system` and `load_recogniser`."""
+    from ..infer.recognise import load_recogniser
+    from ..infer.systems import kind_of, load_system
+
+    how = {name: getattr(args, name) for name in ("chat_template", "system_prompt", "dtype")}
+    kind = kind_of(args.model)
+    system = load_system(kind, args.llm, args.model, args.checkpoint, device=args.device, **how)
+    if not args.recogniser:
+        return system, None
+    return system, load_recogniser(args.recogniser, AVERAGE, device=args.device)
 
 
 def complain(name: str, error: Exception) -> str:

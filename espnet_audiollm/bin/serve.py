@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import user_errors
+from .cli import add_system_options, load_chosen_system, user_errors
 
 if TYPE_CHECKING:
     from ..infer.recognise import Recogniser
@@ -33,16 +33,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_system_options(parser, recogniser_for="/v1/audio/transcriptions")
     add = parser.add_argument
-    add("model", help="packed model, or experiment of stage 9 or 5")
-    add("--llm", required=True, help="Hugging Face id or directory")
-    add("--checkpoint", default="valid.loss.ave.pth", help="file in an experiment (%(default)s)")
     add("--name", help="of the model, for clients (default: its directory's)")
-    add("--recogniser", help="experiment of stage 5 that /v1/audio/transcriptions asks")
-    add("--chat_template", help="Jinja file, when the LLM has none")
-    add("--system_prompt", help='system turn ("": an empty one); AudioLLM has that of its training')
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, help="0: a free one (default: %(default)s)")
     limits = parser.add_argument_group("limits", "What is beyond is refused (4xx).")
@@ -93,22 +86,11 @@ def _limits(args: argparse.Namespace) -> Limits:
 def _load(args: argparse.Namespace) -> tuple[System, Recogniser | None]:
     """The system, and what transcribes: --recogniser, or a cascade's own."""
     from ..infer.recognise import load_recogniser
-    from ..infer.systems import kind_of, load_system
 
-    kind = kind_of(args.model)
-    system = load_system(
-        kind,
-        args.llm,
-        args.model,
-        args.checkpoint,
-        chat_template=args.chat_template,
-        system_prompt=args.system_prompt,
-        dtype=args.dtype,
-        device=args.device,
-    )
-    exp = args.recogniser or (args.model if kind == "cascade" else None)
-    checkpoint = "valid.loss.ave.pth" if args.recogniser else args.checkpoint
-    return system, load_recogniser(exp, checkpoint, device=args.device) if exp else None
+    system, recognise = load_chosen_system(args)
+    if recognise is None and system.kind.name == "cascade":
+        recognise = load_recogniser(args.model, args.checkpoint, device=args.device)
+    return system, recognise
 
 
 def _listen(server: Server, host: str, port: int) -> None:
