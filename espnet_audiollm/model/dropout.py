@@ -1,7 +1,7 @@
-"""Dropout whose random numbers cost half as much on a processor.
+"""Dropout with cheaper random numbers on a processor.
 
-torch draws a number of 32 bits or more for each element there, one after the other. In a small
-encoder that is a seventh of a training step. Here four elements share a number of 64 bits.
+torch draws a number for each element there, one after the other, which in a small encoder is a good
+part of a training step (docs/LOG.md). Here four elements share a number of 64 bits.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ its first batch. Printed is a Markdown table: seconds; the largest process, in m
 (anonymous and shared memory, sampled four times a second) and with the pages of files that it maps
 (the peak of its resident memory); all processes of the step together (the peak of their
 proportional set sizes: pages that several share are counted once). The goal is of a process's own
-memory: how many pages of libraries are mapped depends on what the machine has read before, from
-340 to 630 MB for one program, and they are given back when memory is short.
+memory: how many pages of libraries are mapped depends on what the machine has read before
+(docs/scale.md), and they are given back when memory is short.
 For 10.8 million utterances DIR needs 20 GB; it is removed at the end.
 """
 
