@@ -32,6 +32,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from jobs import processes
 from jobs.contract import UserError
@@ -291,7 +292,7 @@ def torchrun(words: list[str]) -> int:
     processes.die_with(int(os.environ["AUDIOLLM_PARENT"]), signal.SIGKILL)
     os.environ["AUDIOLLM_PARENT"] = str(os.getpid())
     logging.disable(logging.CRITICAL)
-    from torch.distributed import run
+    run = import_silent_torchrun()
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     nodes, node, procs, address, port = words[:5]
@@ -306,6 +307,21 @@ def torchrun(words: list[str]) -> int:
         os.replace(out.with_suffix(".new"), out)
         return BUG
     return FINISHED
+
+
+def import_silent_torchrun() -> ModuleType:
+    """torchrun's module; what its own processes warn of in C++ stays off the screen.
+
+    When all ranks have finished, the first node's store may be gone before the others have read
+    there that they may end: a stack that looks like a crash. The workers keep the user's level."""
+    level = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # read when torch is imported
+    from torch.distributed import run
+
+    os.environ.pop("TORCH_CPP_LOG_LEVEL")
+    if level is not None:
+        os.environ["TORCH_CPP_LOG_LEVEL"] = level
+    return run
 
 
 def worker(command: list[str]) -> int:

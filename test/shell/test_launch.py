@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,47 @@ def test_processes_know_their_places_and_share_the_threads(tmp_path):
     process = start(2, sys.executable, "-c", code, odd, OMP_NUM_THREADS="7")
     output, _ = process.communicate(timeout=60)
     assert sorted(output.splitlines()) == [f"{r} {r} 2 127.0.0.1 3 {odd}" for r in (0, 1)]
+
+
+LOST_STORE = """
+import datetime, subprocess, sys
+import launch
+launch.import_silent_torchrun()
+import torch.distributed as dist
+port = sys.argv[1]
+words = f"'127.0.0.1', {port}, 2, True, datetime.timedelta(seconds=20)"
+server = f"import datetime, torch.distributed as d; s = d.TCPStore({words}); print(flush=True)"
+process = subprocess.Popen([sys.executable, "-c", server], stdout=subprocess.PIPE)
+store = dist.TCPStore("127.0.0.1", int(port), 2, False, datetime.timedelta(seconds=20))
+process.stdout.readline()
+try:
+    store.wait(["never"])
+except dist.DistNetworkError:
+    print("lost")
+"""
+
+
+def test_a_store_that_ends_first_prints_no_stack():
+    command = [sys.executable, "-c", LOST_STORE, str(free_port())]
+    environment = {**os.environ, "PYTHONPATH": str(LAUNCH.parent)}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (ended.stdout, ended.stderr) == ("lost\n", "")
+
+
+@pytest.mark.parametrize("level", ["", "INFO"])
+def test_a_process_has_the_log_level_of_the_user(level):
+    code = "import os; print('level=' + os.environ.get('TORCH_CPP_LOG_LEVEL', ''))"
+    given = {"TORCH_CPP_LOG_LEVEL": level} if level else {}
+    with start(2, sys.executable, "-c", code, **given) as process:
+        output, _ = process.communicate(timeout=60)
+    assert output.splitlines().count(f"level={level}") == 2
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody uses."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def test_the_place_of_an_outer_training_is_not_a_trainings_own():
