@@ -8,13 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+import torch
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions, optim_classes
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.distributed_utils import DistributedOption
 
-from ..train import checkpoints, identity, iterators, supervision
+from ..train import checkpoints, identity, iterators, muon, supervision
 from ..train.trainer import AudioTrainer
 from .choices import prepare_statistics
+
+optim_classes["muon"] = muon.Muon  # beside ESPnet's
 
 
 class SpeechTask(AbsTask):
@@ -57,6 +60,17 @@ class SpeechTask(AbsTask):
         if supervision.rank() == 0 and not (args.collect_stats or args.dry_run):
             identity.check(args, cls.tag)
         super().main_worker(args)
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """ESPnet's; `muon` is for the matrices of the encoder, with AdamW for all else."""
+        if args.optim != "muon":
+            return super().build_optimizers(args, model)
+        return [
+            muon.Muon(muon.groups(model.named_parameters(), "speech_encoder"), **args.optim_conf)
+        ]
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:

@@ -221,14 +221,18 @@ def rate_at(step: int, total: int, settings: Settings) -> float:
 def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
     """One pass over `rows`: every conversation is seen once."""
     import torch
-    from muon import Muon
+
+    from espnet_audiollm.train.muon import Muon
 
     plan = batches(rows, settings.batch_tokens, random.Random(seed))
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
     taken = {id(p) for p in matrices}
-    muon = Muon(matrices, weight_decay=settings.weight_decay)
     others = [p for p in model.parameters() if id(p) not in taken]  # embedding and norms
-    adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    groups = [
+        {"params": matrices, "orthogonal": True, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = Muon(groups, betas=(0.9, 0.95), fused=True)
     model.train()
     average = None
     for step, batch in enumerate(progress(plan, len(plan), "training the LLM", "step")):
@@ -236,10 +240,10 @@ def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
         loss = answer_nats(model, *pad(batch, tokenizer.pad_token_id)).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        muon.step(rate)
-        adam.param_groups[0]["lr"] = rate
-        adam.step()
-        adam.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if step % 200 == 199 or step + 1 == len(plan):
             print(f"step {step + 1}: loss {average:.4f} nats a token", file=sys.stderr, flush=True)
