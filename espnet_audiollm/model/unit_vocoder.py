@@ -201,8 +201,8 @@ class VocoderESPnetModel(AbsESPnetModel):
                 the recording itself are its prompt.
 
         Errors (ValueError): units that are not as long as their recordings."""
-        lengths_B = on_host(speech_lengths)
-        target_BFM, frames_B = self.vocoder.features(speech, lengths_B)
+        units_lengths = on_host(units_lengths)
+        target_BFM, frames_B = self.vocoder.features(speech, on_host(speech_lengths))
         voice_BD = self.vocoder.voice_of(self._voices(target_BFM, frames_B, speaker))
         log_BL = self.vocoder.predict(units, units_lengths, voice_BD)
         known_BL = durations.clamp(min=0)
@@ -211,7 +211,7 @@ class VocoderESPnetModel(AbsESPnetModel):
         mel_loss = mean_deviation(mel_BFM, target_BFM, frames_B)
         duration_loss = mask_padding(
             (log_BL - known_BL.clamp(min=1).log()).square(), units_lengths
-        ).sum() / on_host(units_lengths).sum()
+        ).sum() / units_lengths.sum()
         loss = mel_loss + duration_loss
         stats = {"loss": loss, "mel": mel_loss, "duration": duration_loss}
         stats = {name: value.detach() for name, value in stats.items()}

@@ -95,7 +95,7 @@ def test_it_learns_and_refuses_other_units():
         speech=torch.randn(2, 4_700) * 0.1,  # 27 frames, of 28
         speech_lengths=torch.tensor([4_700, 2_100]),
         units=UNITS,
-        units_lengths=torch.tensor([4, 2]),
+        units_lengths=[4, 2],  # as the training gives them
         durations=torch.where(DURATIONS == 0, -1, DURATIONS),
         durations_lengths=torch.tensor([4, 2]),
         speaker=torch.zeros(2, 1, dtype=torch.long),
