@@ -1,4 +1,4 @@
-"""Train a vocoder: units of speech to log mel energies, with durations, in the voices of the data."""
+"""Train a vocoder: units to log mel energies, with durations, in the voices of the data."""
 
 from __future__ import annotations
 

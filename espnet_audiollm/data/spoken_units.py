@@ -26,7 +26,7 @@ class SpokenUnits:
 
 
 def table_of(source: str | Path) -> Path:
-    """The table of units in a directory, or the file itself. Errors (ValueError): it is not there."""
+    """The table of units in a directory, or the file itself. Errors (ValueError): there is none."""
     return existing(Path(source) / UNITS if Path(source).is_dir() else Path(source))
 
 
@@ -55,7 +55,9 @@ def shuffled(row: SpokenUnits) -> SpokenUnits:
     return replace(row, units=tuple(row.units[i] for i in order), durations=durations)
 
 
-def _rows(source: Path, unit_set: UnitSet):
+def _rows(
+    source: Path, unit_set: UnitSet
+) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...] | None]]:
     complete = source.is_dir() and (not unit_set.merged or (source / DURATIONS).exists())
     if complete and unit_set.merged:
         for row in iter_units(source):

@@ -45,7 +45,7 @@ class Sphinx:
 
         It does not depend on what was heard before: the running mean of the features starts anew,
         and is of all of the recording."""
-        data = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        data = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(data, no_search=False, full_utt=True)

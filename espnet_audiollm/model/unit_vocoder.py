@@ -34,8 +34,8 @@ def frames_per_unit(units_per_second: float) -> int:
     ratio = SAMPLE_RATE / Filterbank().hop_length / units_per_second
     if ratio < 1 or abs(ratio - round(ratio)) > 1e-6:
         raise ValueError(
-            f"{units_per_second:g} units a second are not whole frames of 10 ms: give units of 100, "
-            "50, 25 or 12.5 a second"
+            f"{units_per_second:g} units a second are not whole frames of 10 ms: give units of "
+            "100, 50, 25 or 12.5 a second"
         )
     return round(ratio)
 
@@ -209,9 +209,10 @@ class VocoderESPnetModel(AbsESPnetModel):
         mel_BFM, made_B = self.vocoder.decode(units, known_BL, voice_BD)
         check_lengths(frames_B, made_B.cpu(), self.vocoder.frames)
         mel_loss = mean_deviation(mel_BFM, target_BFM, frames_B)
-        duration_loss = mask_padding(
-            (log_BL - known_BL.clamp(min=1).log()).square(), units_lengths
-        ).sum() / units_lengths.sum()
+        duration_loss = (
+            mask_padding((log_BL - known_BL.clamp(min=1).log()).square(), units_lengths).sum()
+            / units_lengths.sum()
+        )
         loss = mel_loss + duration_loss
         stats = {"loss": loss, "mel": mel_loss, "duration": duration_loss}
         stats = {name: value.detach() for name, value in stats.items()}
@@ -239,9 +240,7 @@ def mean_deviation(
     """Mean absolute difference over the frames that both have."""
     longest = min(made_BFM.shape[1], target_BFM.shape[1])
     frames_B = frames_B.clamp(max=longest)
-    apart_BFM = F.l1_loss(
-        made_BFM[:, :longest].float(), target_BFM[:, :longest], reduction="none"
-    )
+    apart_BFM = F.l1_loss(made_BFM[:, :longest].float(), target_BFM[:, :longest], reduction="none")
     return mask_padding(apart_BFM.mean(2), frames_B).sum() / frames_B.sum()
 
 

@@ -67,7 +67,9 @@ def score_speech(
     Errors (ValueError): other ids, references without words."""
     errors = utterance_errors(references, heard)
     counts_N2 = np.array([(each.errors, each.reference_words) for each in errors.values()])
-    said, understood = ({id: normalize(text) for id, text in t.items()} for t in (references, heard))
+    said, understood = (
+        {id: normalize(text) for id, text in t.items()} for t in (references, heard)
+    )
     success = None
     if accepted is not None:
         success = count(judge(heard, references, normalize_all(accepted)))

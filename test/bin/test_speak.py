@@ -157,7 +157,14 @@ def test_voices_of_prompts(place, run, tmp_path):
 
 def test_a_table_that_somebody_wrote(place, run, tmp_path):
     (tmp_path / "units").write_text("a 1 1 2\nb 0 5 5 5\n")
-    words = ["--vocoder", place / "table", "--units", tmp_path / "units", "--output", tmp_path / "o"]
+    words = [
+        "--vocoder",
+        place / "table",
+        "--units",
+        tmp_path / "units",
+        "--output",
+        tmp_path / "o",
+    ]
     run("speak", *words).fails("--quantiser")
     words += ["--quantiser", place / "q"]
     run("speak", *words).says("2 utterances")
@@ -179,7 +186,9 @@ def test_what_is_refused(place, systems, run, tmp_path):
     run("speak", "--vocoder", place / "table", *speak, tmp_path / "u").fails("another quantiser")
     units = [*speak, place / "units"]
     run("speak", "--vocoder", systems / "ctc", *units).fails("no vocoder", "bin/vocoder_train")
-    run("speak", "--vocoder", place / "table", *units, "--voice", "x").fails("--voice x", "first: s")
+    run("speak", "--vocoder", place / "table", *units, "--voice", "x").fails(
+        "--voice x", "first: s"
+    )
     written = ["--quantiser", tmp_path / "q", *speak, place / "units/units"]
     run("speak", "--vocoder", place / "table", *written).fails("another quantiser")
     train = training(place, tmp_path / "v", "units")
@@ -193,7 +202,9 @@ def test_what_is_refused(place, systems, run, tmp_path):
 
 
 def test_mel_energies_come_back(place, run, tmp_path):
-    run("resynthesise", "--data", place / "data", "--output", tmp_path / "mel").says("12 recordings")
+    run("resynthesise", "--data", place / "data", "--output", tmp_path / "mel").says(
+        "12 recordings"
+    )
     import torch
 
     from espnet_audiollm.model.frontend import Filterbank
