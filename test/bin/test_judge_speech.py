@@ -54,7 +54,7 @@ def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
     true, swapped, silent = (found[name] for name in ("true", "swapped", "silent"))
     assert true["wer"] < 20 < 60 < swapped["wer"] and silent["errors"] >= 20
     assert true["asr_bleu"] > 70 > 30 > swapped["asr_bleu"]
-    assert true["success"]["count"] == 3 and silent["success"]["count"] == 0
+    assert true["success"]["count"] == 3 and swapped["success"]["count"] == 0
     assert true["empty"] == 0 and true["utterances"] == 4
     again = [systems[0], *words, "--hypotheses", tmp_path / "o/heard", "--output", tmp_path / "p"]
     run("judge_speech", *again).says("true")
