@@ -125,13 +125,13 @@ if [ "${force}" == true ] || made_elsewhere || ! venv/bin/python -m pip --versio
     run "a virtual environment on ${base} ($("${base}" --version))" "${base}" -m venv --clear venv
 fi
 rm -f venv/.installed
-bare='^espnet' # What is installed without what it requires.
+bare='^(espnet|pocketsphinx)' # What is installed without what it requires.
 pip=(venv/bin/python -m pip --disable-pip-version-check --no-input)
 run "pip ${pip_version}" "${pip[@]}" install "pip==${pip_version}"
 run "the packages of requirements.txt" \
-    "${pip[@]}" install --progress-bar off -r <(grep -v "${bare}" requirements.txt) -c constraints.txt
-run "ESPnet, without the requirements that need a compiler" \
-    "${pip[@]}" install --no-deps -r <(grep "${bare}" requirements.txt)
+    "${pip[@]}" install --progress-bar off -r <(grep -Ev "${bare}" requirements.txt) -c constraints.txt
+run "ESPnet and PocketSphinx, without requirements that need a compiler or a sound card" \
+    "${pip[@]}" install --no-deps -r <(grep -E "${bare}" requirements.txt)
 run "espnet_audiollm itself" "${pip[@]}" install --no-deps --no-build-isolation -e ..
 run "does all of it load?" check_imports
 echo "${wanted}" >venv/.installed.tmp && mv venv/.installed.tmp venv/.installed

@@ -97,10 +97,10 @@ def write(output: str, id_: str, samples, scale: float) -> dict:
     return {"id": id_, "audio": path, "scale": scale}
 
 
-def recording(id_: str) -> str:
+def recording(id_: str, container: str = "flac") -> str:
     """Where below --output an utterance's audio goes; an id never becomes a path of its own."""
     digest = hashlib.sha256(id_.encode()).hexdigest()
-    return f"audio/{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}.flac"
+    return f"audio/{digest[:2]}/{quote(id_, safe='')[:150]}.{digest[:12]}.{container}"
 
 
 def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:

@@ -181,17 +181,32 @@ def resample(samples: np.ndarray, rate: float) -> np.ndarray:
     return soxr.resample(samples.astype(np.float32), rate, SAMPLE_RATE, quality="HQ")
 
 
-def write_audio(path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
+def write_audio(
+    path: str | Path, samples: np.ndarray, rate: int = SAMPLE_RATE, comment: str | None = None
+) -> None:
     """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), atomically.
+
+    comment: kept in the file's metadata (WAV: the chunk ICMT; FLAC: the tag COMMENT).
 
     Encoded in memory first: a full disk is then an ordinary OSError."""
     import soundfile
 
     encoded = io.BytesIO()
     container = Path(path).suffix[1:].upper()
-    soundfile.write(encoded, np.clip(samples, -1.0, 1.0), rate, "PCM_16", format=container)
+    with soundfile.SoundFile(encoded, "w", rate, 1, "PCM_16", format=container) as out:
+        if comment is not None:
+            out.comment = comment
+        out.write(np.clip(samples, -1.0, 1.0))
     with atomic_write(path, "wb") as out:
         out.write(encoded.getbuffer())
+
+
+def read_comment(path: str | Path) -> str:
+    """What the metadata of a WAV or FLAC file say as its comment; "" where they have none."""
+    import soundfile
+
+    with soundfile.SoundFile(path) as sound:
+        return sound.comment
 
 
 def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> containers.File:

@@ -35,12 +35,17 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, required=True, help="utterances")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--voice", help="one for all, e.g. en-us+f2 (default: one for each)")
+    parser.add_argument("--speed", type=int, default=160, help="of --voice, words per minute")
     parser.add_argument("output", type=Path, help="data directory to make")
     return parser
 
 
-def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
-    """(utterance id, what is said, by which voice) of the split, sorted by id."""
+def plan(
+    split: str, num: int, seed: int, only: Voice | None = None
+) -> list[tuple[str, Item, Voice]]:
+    """(utterance id, what is said, by which voice) of the split, sorted by id. What is said does
+    not depend on `only`, the voice of all."""
     rng = random.Random(f"{split} {seed}")
     said: Counter[str] = Counter()
     rows = []
@@ -49,7 +54,8 @@ def plan(split: str, num: int, seed: int) -> list[tuple[str, Item, Voice]]:
         if split == "test" and said[item.prompt] >= MOST_SAID:
             continue
         said[item.prompt] += 1
-        voice = any_voice(rng, test=split == "test")
+        drawn = any_voice(rng, test=split == "test")
+        voice = only or drawn
         rows.append((f"{speaker_of(voice)}-{split}{len(rows):05d}", item, voice))
     return sorted(rows)
 
@@ -108,10 +114,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.num < 1:
         raise ValueError(f"--num is {args.num}: at least one utterance is needed")
     settings = {"split": args.split, "num": args.num, "seed": args.seed}
+    voice = None
+    if args.voice:
+        voice = Voice(args.voice, args.speed)
+        settings |= {"voice": args.voice, "speed": args.speed}
     if is_whole(args.output, settings):
         print(f"{args.output}: made already, skipped", file=sys.stderr)
         return 0
-    rows = plan(args.split, args.num, args.seed)
+    rows = plan(args.split, args.num, args.seed, voice)
     seconds = write_split(rows, args.output, args.nj, settings)
     print(
         f"{args.output}: {len(rows)} utterances, {seconds / 3600:.2f} hours, "

@@ -1,0 +1,67 @@
+"""The vocoder that needs no training: the mean mel patch of each unit in a voice's recordings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ..data.kaldi_dir import count_lines, existing, read_dict
+from ..data.unit_tables import UNITS, iter_units, merge_repeats, read_set
+from ..progress import progress
+from ..store.tables import check_same_ids
+from .cli import user_errors
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--data", required=True, help="directory of stage 2 in the voice that is wanted")
+    add("--units", required=True, help="its units, of bin/extract_units")
+    add("--output", required=True, help="directory of the vocoder, e.g. exp/patches_ctc200")
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Learn the patches."""
+    args = get_parser().parse_args(argv)
+    unit_set = read_set(args.units)
+    wavs = read_dict(existing(Path(args.data) / "wav.scp"))
+    ids = {row.id: 0 for row in iter_units(args.units)}
+    check_same_ids(ids, {id_: 0 for id_ in wavs if id_ in ids}, args.data, "extract units of it")
+    import yaml
+
+    from ..infer.speak import CHECKPOINT, PATCHES
+    from ..model.mean_patches import MeanPatches
+    from ..model.unit_vocoder import frames_per_unit
+    from ..store.atomic import atomic_write, new_directories
+    from ..train.checkpoints import save
+
+    patches = MeanPatches(unit_set.size, frames_per_unit(unit_set.frames_per_second))
+    patches.learn(recordings(args.units, wavs))
+    with new_directories(args.output) as (aside,):
+        save(patches.state_dict(), aside / CHECKPOINT)
+        with atomic_write(aside / "config.yaml") as out:
+            yaml.safe_dump({"vocoder": PATCHES, "unit_set": asdict(unit_set)}, out)
+    print(f"{args.output}: mean patches of {unit_set.size} units from {len(ids)} recordings")
+    return 0
+
+
+def recordings(units: str, wavs: dict[str, str]) -> Iterator[tuple]:
+    """(samples, units without repeats, their durations) of each recording."""
+    import torch
+
+    from ..data.audio import read_mono_16k
+
+    number = count_lines(Path(units) / UNITS)
+    for row in progress(iter_units(units), number, "mean_patches"):
+        merged = map(torch.tensor, merge_repeats(row.frames))
+        yield torch.from_numpy(read_mono_16k(wavs[row.id])), *merged
+
+
+if __name__ == "__main__":
+    sys.exit(main())

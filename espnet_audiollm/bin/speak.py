@@ -1,0 +1,213 @@
+"""Speak units: WAV or FLAC files and a data directory of them, by a vocoder of bin/vocoder_train.
+
+Every file says in its metadata that its speech was generated. A voice that is taken from somebody's
+recording needs --allow_voice_cloning true: ask the person first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..data.kaldi_dir import count_lines, read_dict
+from ..data.spoken_units import SpokenUnits, iter_spoken, shuffled, table_of
+from ..data.unit_tables import DURATIONS, FACTS, read_set
+from ..store.parts import Parts, hash_files
+from ..store.tables import check_same_ids, write_table
+from ..types import SAMPLE_RATE
+from . import split
+from .add_noise import recording
+from .cli import add_flag, user_errors
+
+MADE = ("utt2spk", "utt2dur", "utt2num_samples", "wav.scp")
+FIELDS = ("id", "audio", "samples", "voice")
+GENERATED = "Generated speech: not a recording of a person (ESPnet-AudioLLM, bin/speak)"
+CLONED = "; its voice imitates a prompt"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--vocoder", required=True, help="of bin/vocoder_train or bin/mean_patches")
+    add("--checkpoint", default="valid.loss.ave.pth", help="file in it")
+    add("--units", required=True, help='directory of units, or a table "id 17 4 80"')
+    add("--quantiser", help="of a table: the directory of bin/learn_units that made the units")
+    add("--output", required=True, help="data directory to make, e.g. exp/spoken")
+    add("--voice", help="a speaker of the vocoder's table (default: its only one)")
+    add("--voice_prompt", help="recording whose voice all speak in; 3 s are used")
+    add("--voice_prompts", help="table of recordings, one for each utterance: wav.scp")
+    add_flag(parser, "--allow_voice_cloning", "true: voices may come from recordings")
+    add("--durations", choices=("known", "predicted"), default="known", help="where they are known")
+    add_flag(parser, "--shuffle", "a control: each utterance's units in random order")
+    add("--format", choices=("wav", "flac"), default="wav", help="of the files")
+    add("--batch_units", type=int, default=2000, help="unit frames in one batch")
+    add("--device", default="cpu", help="cpu or cuda")
+    split.add_options(parser)
+    return parser
+
+
+@user_errors
+def main(argv: list[str] | None = None) -> int:
+    """Speak the units, or this job's part of them."""
+    args = get_parser().parse_args(argv)
+    split.check(args)
+    check_cloning(args)
+    from ..infer.speak import load_vocoder
+
+    with split.named(args):
+        vocoder = load_vocoder(args.vocoder, args.checkpoint, args.device)
+        check_units(args, vocoder.unit_set)
+        parts = open_parts(args, vocoder)
+        if not args.merge:
+            speak(args, vocoder, parts)
+        if split.merges(args):
+            merge(args, parts)
+    return 0
+
+
+def check_cloning(args: argparse.Namespace) -> None:
+    """ValueError: a voice of a recording without leave, or two sources of a voice."""
+    given = [name for name in ("voice", "voice_prompt", "voice_prompts") if getattr(args, name)]
+    if len(given) > 1:
+        raise ValueError(f"--{given[0]} and --{given[1]}: a voice has one source, give one of them")
+    if given and given[0] != "voice" and args.allow_voice_cloning != "true":
+        raise ValueError(
+            f"--{given[0]} imitates the voice of a recording: give --allow_voice_cloning true if "
+            "the person who speaks there agreed"
+        )
+
+
+def check_units(args: argparse.Namespace, expected) -> None:
+    """ValueError: units of another quantiser than the vocoder's, or nobody says whose they are."""
+    from ..units.quantiser import read_quantiser
+
+    if Path(args.units).is_dir():
+        read_set(args.units).check_quantiser(expected.quantiser, args.units, args.vocoder)
+        return
+    if not args.quantiser:
+        raise ValueError(f"{args.units} does not say whose units it has: give --quantiser, too")
+    found = read_quantiser(args.quantiser).fingerprint
+    if found != expected.quantiser:
+        raise ValueError(
+            f"{args.vocoder} was made for units of another quantiser ({expected.quantiser[:12]}) "
+            f"than {args.quantiser} ({found[:12]}): give the quantiser of the units, and a vocoder "
+            "that was trained on its units"
+        )
+
+
+def open_parts(args: argparse.Namespace, vocoder) -> Parts:
+    """The shards that belong to the vocoder, the units and the voice."""
+    table = table_of(args.units)
+    if not (number := count_lines(table)):
+        raise ValueError(f"{table} is empty: there is nothing to speak")
+    sources = [table, args.voice_prompt, args.voice_prompts]
+    if Path(args.units).is_dir():
+        sources += [Path(args.units) / name for name in (DURATIONS, FACTS)]
+    names = ("voice", "durations", "shuffle", "format", "batch_units")
+    inputs = {
+        "options": {name: getattr(args, name) for name in names},
+        "vocoder": vocoder.fingerprint,
+        "contents": hash_files(*(source for source in sources if source)),
+    }
+    return Parts(args.output, inputs, number, FIELDS, "10", MADE, args.shard_size)
+
+
+def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
+    """Fill this job's shards; say how fast it was."""
+    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
+        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    from ..infer.batches import by_length, in_halves
+
+    unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
+    voice_of = voices(args, vocoder)
+    rows = iter_spoken(args.units, unit_set, args.durations == "predicted")
+    if args.shuffle == "true":
+        rows = map(shuffled, rows)
+    parts.begin()
+    comment = GENERATED + CLONED * bool(args.voice_prompt or args.voice_prompts)
+
+    def say(batch: Sequence[SpokenUnits]):
+        return vocoder.speak(batch, vocoder.voices([voice_of(row.id)[1] for row in batch]))
+
+    def answer(batch: Sequence[SpokenUnits]) -> list[dict]:
+        waves = in_halves(say, batch)
+        pairs = zip(batch, waves, strict=True)
+        return [write(args, row.id, wave, voice_of(row.id)[0], comment) for row, wave in pairs]
+
+    def plan(items: list[SpokenUnits]) -> list[list[SpokenUnits]]:
+        return list(by_length(items, lambda row: row.length, args.batch_units))
+
+    began, made, samples = time.monotonic(), 0, 0
+    for records in split.fill(args, parts.shards, rows, plan, answer, "speak"):
+        made, samples = made + len(records), samples + sum(r["samples"] for r in records)
+    seconds, spent = samples / SAMPLE_RATE, time.monotonic() - began
+    split.log(
+        f"{args.output}: {made} utterances, {seconds:.1f} s of speech in {spent:.1f} s: "
+        f"{spent / max(seconds, 1e-9):.3f} x real time"
+    )
+
+
+def voices(args: argparse.Namespace, vocoder) -> Callable:
+    """What gives (name, speaker's number or samples of a prompt) of an utterance's voice.
+
+    Errors (ValueError): a voice of a kind that the vocoder has not; prompts that are missing, too
+    short or silent."""
+    from ..infer.speak import read_prompt
+
+    prompted = args.voice_prompt or args.voice_prompts
+    if vocoder.by_prompt != bool(prompted):
+        wanted = "--voice_prompt or --voice_prompts" if vocoder.by_prompt else "--voice"
+        raise ValueError(f"the voices of {args.vocoder} are chosen by {wanted}")
+    if not prompted:
+        number = vocoder.speaker(args.voice)
+        name = vocoder.speakers[number] if vocoder.speakers else "mean"
+        return lambda id_: (name, number)
+    if args.voice_prompt:
+        samples = read_prompt(args.voice_prompt)
+        return lambda id_: (Path(args.voice_prompt).stem, samples)
+    table = read_dict(args.voice_prompts)
+    ids = dict(_ids(args))
+    check_same_ids(ids, {id_: 0 for id_ in table if id_ in ids}, args.voice_prompts, "add them")
+    return lambda id_: (id_, read_prompt(table[id_]))
+
+
+def _ids(args: argparse.Namespace):
+    from ..data.kaldi_dir import read_table
+
+    return read_table(table_of(args.units))
+
+
+def write(args: argparse.Namespace, id_: str, wave, voice: str, comment: str) -> dict:
+    """Write one utterance; its record for the shard."""
+    from ..data.audio import write_audio
+
+    path = recording(id_, args.format)
+    write_audio(Path(args.output) / path, wave, comment=comment)
+    return {"id": id_, "audio": path, "samples": len(wave), "voice": voice}
+
+
+def merge(args: argparse.Namespace, parts: Parts) -> None:
+    """The tables of the data directory, wav.scp last."""
+    output = Path(args.output)
+    if not parts.whole:
+        parts.shards.check_whole(args.num_jobs)
+        columns: dict[str, Callable[[dict], str]] = {
+            "utt2spk": lambda r: r["voice"],
+            "utt2dur": lambda r: f"{r['samples'] / SAMPLE_RATE:.4f}",
+            "utt2num_samples": lambda r: str(r["samples"]),
+            "wav.scp": lambda r: f"{args.output}/{r['audio']}",
+        }
+        for name, value in columns.items():
+            rows = ((r["id"], value(r)) for r in parts.shards.records())
+            write_table(output / name, rows, presorted=True)
+    parts.finish()
+    print(f"{output}: {parts.shards.num_items} utterances, marked as generated")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""A judge of generated speech that has nothing to do with its units: CMU PocketSphinx.
+
+The acoustic model and the lexicon are those of its package (US English). The language model is a
+bigram of texts that are given, so that the vocabulary is closed: generated speech is judged by how
+well it says what could have been said here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data.audio import read_mono_16k
+from ..text.arpa import BEGIN, END, Bigrams
+from ..text.normalize import normalize
+from ..types import Utterance
+
+LEXICON, ACOUSTIC = "en-us/cmudict-en-us.dict", "en-us/en-us"
+
+
+class Sphinx:
+    """A recogniser with the language model of `texts`. One object for each process.
+
+    Errors (ValueError): words that the lexicon lacks; the package is not installed."""
+
+    def __init__(self, texts: Iterable[str]):
+        sphinx = package()
+        bigrams = Bigrams.of(normalize(text).split() for text in texts)
+        check_words(bigrams.words.keys() - {BEGIN, END}, Path(sphinx.get_model_path(LEXICON)))
+        with tempfile.NamedTemporaryFile("w", suffix=".arpa", encoding="utf-8") as arpa:
+            arpa.write(bigrams.arpa())
+            arpa.flush()
+            self._decoder = sphinx.Decoder(
+                hmm=sphinx.get_model_path(ACOUSTIC),
+                dict=sphinx.get_model_path(LEXICON),
+                lm=arpa.name,
+                loglevel="FATAL",
+            )
+
+    def text(self, samples: np.ndarray) -> str:
+        """What is heard in (N,) samples in [-1, 1] at 16 kHz; "" for nothing.
+
+        It does not depend on what was heard before: the running mean of the features starts anew,
+        and is of all of the recording."""
+        data = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._decoder.process_raw(data, no_search=False, full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return found.hypstr if found else ""
+
+    def __call__(self, utterances: Sequence[Utterance]) -> list[str]:
+        """What is heard in each recording."""
+        return [self.text(read_mono_16k(utt.audio)) for utt in utterances]
+
+
+def package():
+    """The module pocketsphinx. ValueError: it is not installed."""
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise ValueError(
+            "the judge of generated speech needs the package pocketsphinx, which is not installed: "
+            "run `pip install --no-deps pocketsphinx`"
+        ) from error
+    return pocketsphinx
+
+
+def check_words(words: Iterable[str], lexicon: Path) -> None:
+    """Refuse (ValueError) words that cannot be recognised."""
+    with open(lexicon, encoding="utf-8") as lines:
+        known = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
+    missing = sorted(set(words) - known)
+    if missing:
+        shown = ", ".join(missing[:10]) + (", ..." if missing[10:] else "")
+        raise ValueError(
+            f"{len(missing)} words are not in the judge's lexicon of US English: {shown}; leave "
+            "their utterances out, or judge with a recogniser of your own (--hypotheses)"
+        )

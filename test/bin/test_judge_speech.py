@@ -1,0 +1,95 @@
+"""bin/judge_speech, and the judge against PocketSphinx used without it. The speech is espeak's."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from tool_mains import main_of, run_main
+
+from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
+from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir, write_table
+from espnet_audiollm.types import Utterance
+
+TEXTS = {
+    "u1": "what is the capital of france",
+    "u2": "my brother lost the red boat",
+    "u3": "tell me the opposite of early",
+    "u4": "which language is spoken in peru",
+}
+ANSWERS = {"u1": "capital of france | paris", "u2": "green", "u3": "early", "u4": "peru"}
+
+pytest.importorskip("pocketsphinx")
+
+
+@pytest.fixture
+def run(root, capfd):
+    return lambda name, *words: run_main(main_of(root, name), words, capfd)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    place = tmp_path_factory.mktemp("speech")
+    voice, silent = Voice("en-us+f2", 160), place / "silent.wav"
+    jobs = [SpeechJob(text, voice, f"{place}/{id_}.wav") for id_, text in TEXTS.items()]
+    list(synthesize(jobs, 1))
+    soundfile.write(silent, np.zeros(16_000), 16_000)
+    for name, paths in (
+        ("true", [job.path for job in jobs]),
+        ("swapped", [job.path for job in jobs[1:] + jobs[:1]]),
+        ("silent", [silent] * 4),
+    ):
+        rows = zip(TEXTS.items(), paths, strict=True)
+        write_data_dir(place / name, (Utterance(i, str(p), "f2", None, t) for (i, t), p in rows))
+    write_table(place / "answers", ANSWERS.items())
+    return place
+
+
+def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
+    systems = [f"{name}={speech}/{name}" for name in ("true", "swapped", "silent")]
+    words = ["--text", speech / "true/text", "--answers", speech / "answers", "--resamples", 50]
+    done = run("judge_speech", *systems, *words, "--output", tmp_path / "o")
+    done.says("ASR-WER", "swapped", "/24)")
+    found = json.loads((tmp_path / "o/speech.json").read_text())
+    true, swapped, silent = (found[name] for name in ("true", "swapped", "silent"))
+    assert true["wer"] < 20 < 60 < swapped["wer"] and silent["errors"] >= 20
+    assert true["asr_bleu"] > 70 > 30 > swapped["asr_bleu"]
+    assert true["success"]["count"] == 3 and swapped["success"]["count"] == 0
+    assert true["empty"] == 0 and true["utterances"] == 4
+    again = [systems[0], *words, "--hypotheses", tmp_path / "o/heard", "--output", tmp_path / "p"]
+    run("judge_speech", *again).says("true")
+    assert json.loads((tmp_path / "p/speech.json").read_text())["true"] == true
+    heard = read_dict(tmp_path / "o/heard/true")
+    assert heard == by_its_own_decoder(speech, tmp_path)
+
+
+def by_its_own_decoder(speech, tmp_path):
+    """What a decoder hears that is made anew for each file, with the language model as a file."""
+    from pocketsphinx import Decoder, get_model_path
+
+    from espnet_audiollm.text.arpa import Bigrams
+
+    (tmp_path / "lm.arpa").write_text(Bigrams.of(t.split() for t in TEXTS.values()).arpa())
+    model = get_model_path("en-us/en-us")
+    lexicon, lm = get_model_path("en-us/cmudict-en-us.dict"), str(tmp_path / "lm.arpa")
+    heard = {}
+    for id_, path in read_dict(speech / "true/wav.scp").items():
+        decoder = Decoder(hmm=model, dict=lexicon, lm=lm, loglevel="FATAL")
+        decoder.start_utt()
+        samples, _ = soundfile.read(path, dtype="int16")
+        decoder.process_raw(samples.tobytes(), full_utt=True)
+        decoder.end_utt()
+        heard[id_] = decoder.hyp().hypstr
+    return heard
+
+
+def test_what_is_refused(speech, run, tmp_path):
+    (tmp_path / "text").write_text("u1 xqzzy what\nu2 blorbl\n")
+    words = ["--output", tmp_path / "o", "--text"]
+    true = f"true={speech}/true"
+    run("judge_speech", true, *words, tmp_path / "text").fails("2 words", "blorbl, xqzzy")
+    (tmp_path / "text").write_text("u1 what\nu9 is\n")
+    run("judge_speech", true, *words, tmp_path / "text").fails("1 of 2", "first: u9")
+    run("judge_speech", true, true, *words, tmp_path / "text").fails("each name once")
+    run("judge_speech", "true", *words, tmp_path / "text").fails("NAME=DIR")
+    assert not (tmp_path / "o/speech.json").exists()
