@@ -29,8 +29,20 @@ def listening(server):
             thread.join()
 
 
-def start(model, llm_dir, *words, **env):
-    command = [sys.executable, "-m", "espnet_audiollm.bin.serve", str(model), "--port", "0"]
+SLOW = """
+import sys, time
+from espnet_audiollm.bin import serve
+from espnet_audiollm.infer.decoder import Decoder
+step = Decoder.step
+Decoder.step = lambda self, ids: (time.sleep(0.1), step(self, ids))[1]
+sys.exit(serve.main())
+"""
+
+
+def start(model, llm_dir, *words, slow=False, **env):
+    """slow: 0.1 s more for each token."""
+    program = ["-c", SLOW] if slow else ["-m", "espnet_audiollm.bin.serve"]
+    command = [sys.executable, *program, str(model), "--port", "0"]
     return subprocess.Popen(
         [*command, "--llm", str(llm_dir), *words],
         stdout=subprocess.PIPE,
@@ -41,9 +53,9 @@ def start(model, llm_dir, *words, **env):
 
 
 @contextmanager
-def process(model, llm_dir, *words, **env):
+def process(model, llm_dir, *words, **how):
     """A server in a process of its own, killed at the end; its `url`, and `name` of the model."""
-    running = start(model, llm_dir, *words, **env)
+    running = start(model, llm_dir, *words, **how)
     try:
         line = next((line for line in running.stdout if ": http://" in line), "")
         assert line, running.stderr.read()
