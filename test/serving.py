@@ -79,6 +79,10 @@ def user(*parts):
     return {"role": "user", "content": list(parts)}
 
 
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
 def ask(client, *messages, **more):
     options = {"model": "tiny", "max_tokens": 6, **more}
     return client.chat.completions.create(messages=list(messages), **options)

@@ -37,6 +37,11 @@ class DialogueCache:
         """Dialogues that are kept."""
         return len(self._kept)
 
+    @property
+    def enabled(self) -> bool:
+        """Whether any is kept."""
+        return bool(self.number and self.size)
+
     def session(self, turns: Turns) -> Session:
         """To read these turns in: with what is known of those before the last exchange."""
         key = _key(turns[:-2])
@@ -52,7 +57,7 @@ class DialogueCache:
 
     def keep(self, turns: Turns, session: Session) -> None:
         """Of a dialogue: the turns that were asked, and the session in which they were answered."""
-        if not self.number or session.num_bytes > self.size:
+        if not self.enabled or session.num_bytes > self.size:
             return
         self._forget(_key(turns))
         self._kept[_key(turns)] = session

@@ -168,6 +168,7 @@ class Engine:
             return request.tell(error)
         except Exception as error:
             log_failure("the engine", error)
+            self.dialogues.clear()  # no memory, perhaps
             return request.tell(RuntimeError("the engine failed to read the dialogue"))
         audio = sum(len(each) for each in speech.values() if isinstance(each, torch.Tensor))
         known = len(prompt_LD) - session.positions_read
@@ -209,7 +210,7 @@ class Engine:
 
     def _keep(self, row: Row, number: int) -> None:
         """What was read of a row that leaves; of its last token nothing, if that ended it."""
-        if not self.dialogues.number:
+        if not self.dialogues.enabled:
             return
         assert self._decoder is not None
         read_TD = torch.cat([row.prompt_LD, embed(self.system.llm, row.ids)])

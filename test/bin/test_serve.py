@@ -46,6 +46,7 @@ def test_a_packed_model_is_served_until_the_process_is_ended(packed, llm_dir):
         (["nowhere"], "nowhere is not a trained experiment"),
         (["PACK", "--host", "0.0.0.0"], "set AUDIOLLM_TOKEN"),
         (["PACK", "--host", "some.example"], "set AUDIOLLM_TOKEN"),
+        (["PACK", "--cache_bytes", "-1"], "--cache_bytes -1: at least 0"),
         (["PACK", "--max_rows", "0"], "--max_rows 0: at least 1"),
         (["PACK", "--max_seconds", "nan"], "--max_seconds nan"),
         (["PACK", "--port", "TAKEN"], "ddress already in use"),

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import openai
 import pytest
-from serving import ask, counts, listening, recording, user, user_text, wait_until
+from serving import ask, assistant, counts, listening, recording, user, user_text, wait_until
 
 import espnet_audiollm
 from espnet_audiollm.infer.decoder import Session
@@ -47,10 +47,6 @@ def talk(client, questions):
         answers.append(ask(client, *messages, question, max_tokens=TOKENS))
         messages += [question, assistant(answers[-1].choices[0].message.content)]
     return answers
-
-
-def assistant(text):
-    return {"role": "assistant", "content": text}
 
 
 def texts(answers):

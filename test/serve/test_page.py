@@ -1,6 +1,8 @@
 """The server's page in a real Chromium, with a microphone that plays a file."""
 
+import re
 import time
+import urllib.request
 
 import browser
 import pytest
@@ -111,6 +113,16 @@ def test_two_spoken_turns_and_a_file(visit, server, data):
     assert after["audiollm_audio_encoded"] == before["audiollm_audio_encoded"] + 3
     ann.page.get_by_role("button", name="New conversation").click()
     assert ann.page.locator(".turn").count() == 0 and ann.page.locator("#welcome").is_visible()
+
+
+def test_the_page_may_ask_its_own_server_only(server):
+    with urllib.request.urlopen(f"{server.url}/") as answer:
+        html, headers = answer.read().decode(), answer.headers
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', html)[1]
+    assert policy.startswith("default-src 'none'") and "connect-src 'self'" in policy
+    assert "unsafe" not in policy and "//" not in policy
+    assert not re.search(r"https?://", html)
 
 
 def test_by_keyboard_alone(visit):
