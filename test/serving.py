@@ -29,19 +29,28 @@ def listening(server):
             thread.join()
 
 
-SLOW = """
-import sys, time
+ENDLESS = """
+import dataclasses, sys, time
 from espnet_audiollm.bin import serve
 from espnet_audiollm.infer.decoder import Decoder
+from espnet_audiollm.serve import engine
+
 step = Decoder.step
-Decoder.step = lambda self, ids: (time.sleep(0.1), step(self, ids))[1]
+Decoder.step = lambda self, ids: (time.sleep(0.3), step(self, ids))[1]
+
+class Endless(engine.Engine):
+    def __init__(self, system, *words, **more):
+        llm = dataclasses.replace(system.llm, eos_ids=())
+        super().__init__(dataclasses.replace(system, llm=llm), *words, **more)
+
+engine.Engine = Endless
 sys.exit(serve.main())
 """
 
 
-def start(model, llm_dir, *words, slow=False, **env):
-    """slow: 0.1 s more for each token."""
-    program = ["-c", SLOW] if slow else ["-m", "espnet_audiollm.bin.serve"]
+def start(model, llm_dir, *words, endless=False, **env):
+    """endless: answers end at their limit only, and each token takes 0.3 s more."""
+    program = ["-c", ENDLESS] if endless else ["-m", "espnet_audiollm.bin.serve"]
     command = [sys.executable, *program, str(model), "--port", "0"]
     return subprocess.Popen(
         [*command, "--llm", str(llm_dir), *words],
