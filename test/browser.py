@@ -8,15 +8,15 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def launched():
-    """Yield a browser; skips, with the reason, where there is none."""
+def launched(*words):
+    """Yield a browser, with more options; skips, with the reason, where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="no playwright: run tools/install.sh")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("no Chromium; Debian: apt-get install chromium")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses root
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=root)
+        browser = playwright.chromium.launch(executable_path=program, args=[*root, *words])
         yield browser
         browser.close()
 
@@ -24,13 +24,15 @@ def launched():
 class Visit:
     """A person with a browser of their own, off the net; what the page asked for and complained."""
 
+    allowed = ("file:", "data:", "blob:")  # how the addresses of what it asks for begin
+
     def __init__(self, browser, path, width=1280, scheme="light"):
         self.context = browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme
         )
-        self.context.set_offline(True)
+        self.url = path if isinstance(path, str) else path.as_uri()
+        self.connect()
         self.context.set_default_timeout(60_000)  # ms; machines are shared
-        self.url = path.as_uri()
         self.page = self.context.new_page()
         self.asked, self.complaints = [], []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -38,6 +40,10 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
         self.page.goto(self.url)
+
+    def connect(self):
+        """There is no network."""
+        self.context.set_offline(True)
 
     def press(self, *keys):
         for key in keys:
@@ -49,5 +55,5 @@ class Visit:
     def close(self):
         """The page asked nobody for anything, and nothing went wrong in it."""
         self.context.close()
-        assert self.complaints == []
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in self.asked)
+        assert self.complaints == [], self.complaints
+        assert all(url.startswith(self.allowed) for url in self.asked)

@@ -31,8 +31,10 @@ LONG = (  # groups that take minutes: their tests are marked so
     "test/report/test_report_browser.py",
     "test/report/test_listen_browser.py",
     "test/report/human/test_browser.py",
+    "test/serve/test_page.py",
     "test/bench/test_bench_align.py",
     "test/bench/test_bench_casing.py",
+    "test/bench/test_bench_serve.py",
     "test/bench/test_bench_tools.py",
     "test/bench/test_scale.py",
 )
@@ -42,6 +44,7 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="also run the tests that take long")
     parser.addoption("--slow", action="store_true", help="and those that take many minutes")
     parser.addoption("--kills", type=int, default=30, help="of the recipe, one after the other")
+    parser.addoption("--load_minutes", type=float, default=3.0, help="of 32 clients of the server")
     parser.addoption("--seed", type=int, default=20231, help="of the moments of these kills")
 
 

@@ -43,3 +43,12 @@ def align_exp(data, ctc_exp, llm_dir, tmp_path_factory) -> Path:
     cmd = task_options(data, exp, "response_ids,response,text_int", max_epoch=2)
     AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
     return exp
+
+
+@pytest.fixture(scope="session")
+def packed(align_exp, tmp_path_factory) -> Path:
+    from espnet_audiollm.bin import pack
+
+    output = tmp_path_factory.mktemp("pack") / "tiny"
+    pack.main(["--exp", str(align_exp), "--output", str(output)])
+    return output

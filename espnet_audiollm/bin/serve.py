@@ -47,6 +47,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("--max_rows", type=int, default=8, help="answers at the same time (default: %(default)s)")
     add("--max_queue", type=int, default=32, help="requests that wait (default: %(default)s)")
     add("--max_body_seconds", type=float, default=60.0, help="to send a request (%(default)s)")
+    caches = parser.add_argument_group("cache", "Dialogues that ended, for their next turns.")
+    add = caches.add_argument
+    add("--cache_dialogues", type=int, default=64, help="0: none (default: %(default)s)")
+    add("--cache_bytes", type=int, default=1 << 30, help="of all, 0: none (default: %(default)s)")
     return parser
 
 
@@ -55,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """Load the system, then answer until the process is ended."""
     args = get_parser().parse_args(argv)
     from ..serve.app import Server, is_local
+    from ..serve.dialogue_cache import DialogueCache
     from ..serve.engine import Engine
 
     token = os.environ.get(TOKEN)
@@ -65,8 +70,9 @@ def main(argv: list[str] | None = None) -> int:
         )
     limits = _limits(args)
     system, recognise = _load(args)
+    dialogues = DialogueCache(system.llm, args.cache_dialogues, args.cache_bytes)
     server = Server(
-        Engine(system, limits.rows),
+        Engine(system, limits.rows, dialogues=dialogues),
         args.name or Path(args.model).resolve().name,
         limits,
         recognise,

@@ -7,7 +7,7 @@ A `Decoder` is a batch of rows, a `Session` one dialogue whose cache the next tu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -72,6 +72,37 @@ class Decoder:
             ours.keys = _stack_right(longest, ours.keys, theirs.keys)
             ours.values = _stack_right(longest, ours.values, theirs.values)
 
+    def row(self, index: int) -> Decoder:
+        """A row by itself, without padding, in memory of its own. The cache is a plain one."""
+        assert self.mask_BT is not None
+        positions = int(self.mask_BT[index].sum())
+
+        def own(cached: torch.Tensor) -> torch.Tensor:
+            return cached[index : index + 1, :, -positions:].clone()
+
+        alone = self._with_layers(own)
+        alone.mask_BT = self.mask_BT[index : index + 1, -positions:].clone()
+        return alone
+
+    def fork(self) -> Decoder:
+        """The same rows once more; what either reads from here on, the other does not have."""
+        other = self._with_layers(lambda cached: cached)  # reading makes new tensors
+        other.mask_BT = self.mask_BT
+        return other
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the keys and values."""
+        return sum(2 * each.keys.numel() * each.keys.element_size() for each in self.cache.layers)
+
+    def _with_layers(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Decoder:
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for number, layer in enumerate(self.cache.layers):
+            cache.update(change(layer.keys), change(layer.values), number)
+        return Decoder(self.llm, cache)
+
     def trim(self) -> None:
         """Forget first positions that are padding in every row: the longest row has left."""
         assert self.mask_BT is not None
@@ -116,6 +147,27 @@ class Session:
         self.positions_read = 0  # computed since the beginning
         self.forget()
 
+    @classmethod
+    def of(cls, decoder: Decoder, cached_TD: torch.Tensor) -> Session:
+        """The dialogue of a decoder of one row without padding, by the embeddings that it has read
+        (further ones are ignored)."""
+        assert decoder.mask_BT is not None and len(decoder.mask_BT) == 1
+        session = cls(decoder.llm)
+        session.decoder = decoder
+        session._cached = [cached_TD[: decoder.mask_BT.shape[1]]]
+        return session
+
+    def fork(self) -> Session:
+        """The same dialogue once more: each can be continued in its own way."""
+        other = Session(self.llm)
+        other.decoder, other._cached = self.decoder.fork(), list(self._cached)
+        return other
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the cache, and of the embeddings that it was made of."""
+        return self.decoder.num_bytes + sum(x.numel() * x.element_size() for x in self._cached)
+
     def __len__(self) -> int:
         """Positions in the cache."""
         return sum(map(len, self._cached))
@@ -125,7 +177,7 @@ class Session:
         from transformers import DynamicCache
 
         # Not a sliding window's own cache, which cannot be cropped once its window is full.
-        self._decoder = Decoder(self.llm, DynamicCache())
+        self.decoder = Decoder(self.llm, DynamicCache())
         self._cached: list[torch.Tensor] = []  # embeddings, each (T, D)
 
     def read(self, prompt: Prompt, name: str = "the prompt") -> torch.Tensor:
@@ -135,7 +187,7 @@ class Session:
         room(self.llm, name, prompt)
         prompt_TD = embed(self.llm, prompt)
         known = self._common(prompt_TD)
-        self._decoder.drop_last(len(self) - known)
+        self.decoder.drop_last(len(self) - known)
         self._cached = [prompt_TD[:known]]
         return self._append(prompt_TD[known:])
 
@@ -154,7 +206,7 @@ class Session:
 
     def _append(self, embeds_TD: torch.Tensor) -> torch.Tensor:
         try:
-            logp_1V = self._decoder.read([embeds_TD])
+            logp_1V = self.decoder.read([embeds_TD])
         except BaseException:  # Ctrl-C as well: some layers have read what others have not
             self.forget()
             raise

@@ -21,14 +21,24 @@ from ..types import SAMPLE_RATE
 MP3_COMPRESSION = 0.7  # of libsndfile, variable rate: about 40 kbit/s for speech at 16 kHz
 
 
-def fill(package: str, body: str, style: str, script: str, parts: Mapping[str, str]) -> str:
+SOURCES = "img-src data:; media-src data:"  # of a file that has everything in it
+
+
+def fill(
+    package: str,
+    body: str,
+    style: str,
+    script: str,
+    parts: Mapping[str, str],
+    sources: str = SOURCES,
+) -> str:
     """A page: frame.html around the file `body` of a package, with base.css before its own style.
 
     style, script: texts. parts: HTML by the name of its place, @NAME@. Nothing that is put in is
-    searched for further places."""
+    searched for further places. sources: what the page's policy lets it load."""
     style = f"{asset(__package__, 'base.css')}\n{style}"
     policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; {sources}; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
     places = {"STYLE": style, "SCRIPT": script, "POLICY": escape(policy, quote=False), **parts}

@@ -1,4 +1,4 @@
-"""The server's addresses: OpenAI's API for dialogues with text and audio, health and metrics.
+"""The server's addresses: OpenAI's API for dialogues with text and audio, a page, health, metrics.
 
 Of what clients send nothing is logged, nothing is kept on disk beyond the request, and no address
 in it is fetched. There are no headers for scripts of other sites (CORS).
@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..infer.recognise import Recogniser
@@ -33,9 +33,16 @@ from .engine import Request as Answering
 from .errors import ApiError, log_failure
 from .limits import Limits, Places
 from .metrics import Metrics
+from .page import chat_page
 from .speech_cache import hold
 
 CLIENT_GONE = 499  # nginx's status: nobody reads it
+PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest stands in the page
+    "Permissions-Policy": "microphone=(self)",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -68,7 +75,10 @@ class Server:
             "/v1/models/{name:path}": ("GET", self.model),
             "/metrics": ("GET", self.show_metrics),
         }
-        routes = [Route("/health", self.health, methods=["GET"])]
+        routes = [
+            Route("/", self.page, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+        ]
         for path, (method, answer) in addresses.items():
             routes.append(Route(path, self._guarded(path, answer), methods=[method]))
         refusals = {ApiError: _refusal, HTTPException: _http_refusal}
@@ -128,6 +138,11 @@ class Server:
         alive = self.engine.alive
         about = {"status": "ok" if alive else "failed"}
         return JSONResponse(about, 200 if alive else 503)
+
+    async def page(self, request: Request) -> Response:
+        """A page to talk to the model; for anybody, who then needs the token."""
+        html = chat_page(self.token is not None, self.recognise is not None)
+        return HTMLResponse(html, headers=PAGE_HEADERS)
 
     async def show_metrics(self, request: Request) -> Response:
         """For Prometheus."""

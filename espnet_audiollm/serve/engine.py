@@ -2,7 +2,8 @@
 
 One thread owns the models. Before each step of the LLM, requests that wait take the rows that are
 free; a row leaves when its answer ends, or when nobody waits for it any more. A row's tokens do not
-depend on the other rows (up to float rounding), and are those of stage 10.
+depend on the other rows (up to float rounding), and are those of stage 10. When a row leaves, what
+the LLM has read of its dialogue is kept, and the next turn goes on from there.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
-from ..infer.decoder import Decoder, room
+from ..infer.decoder import Decoder, Session, embed, room
 from ..infer.stream import Piece, Sampling, Writer
 from ..infer.systems import System
 from ..types import Dialogue, Turns
+from .dialogue_cache import DialogueCache
 from .errors import log_failure
 from .speech_cache import SpeechCache
-
-if TYPE_CHECKING:
-    from transformers import Cache
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Begun:
 
     prompt_tokens: int  # positions, audio included
     audio_tokens: int
+    cached_tokens: int  # of the prompt: known from an earlier request
 
 
 Event: TypeAlias = Begun | Piece | Exception
@@ -58,18 +58,36 @@ class Request:
         self.cancelled = True
 
 
+@dataclass(eq=False)
+class Row:
+    """An answer that is being written. ids: the tokens that were chosen."""
+
+    request: Request
+    writer: Writer
+    prompt_LD: torch.Tensor
+    ids: list[int] = field(default_factory=list)
+
+
 Job: TypeAlias = "Request | Callable[[], None] | None"
 
 
 class Engine:
     """Answers requests until it is closed.
 
-    rows: answers that are written at the same time."""
+    rows: answers that are written at the same time. dialogues: what is kept of those that ended
+    (default: as much as DialogueCache does)."""
 
-    def __init__(self, system: System, rows: int, speech: SpeechCache | None = None):
+    def __init__(
+        self,
+        system: System,
+        rows: int,
+        speech: SpeechCache | None = None,
+        dialogues: DialogueCache | None = None,
+    ):
         self.system, self.rows = system, rows
         self.speech = speech or SpeechCache(system)
-        self.writing: list[tuple[Request, Writer]] = []
+        self.dialogues = DialogueCache(system.llm) if dialogues is None else dialogues
+        self.writing: list[Row] = []
         self._decoder: Decoder | None = None
         self._logp_BV: torch.Tensor | None = None
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -144,16 +162,23 @@ class Engine:
             prompt_LD = self.system.embed(turns, speech)
             limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt_LD))
             writer = Writer(self.system.llm, limit, request.stop, request.sampling)
-            decoder = Decoder(self.system.llm, _plain_cache())
-            logp_1V = decoder.read([prompt_LD])
+            session = self.dialogues.session(request.turns)
+            logp_V = session.read(prompt_LD, WRITING)
         except ValueError as error:
             return request.tell(error)
         except Exception as error:
             log_failure("the engine", error)
+            self.dialogues.clear()  # no memory, perhaps
             return request.tell(RuntimeError("the engine failed to read the dialogue"))
         audio = sum(len(each) for each in speech.values() if isinstance(each, torch.Tensor))
-        request.tell(Begun(len(prompt_LD), audio))
-        self.writing.append((request, writer))
+        known = len(prompt_LD) - session.positions_read
+        self.dialogues.count(known)
+        request.tell(Begun(len(prompt_LD), audio, known))
+        self._join(session.decoder, logp_V[None])
+        self.writing.append(Row(request, writer, prompt_LD))
+
+    def _join(self, decoder: Decoder, logp_1V: torch.Tensor) -> None:
+        """Add a row to the others."""
         if self._decoder is None or self._logp_BV is None:
             self._decoder, self._logp_BV = decoder, logp_1V
         else:
@@ -164,32 +189,36 @@ class Engine:
         """A token for each row."""
         if self._decoder is None or self._logp_BV is None:
             return
-        kept, tokens = [], []
-        for row, (request, writer) in enumerate(self.writing):
-            if request.cancelled:
-                continue
-            piece = writer.write(self._logp_BV[row])
-            request.tell(piece)
-            if piece.finish_reason is None:
-                kept.append(row)
-                tokens.append(piece.token)
-        self.writing = [self.writing[row] for row in kept]
+        kept = []
+        for number, row in enumerate(self.writing):
+            if not row.request.cancelled:
+                piece = row.writer.write(self._logp_BV[number])
+                row.ids.append(piece.token)
+                row.request.tell(piece)
+                if piece.finish_reason is None:
+                    kept.append(number)
+                    continue
+            self._keep(row, number)
+        self.writing = [self.writing[number] for number in kept]
         if not kept:
             self._decoder = self._logp_BV = None
             return
         self._decoder.select(kept)
         self._decoder.trim()
+        tokens = [row.ids[-1] for row in self.writing]
         self._logp_BV = self._decoder.step(torch.tensor(tokens, device=self._logp_BV.device))
+
+    def _keep(self, row: Row, number: int) -> None:
+        """What was read of a row that leaves; of its last token nothing, if that ended it."""
+        if not self.dialogues.enabled:
+            return
+        assert self._decoder is not None
+        read_TD = torch.cat([row.prompt_LD, embed(self.system.llm, row.ids)])
+        self.dialogues.keep(row.request.turns, Session.of(self._decoder.row(number), read_TD))
 
     def _fail(self, error: Exception) -> None:
         failed, self.writing = self.writing, []
         self._decoder = self._logp_BV = None
-        for request, _ in failed:
-            request.tell(error)
-
-
-def _plain_cache() -> Cache:
-    """One whose rows can be joined: not a sliding window's own."""
-    from transformers import DynamicCache
-
-    return DynamicCache()
+        self.dialogues.clear()
+        for row in failed:
+            row.request.tell(error)

@@ -38,6 +38,11 @@ class Metrics:
         self._gauge("rows", "Answers that are written now", lambda: len(engine.writing))
         self._gauge("audio_encoded", "Recordings encoded", lambda: engine.speech.encoded)
         self._gauge("audio_cached", "Recordings known already", lambda: engine.speech.known)
+        dialogues = engine.dialogues
+        self._gauge("dialogues_kept", "Ended, their caches kept", lambda: len(dialogues))
+        self._gauge("dialogues_bytes", "Of these caches", lambda: dialogues.num_bytes)
+        self._gauge("dialogues_continued", "From such a cache", lambda: dialogues.continued)
+        self._gauge("positions_reused", "Of prompts, not computed", lambda: dialogues.positions)
 
     def text(self) -> bytes:
         """As Prometheus reads it."""

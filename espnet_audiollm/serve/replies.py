@@ -52,13 +52,14 @@ class Reply:
 
 
 def usage(begun: Begun, tokens: int) -> dict[str, Any]:
-    """Counts: positions of the prompt, of them those of audio, and tokens of the answer with its
-    end of turn."""
+    """Counts: positions of the prompt, of them those of audio and those known from an earlier turn,
+    and tokens of the answer with its end of turn."""
+    details = {"audio_tokens": begun.audio_tokens, "cached_tokens": begun.cached_tokens}
     return {
         "prompt_tokens": begun.prompt_tokens,
         "completion_tokens": tokens,
         "total_tokens": begun.prompt_tokens + tokens,
-        "prompt_tokens_details": {"audio_tokens": begun.audio_tokens, "cached_tokens": 0},
+        "prompt_tokens_details": details,
     }
 
 

@@ -27,6 +27,11 @@ def hold(data: bytes, directory: Path, longest: Seconds) -> tuple[Audio, Seconds
     return Audio(str(path)), len(samples) / SAMPLE_RATE
 
 
+def recording_key(audio: Audio) -> str:
+    """What a recording is known by in later requests: its bytes' hash, of `hold`."""
+    return Path(audio.path or "").name
+
+
 class SpeechCache:
     """What stands in prompts for recordings; those heard least recently are forgotten.
 
@@ -44,7 +49,7 @@ class SpeechCache:
         return {audio: self._one(audio) for audio in parts if isinstance(audio, Audio)}
 
     def _one(self, audio: Audio) -> Speech:
-        key = Path(audio.path or "").name
+        key = recording_key(audio)
         if key in self._kept:
             self.known += 1
             self._kept.move_to_end(key)

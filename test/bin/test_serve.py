@@ -1,39 +1,19 @@
 """The server as a program: what it prints, refuses and does when it is ended."""
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 
 import openai
 import pytest
+from serving import start
 
-from espnet_audiollm.bin import pack, serve
+from espnet_audiollm.bin import serve
 from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.systems import load_system
 
 START = 120.0  # s
 SAID = "w1 w2 w3"
-
-
-@pytest.fixture(scope="module")
-def packed(align_exp, tmp_path_factory):
-    output = tmp_path_factory.mktemp("pack") / "tiny"
-    pack.main(["--exp", str(align_exp), "--output", str(output)])
-    return output
-
-
-def start(model, llm_dir, *words, **env):
-    command = [sys.executable, "-m", "espnet_audiollm.bin.serve", str(model), "--port", "0"]
-    return subprocess.Popen(
-        [*command, "--llm", str(llm_dir), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
 
 
 def test_a_packed_model_is_served_until_the_process_is_ended(packed, llm_dir):
@@ -66,6 +46,7 @@ def test_a_packed_model_is_served_until_the_process_is_ended(packed, llm_dir):
         (["nowhere"], "nowhere is not a trained experiment"),
         (["PACK", "--host", "0.0.0.0"], "set AUDIOLLM_TOKEN"),
         (["PACK", "--host", "some.example"], "set AUDIOLLM_TOKEN"),
+        (["PACK", "--cache_bytes", "-1"], "--cache_bytes -1: at least 0"),
         (["PACK", "--max_rows", "0"], "--max_rows 0: at least 1"),
         (["PACK", "--max_seconds", "nan"], "--max_seconds nan"),
         (["PACK", "--port", "TAKEN"], "ddress already in use"),

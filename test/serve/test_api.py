@@ -1,12 +1,8 @@
 """The server as the official client of OpenAI sees it: over HTTP, from a real uvicorn."""
 
-import base64
 import dataclasses
 import io
 import json
-import re
-import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +13,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-import uvicorn
+from serving import ask, audio_part, counts, listening, recording, user, user_text, wait_until
 
 import espnet_audiollm
 from espnet_audiollm.infer.chat import Chat
@@ -32,21 +28,6 @@ from espnet_audiollm.types import Audio
 LIMITS = Limits(bytes=400_000, seconds=2.0, turns=5, new_tokens=1900, rows=2, queue=1)
 TOKEN = "a-long-random-text"
 SAID = "what a client said"
-
-
-@contextmanager
-def listening(server):
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        quiet = {"access_log": False, "log_level": "warning", "timeout_graceful_shutdown": 1}
-        config = uvicorn.Config(server.app(), **quiet)
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{place.getsockname()[1]}"
-        finally:
-            running.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -66,30 +47,6 @@ def server(system, ctc_exp):
 def client(server):
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
-
-
-def audio_part(data):
-    encoded = base64.b64encode(data).decode()
-    return {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}}
-
-
-def recording(data, number):
-    return audio_part((data / f"u{number}.wav").read_bytes())
-
-
-def user(*parts):
-    return {"role": "user", "content": list(parts)}
-
-
-def ask(client, *messages, **more):
-    options = {"model": "tiny", "max_tokens": 6, **more}
-    return client.chat.completions.create(messages=list(messages), **options)
-
-
-def counts(server):
-    with urllib.request.urlopen(f"{server.url}/metrics") as answer:
-        text = answer.read().decode()
-    return {k: float(v) for k, v in re.findall(r"^(\S+) (\S+)$", text, re.M)}
 
 
 def test_the_same_dialogue_draws_the_same_tokens(client, system, data):
@@ -159,10 +116,6 @@ def test_sampling_and_stops(client, system):
     cut = ask(client, user_text(), seed=7, stop=[stop], **hot).choices[0]
     assert cut.message.content == texts[0].partition(stop)[0].rstrip()
     assert cut.finish_reason == "stop"
-
-
-def user_text(text="w1 w2"):
-    return {"role": "user", "content": text}
 
 
 def test_answers_beside_each_other_are_those_alone(client, data):
@@ -279,13 +232,6 @@ def endless(system, monkeypatch, limits=LIMITS, token=None):
     made.token = token
     with listening(made) as made.url:
         yield made
-
-
-def wait_until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
 
 
 def test_who_goes_away_frees_its_place(system, monkeypatch, caplog):
