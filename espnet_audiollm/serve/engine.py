@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from ..infer.decoder import Decoder, room
+from ..infer.decoder import Decoder, Prompt, room
 from ..infer.stream import Piece, Sampling, Writer
 from ..infer.systems import System
 from ..types import Dialogue, Turns
@@ -139,20 +139,28 @@ class Engine:
     def _begin(self, request: Request) -> None:
         """Read the prompt, and add its row to the others."""
         try:
-            turns = self.system.complete(Dialogue("request", request.turns)).turns
-            speech = self.speech.speech(turns)
-            prompt_LD = self.system.embed(turns, speech)
-            limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt_LD))
-            writer = Writer(self.system.llm, limit, request.stop, request.sampling)
-            decoder = Decoder(self.system.llm, _plain_cache())
-            logp_1V = decoder.read([prompt_LD])
+            self._start(request, *self._prepare(request))
         except ValueError as error:
-            return request.tell(error)
+            request.tell(error)
         except Exception as error:
             log_failure("the engine", error)
-            return request.tell(RuntimeError("the engine failed to read the dialogue"))
+            request.tell(RuntimeError("the engine failed to read the dialogue"))
+
+    def _prepare(self, request: Request) -> tuple[Prompt, Writer, Begun]:
+        """The prompt, what writes its answer, and what it consists of."""
+        turns = self.system.complete(Dialogue("request", request.turns)).turns
+        speech = self.speech.speech(turns)
+        prompt = self.system.prompt(turns, speech)
+        limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt))
+        writer = Writer(self.system.llm, limit, request.stop, request.sampling)
         audio = sum(len(each) for each in speech.values() if isinstance(each, torch.Tensor))
-        request.tell(Begun(len(prompt_LD), audio))
+        return prompt, writer, Begun(len(prompt), audio)
+
+    def _start(self, request: Request, prompt: Prompt, writer: Writer, begun: Begun) -> None:
+        """Compute the prompt's positions."""
+        decoder = Decoder(self.system.llm, _plain_cache())
+        logp_1V = decoder.read([prompt])
+        request.tell(begun)
         self.writing.append((request, writer))
         if self._decoder is None or self._logp_BV is None:
             self._decoder, self._logp_BV = decoder, logp_1V
