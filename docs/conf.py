@@ -20,7 +20,8 @@ PAGES = {
     "Guides": [
         "egs2/TEMPLATE/audiollm1/README",
         *("docs/author_tools", "docs/cluster", "docs/text", "docs/hearing"),
-        *("docs/behaviours", "docs/packing", "docs/chat", "docs/serve", "docs/speechlm"),
+        *("docs/behaviours", "docs/packing", "docs/chat", "docs/serve", "docs/serving"),
+        "docs/speechlm",
     ],
     "Evaluation": ["docs/evaluation", "docs/noise", "docs/conversations", "docs/human_evaluation"],
     "Measured": ["docs/first_real_run", "docs/casing", "docs/scale", "docs/speed", "docs/LOG"],

@@ -101,9 +101,9 @@ def chatml_trained():
     return _fast(tokenizer, CHATML, bos=None, eos="<|im_end|>")
 
 
-def tiny_llama(vocab_size, seed=0, dtype=torch.float32, context=512, layers=2):
+def tiny_llama(vocab_size, seed=0, dtype=torch.float32, context=512, layers=2, **sizes):
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = dict(
         vocab_size=vocab_size,
         hidden_size=16,
         intermediate_size=24,
@@ -116,14 +116,14 @@ def tiny_llama(vocab_size, seed=0, dtype=torch.float32, context=512, layers=2):
         eos_token_id=2,
         pad_token_id=None,
     )
-    return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
+    return LlamaForCausalLM(LlamaConfig(**config | sizes)).to(dtype).eval().requires_grad_(False)
 
 
-def save_tiny_llm(directory, seed=0, tokenizer=None, context=512, many_ends=True):
+def save_tiny_llm(directory, seed=0, tokenizer=None, context=512, many_ends=True, **sizes):
     """A directory as --llm takes it. many_ends: every tenth token ends a turn, so that random
     weights give short and long answers."""
     tokenizer = tokenizer or llama2_trained()
-    model = tiny_llama(len(tokenizer), seed, context=context)
+    model = tiny_llama(len(tokenizer), seed, context=context, **sizes)
     if many_ends:
         model.generation_config.eos_token_id = [2, *range(260, len(tokenizer), 10)]
     model.save_pretrained(directory)

@@ -23,7 +23,7 @@ from ..store import responses
 from ..store.shards import Record, Shards, shard_size
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Dialogue, Response, Turns
-from . import split, teacher
+from . import engine, split, teacher
 from .cli import user_errors
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", help="default: cuda where there is a GPU, else cpu")
     teacher.add_options(parser)
+    engine.add_options(parser)
     split.add_options(parser)
     return parser
 
@@ -116,6 +117,7 @@ def generate(args: argparse.Namespace) -> None:
         prompts_hash=prompts.hash,
         prompt_casing=case.name,
         behaviours=str(behaviours or ""),
+        engine=args.llm_engine,
     )
     if _is_done(args, settings, files):
         return _nothing_left(args)
@@ -125,7 +127,8 @@ def generate(args: argparse.Namespace) -> None:
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):
-        _fill(shards, system, ask, args)
+        with engine.answering(args, system) as answering:
+            _fill(shards, answering, ask, args)
     teacher.fill(args, shards, system, ask())
 
 
@@ -230,6 +233,7 @@ def _is_done(args: argparse.Namespace, settings: partial, files: str | None) -> 
 
 def _check(args: argparse.Namespace) -> None:
     split.check(args)
+    engine.check(args)
     if args.behaviours and not args.data:
         raise ValueError("--behaviours needs --data, whose recordings it names (with --merge, too)")
     if args.merge:

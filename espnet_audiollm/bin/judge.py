@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from . import sets
+from . import engine, sets
 from .cli import user_errors
+
+if TYPE_CHECKING:
+    from ..infer.generate import Generate
+    from ..model.llm import LLM
+
+Judge: TypeAlias = "tuple[LLM, Generate]"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -26,6 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=32, help="prompts in a batch (default: %(default)s)")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", default="cpu", help="cpu or cuda")
+    engine.add_options(parser)
     return parser
 
 
@@ -35,19 +44,21 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.batch_size < 1:
         raise ValueError(f"--batch_size {args.batch_size} is not positive")
+    engine.check(args)
     from ..score.find import find
 
     found = find(args.runs, sets.read(args), judged=False)
     everything = {  # what is wrong with them is found before the LLM is loaded
         run.directory: _cases(run, each.test_set) for each in found for run in each.runs
     }
-    llm = None
-    for directory, cases in everything.items():
-        parts = _parts(args, directory, cases)
-        if not parts.whole:
-            llm = llm or _load(args)
-            _judge(args, llm, directory, cases, parts)
-        _report(directory)
+    with ExitStack() as stack:
+        judge: Judge | None = None
+        for directory, cases in everything.items():
+            parts = _parts(args, directory, cases)
+            if not parts.whole:
+                judge = judge or _load(args, stack)
+                _judge(args, judge, directory, cases, parts)
+            _report(directory)
     return 0
 
 
@@ -79,7 +90,7 @@ def _parts(args: argparse.Namespace, directory: Path, cases: list):
 
     from ..infer.judge import FIELDS, PROMPT
     from ..model import llm as llms
-    from ..store.parts import Parts, hash_files
+    from ..store.parts import Parts, hash_files, made_from
 
     inputs = {
         "llm": args.llm,
@@ -90,17 +101,22 @@ def _parts(args: argparse.Namespace, directory: Path, cases: list):
         "cases": hashlib.sha256(repr([*map(astuple, cases)]).encode()).hexdigest(),
         "contents": hash_files(*([args.chat_template] if args.chat_template else [])),
     }
+    inputs |= engine.settings({"llm_engine": args.llm_engine})
+    engine.check_same(args, made_from(directory / "judge"), directory / "judge")
     made = ("judge.json", "judge.jsonl")
     return Parts(directory / "judge", inputs, len(cases), FIELDS, "10, then judge", made)
 
 
-def _load(args: argparse.Namespace):
+def _load(args: argparse.Namespace, stack: ExitStack) -> Judge:
+    """The judge and what decodes for it, until the stack is left."""
     from ..model import llm as llms
 
-    return llms.load(args.llm, args.chat_template, args.dtype, args.device)
+    llm = llms.load(args.llm, args.chat_template, args.dtype, args.device)
+    log = Path(args.runs[0]) / "log" / "judge"
+    return llm, stack.enter_context(engine.loaded(args, llm, log, audio=False))
 
 
-def _judge(args: argparse.Namespace, llm, directory: Path, cases: list, parts) -> None:
+def _judge(args: argparse.Namespace, judge: Judge, directory: Path, cases: list, parts) -> None:
     """Fill the shards, and make the final files of them."""
     from functools import partial
 
@@ -110,13 +126,14 @@ def _judge(args: argparse.Namespace, llm, directory: Path, cases: list, parts) -
     from ..store.runs import responses_hash, write_judged
 
     parts.begin()
+    llm, generate = judge
     size = args.batch_size
     batches = (
         records
         for shard in parts.shards.windows(cases)
         for records in shard.fill(
             [shard.items[i : i + size] for i in range(0, len(shard.items), size)],
-            partial(in_halves, partial(verdicts, llm)),
+            partial(in_halves, partial(verdicts, llm, engine=generate)),
         )
     )
     for _ in progress(batches, parts.shards.left(), f"judge ({directory.name})", size=len):

@@ -23,11 +23,11 @@ from ..data.dialogues import count, has_context, iter_dialogues, iter_recordings
 from ..store import responses, runs
 from ..store.kinds import KINDS
 from ..store.model_directory import files_of
-from ..store.parts import Parts, hash_files
+from ..store.parts import Parts, hash_files, made_from
 from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Audio, Dialogue, Turns, Utterance
-from . import split
+from . import engine, split
 from .cli import user_errors
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", default="cpu", help="cpu or cuda")
     add("--num_embeddings", type=int, default=6, help="recordings whose embeddings are kept")
+    engine.add_options(parser)
     split.add_options(parser)
     return parser
 
@@ -90,6 +91,8 @@ def check_options(args: argparse.Namespace) -> None:
     if needed and getattr(args, needed) is None:
         raise ValueError(f"--system {args.system} needs --{needed}")
     split.check(args)
+    engine.check(args)
+    engine.check_same(args, made_from(args.output).get("options", {}), args.output)
 
 
 def contexts(args: argparse.Namespace) -> tuple[str, ...]:
@@ -163,11 +166,13 @@ def answer(args: argparse.Namespace, parts: Parts) -> None:
     from ..infer.batches import in_halves
 
     system = load(args)
-    run = partial(answer_batch, args, system, hyps)
     plan = partial(system.batches, seconds=args.batch_seconds)
     what = f"respond ({args.system})"
-    for _ in split.fill(args, parts.shards, items(args), plan, partial(in_halves, run), what):
-        pass
+    if parts.shards.left(args.job, args.num_jobs):
+        with engine.answering(args, system) as asked:
+            run = partial(in_halves, partial(answer_batch, args, asked, hyps))
+            for _ in split.fill(args, parts.shards, items(args), plan, run, what):
+                pass
     if embeds:
         runs.write_embeddings(parts.directory, embeddings(args, system))
 

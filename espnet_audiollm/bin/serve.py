@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..infer.recognise import Recogniser
     from ..infer.systems import System
     from ..serve.app import Server
+    from ..serve.engine import Engine
     from ..serve.limits import Limits
 
 TOKEN = "AUDIOLLM_TOKEN"
@@ -38,6 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--name", help="of the model, for clients (default: its directory's)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, help="0: a free one (default: %(default)s)")
+    add("--vllm", metavar="URL", help="a vLLM server of the LLM that decodes (default: none does)")
     limits = parser.add_argument_group("limits", "What is beyond is refused (4xx).")
     add = limits.add_argument
     add("--max_bytes", type=int, default=25 << 20, help="of a request (default: %(default)s)")
@@ -59,8 +61,6 @@ def main(argv: list[str] | None = None) -> int:
     """Load the system, then answer until the process is ended."""
     args = get_parser().parse_args(argv)
     from ..serve.app import Server, is_local
-    from ..serve.dialogue_cache import DialogueCache
-    from ..serve.engine import Engine
 
     token = os.environ.get(TOKEN)
     if not token and not is_local(args.host):
@@ -70,9 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     limits = _limits(args)
     system, recognise = _load(args)
-    dialogues = DialogueCache(system.llm, args.cache_dialogues, args.cache_bytes)
     server = Server(
-        Engine(system, limits.rows, dialogues=dialogues),
+        _engine(args, system, limits.rows),
         args.name or Path(args.model).resolve().name,
         limits,
         recognise,
@@ -97,6 +96,19 @@ def _load(args: argparse.Namespace) -> tuple[System, Recogniser | None]:
     if recognise is None and system.kind.name == "cascade":
         recognise = load_recogniser(args.model, args.checkpoint, device=args.device)
     return system, recognise
+
+
+def _engine(args: argparse.Namespace, system: System, rows: int) -> Engine:
+    """What writes the answers: this process, or a vLLM server."""
+    if args.vllm is None:
+        from ..serve.dialogue_cache import DialogueCache
+        from ..serve.engine import Engine
+
+        dialogues = DialogueCache(system.llm, args.cache_dialogues, args.cache_bytes)
+        return Engine(system, rows, dialogues=dialogues)
+    from ..serve.remote_engine import connect
+
+    return connect(args.vllm, system, rows)
 
 
 def _listen(server: Server, host: str, port: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ..progress import progress
 from ..store.shards import Record, Shards
+from . import engine
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,8 @@ def merges(args: argparse.Namespace) -> bool:
 def options(args: argparse.Namespace) -> dict:
     """All options except those that say how and where the work is done and where it goes."""
     split = ("job", "num_jobs", "merge", "shard_size", "output", "device")
-    return {name: value for name, value in vars(args).items() if name not in split}
+    kept = {name: value for name, value in vars(args).items() if name not in split}
+    return engine.settings(kept)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -27,6 +28,21 @@ class Generated:
     ids: tuple[int, ...]  # the end-of-turn token included when finish_reason is "stop"
     finish_reason: FinishReason
     nats: float  # summed negative log-likelihood of `ids`
+
+
+class Generate(Protocol):
+    """What answers prompts: `generate`, or another engine (infer/engines.py) in its place."""
+
+    def __call__(
+        self,
+        llm: LLM,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int | Sequence[int],
+        beam: int = 1,
+        names: Sequence[str] | None = None,
+    ) -> list[Generated]:
+        """As `generate`."""
+        ...
 
 
 @torch.inference_mode()
@@ -47,15 +63,28 @@ def generate(
     Errors (ValueError): an empty prompt, or one that fills the context."""
     if beam < 1:
         raise ValueError(f"a beam of {beam}: at least 1")
+    _, limits = rows(llm, prompts, max_new_tokens, names)
+    if not prompts:
+        return []
+    return _greedy(llm, prompts, limits) if beam == 1 else _beam(llm, prompts, limits, beam)
+
+
+def rows(
+    llm: LLM,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int | Sequence[int],
+    names: Sequence[str] | None,
+) -> tuple[Sequence[str], list[int]]:
+    """The name of each prompt, and its limit, lowered to what the LLM's context leaves.
+
+    Errors (ValueError): as for `generate`."""
     if isinstance(max_new_tokens, int):
         max_new_tokens = [max_new_tokens] * len(prompts)
     if len(max_new_tokens) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts, but {len(max_new_tokens)} limits")
-    if not prompts:
-        return []
     names = names or [f"prompt {i} of the batch" for i in range(len(prompts))]
     limits = [_limit(llm, *row) for row in zip(names, prompts, max_new_tokens, strict=True)]
-    return _greedy(llm, prompts, limits) if beam == 1 else _beam(llm, prompts, limits, beam)
+    return names, limits
 
 
 def _greedy(llm: LLM, prompts: Sequence[Prompt], limits: list[int]) -> list[Generated]:

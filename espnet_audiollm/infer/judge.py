@@ -13,7 +13,7 @@ from ..model.llm import LLM
 from ..store.shards import Record
 from ..text.normalize import words
 from ..types import Turns
-from .generate import generate
+from .generate import Generate, generate
 
 PROMPT = (
     "Question: {question}\n"
@@ -43,10 +43,10 @@ def prompt(case: Case) -> Turns:
     return user_prompt(said)
 
 
-def verdicts(llm: LLM, batch: Sequence[Case]) -> list[Record]:
+def verdicts(llm: LLM, batch: Sequence[Case], engine: Generate = generate) -> list[Record]:
     """One record a case. Errors (ValueError): a prompt that the LLM's context does not hold."""
     prompts = [encode(prompt(case), llm.tokenizer) for case in batch]
-    replies = generate(llm, prompts, MAX_TOKENS, names=[case.id for case in batch])
+    replies = engine(llm, prompts, MAX_TOKENS, names=[case.id for case in batch])
     texts = [decode(reply.ids, llm.tokenizer) for reply in replies]
     return [
         {"id": case.id, "verdict": verdict(text), "reply": text}

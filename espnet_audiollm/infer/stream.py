@@ -93,7 +93,10 @@ class Writer:
 
     def write(self, logp_V: torch.Tensor) -> Piece:
         """The next token, by the log-probabilities of all."""
-        token = self._sampler.choose(logp_V)
+        return self.add(self._sampler.choose(logp_V))
+
+    def add(self, token: int) -> Piece:
+        """The next token, whoever chose it."""
         self.tokens += 1
         certain = self._text.feed(token)
         if token in self._ends or self._text.stopped:

@@ -30,7 +30,8 @@ from ..store.model_directory import files_of
 from ..text.casing import AS_IS, Caser
 from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Units, Utterance
 from .batches import by_length, read_batch
-from .generate import Generated, generate
+from .decoder import Prompt, embed
+from .generate import Generate, Generated, generate
 from .labels import label_of
 from .recognise import load_recogniser
 
@@ -91,6 +92,7 @@ class System:
     model: str = ""  # the experiment's name. "": the kind needs none
     system_prompt: str | None = None  # of dialogues without a system turn. None: no such turn
     casing: Caser = Caser(AS_IS)  # form in which transcripts are asked
+    generate: Generate = generate  # what decodes (infer/engines.py)
 
     def batches(
         self, items: Iterable[Item], seconds: Seconds = 120.0, positions: int = 4096
@@ -183,6 +185,11 @@ class System:
         """The embeddings (L, D) of turns within the chat template."""
         return embed_prompt(self.llm.model, *self._encode(turns, speech))
 
+    def prompt(self, turns: Turns, speech: Mapping[Audio, Speech]) -> Prompt:
+        """What an engine is asked: token ids, or embeddings (L, D) where there is audio."""
+        ids, audios = self._encode(turns, speech)
+        return embed_prompt(self.llm.model, ids, audios) if audios else ids
+
     def prompt_ids(
         self,
         dialogues: Sequence[Dialogue],
@@ -272,7 +279,8 @@ class System:
         beam: int,
     ) -> list[tuple[torch.Tensor, Generated]]:
         """The prompts (L, D) of the turns so far, and what is said after them."""
-        prompts = [self.embed(turns, speech) for turns in talks]
+        asked = [self.prompt(turns, speech) for turns in talks]
+        prompts = [embed(self.llm, each) for each in asked]
         limits = []
         for turns, dialogue, prompt in zip(talks, dialogues, prompts, strict=True):
             limit = self.limit(dialogue.turns[: len(turns)], factor)
@@ -280,7 +288,8 @@ class System:
             limits.append(min(limit, self._room(turns, dialogue, len(prompt), speech)))
         fit = [i for i, limit in enumerate(limits) if limit > 0]
         names = [dialogues[i].id for i in fit]
-        said = generate(self.llm, [prompts[i] for i in fit], [limits[i] for i in fit], beam, names)
+        room = [limits[i] for i in fit]
+        said = self.generate(self.llm, [asked[i] for i in fit], room, beam, names)
         found = dict(zip(fit, said, strict=True))
         return [(prompt, found.get(i, NO_ANSWER)) for i, prompt in enumerate(prompts)]
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..infer.decoder import Decoder, Session, embed, room
+from ..infer.decoder import Decoder, Prompt, Session, embed, room
 from ..infer.stream import Piece, Sampling, Writer
 from ..infer.systems import System
 from ..types import Dialogue, Turns
@@ -64,7 +64,7 @@ class Row:
 
     request: Request
     writer: Writer
-    prompt_LD: torch.Tensor
+    prompt: Prompt
     ids: list[int] = field(default_factory=list)
 
 
@@ -157,25 +157,33 @@ class Engine:
     def _begin(self, request: Request) -> None:
         """Read the prompt, and add its row to the others."""
         try:
-            turns = self.system.complete(Dialogue("request", request.turns)).turns
-            speech = self.speech.speech(turns)
-            prompt_LD = self.system.embed(turns, speech)
-            limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt_LD))
-            writer = Writer(self.system.llm, limit, request.stop, request.sampling)
-            session = self.dialogues.session(request.turns)
-            logp_V = session.read(prompt_LD, WRITING)
+            self._start(*self._prepare(request))
         except ValueError as error:
-            return request.tell(error)
+            request.tell(error)
         except Exception as error:
             log_failure("the engine", error)
             self.dialogues.clear()  # no memory, perhaps
-            return request.tell(RuntimeError("the engine failed to read the dialogue"))
+            request.tell(RuntimeError("the engine failed to read the dialogue"))
+
+    def _prepare(self, request: Request) -> tuple[Row, int]:
+        """The prompt and what writes its answer; how many positions of it are audio."""
+        turns = self.system.complete(Dialogue("request", request.turns)).turns
+        speech = self.speech.speech(turns)
+        prompt = self.system.prompt(turns, speech)
+        limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt))
+        writer = Writer(self.system.llm, limit, request.stop, request.sampling)
         audio = sum(len(each) for each in speech.values() if isinstance(each, torch.Tensor))
-        known = len(prompt_LD) - session.positions_read
+        return Row(request, writer, prompt), audio
+
+    def _start(self, row: Row, audio: int) -> None:
+        """Compute the prompt's positions, but for those that are known."""
+        session = self.dialogues.session(row.request.turns)
+        logp_V = session.read(row.prompt, WRITING)
+        known = len(row.prompt) - session.positions_read
         self.dialogues.count(known)
-        request.tell(Begun(len(prompt_LD), audio, known))
+        row.request.tell(Begun(len(row.prompt), audio, known))
         self._join(session.decoder, logp_V[None])
-        self.writing.append(Row(request, writer, prompt_LD))
+        self.writing.append(row)
 
     def _join(self, decoder: Decoder, logp_1V: torch.Tensor) -> None:
         """Add a row to the others."""
@@ -213,7 +221,7 @@ class Engine:
         if not self.dialogues.enabled:
             return
         assert self._decoder is not None
-        read_TD = torch.cat([row.prompt_LD, embed(self.system.llm, row.ids)])
+        read_TD = torch.cat([embed(self.system.llm, each) for each in (row.prompt, row.ids)])
         self.dialogues.keep(row.request.turns, Session.of(self._decoder.row(number), read_TD))
 
     def _fail(self, error: Exception) -> None:

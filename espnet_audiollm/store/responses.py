@@ -54,6 +54,7 @@ class Settings:
     prompts_hash: str
     prompt_casing: str  # how transcripts become prompts (text/casing.py)
     behaviours: str = ""  # of the contexts that are asked (data/behaviours.py). "": transcripts
+    engine: str = "transformers"  # what decoded (infer/engines.py)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -61,8 +62,9 @@ class Settings:
         return FIELDS + (ASKED if self.behaviours else ())
 
     def spell(self) -> dict:
-        """For store.json; without behaviours it is as it was before there were any."""
-        return {name: value for name, value in asdict(self).items() if name in _NEEDED or value}
+        """For store.json; what is not used is not there, as before there was such a thing."""
+        found = asdict(self).items()
+        return {name: value for name, value in found if value != _DEFAULTS.get(name, self)}
 
 
 _CHANGED = {
@@ -76,8 +78,10 @@ _CHANGED = {
     "prompts_hash": "other prompts",
     "prompt_casing": "another --prompt_casing",
     "behaviours": "other --behaviours, --behaviours_per_utterance or --seed",
+    "engine": "another --llm_engine",
 }
-_NEEDED = tuple(name for name in _CHANGED if name != "behaviours")
+_DEFAULTS = {"behaviours": "", "engine": "transformers"}  # of settings that older stores lack
+_NEEDED = tuple(name for name in _CHANGED if name not in _DEFAULTS)
 
 
 # --- prompts ------------------------------------------------------------------------------------
@@ -243,7 +247,8 @@ def read_settings(directory: str | Path) -> Settings:
     about = read_about(directory)
     try:
         known = {name: about[name] for name in _NEEDED}
-        settings = Settings(**known, behaviours=about.get("behaviours", ""))
+        newer = {name: about.get(name, value) for name, value in _DEFAULTS.items()}
+        settings = Settings(**known, **newer)
     except KeyError as error:
         raise ValueError(f"{directory}/store.json lacks {error}: {NEXT}") from error
     for name in ("num_prompts", "shard_size"):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 from chat_llms import save_tiny_llm
+from vllm_stand_in import standing_in
 from written_runs import read_store
 
 from espnet_audiollm.bin import generate_responses, respond
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir
+from espnet_audiollm.model import llm as llms
 from espnet_audiollm.score.alignment import AlignmentNumbers
 from espnet_audiollm.store.runs import read_run, references_hash
 from espnet_audiollm.types import Utterance
@@ -248,6 +250,19 @@ def test_refusals(made, capsys, system, more, message):
     with pytest.raises(SystemExit):
         run(made, system, *more)
     assert message in capsys.readouterr().err
+
+
+def test_a_run_belongs_to_an_engine(made, tmp_path, capsys):
+    ours = run(made, "reference", output=tmp_path / "ours")
+    with standing_in(llms.load(f"{made}/llm")) as stand_in:
+        vllm = ["--llm_engine", "vllm", "--vllm_url", stand_in.url]
+        theirs = run(made, "reference", *vllm, output=tmp_path / "theirs")
+        with pytest.raises(SystemExit):
+            run(made, "reference", *vllm, output=ours)
+        assert "give --llm_engine transformers, or remove" in capsys.readouterr().err
+    ids = [read_run(place).response_ids for place in (ours, theirs)]
+    assert {id_: tuple(ids[0][id_]) for id_ in TEXTS} == {id_: tuple(ids[1][id_]) for id_ in TEXTS}
+    assert (ours / "nats").read_bytes() == (theirs / "nats").read_bytes()  # not vLLM's
 
 
 def test_a_store_of_another_llm_is_refused(made, capsys):

@@ -97,11 +97,11 @@ def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
         path.unlink()
     asked, ask = [], asking.verdicts
 
-    def stopping(llm, batch):
+    def stopping(llm, batch, **how):
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.extend(case.id for case in batch)
-        return ask(llm, batch)
+        return ask(llm, batch, **how)
 
     monkeypatch.setattr(asking, "verdicts", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -109,7 +109,7 @@ def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
     assert not (directory / "judge" / "judge.jsonl").exists()
     assert read_run(directory).judged is None
     monkeypatch.setattr(
-        asking, "verdicts", lambda llm, batch: asked.append("rest") or ask(llm, batch)
+        asking, "verdicts", lambda llm, batch, **how: asked.append("rest") or ask(llm, batch, **how)
     )
     run(experiment, llm, "--batch_size", "1")
     assert asked == ["utt1", "utt2", "rest", "rest"]
@@ -144,7 +144,9 @@ def test_a_dialogue_of_several_turns_is_shown_with_its_turns(tmp_path, llm, monk
     answers = {"d1": ("Rome.", [4], [1.0, 1.0], said)}
     write_run(tmp_path / "run", "audiollm", "A", tmp_path / "store", answers, set="talks")
     asked, ask = [], asking.verdicts
-    monkeypatch.setattr(asking, "verdicts", lambda llm, b: asked.extend(b) or ask(llm, b))
+    monkeypatch.setattr(
+        asking, "verdicts", lambda llm, b, **how: asked.extend(b) or ask(llm, b, **how)
+    )
     places = ["--references", str(tmp_path / "store"), "--runs", str(tmp_path)]
     judge.main(["--llm", str(llm), "--sets", str(tmp_path / "talks.jsonl"), *places])
     question = "\nuser: hello\nassistant: hi\nuser: where is it"

@@ -250,6 +250,31 @@ def test_the_device_changes_nothing(recipe, first, second):
     assert (again.returncode, again.mains) == (0, [])
 
 
+def test_the_engine_decides_what_is_up_to_date_and_its_address_does_not(recipe):
+    assert run(recipe).returncode == 0
+    url = ["--vllm_url", "http://a:1"]
+    vllm = ["--llm_engine", "vllm", "--stage", "7", "--stop_stage", "10"]
+    done = run(recipe, *vllm, *url)
+    assert done.returncode == 0, done.stderr
+    asked = [call for call in done.calls if call.startswith(("generate_responses", "respond"))]
+    assert len(asked) > 4 and all("--llm_engine vllm --vllm_url http://a:1" in c for c in asked)
+    again = run(recipe, *vllm, "--vllm_url", "http://b:2", "--skip_stages", "7")
+    assert (again.returncode, again.mains) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "words, step",
+    [
+        (["--llm_engine", "vllm", "--beam", "10"], "--llm_engine transformers"),
+        (["--vllm_url", "http://a:1"], "--llm_engine vllm"),
+        (["--llm_engine", "vlm"], "transformers nor vllm"),
+    ],
+)
+def test_engines_that_cannot_be(recipe, words, step):
+    done = run(recipe, *words)
+    assert done.returncode == 1 and step in done.stderr and not done.calls
+
+
 def test_what_an_earlier_version_left_is_made_again(recipe):
     assert run(recipe).returncode == 0
     stages = recipe.parents[1] / "TEMPLATE/common/stages.sh"

@@ -52,6 +52,8 @@ prompt_casing=asis                     # Form of transcripts as prompts: asis, l
 casing_text=""                         # truecase: a text that shows how words are written.
 teacher_top_k=0                        # Tokens of the LLM's distribution kept for each response token (0: none).
 teacher_prompts=false                  # Keep the text prompts, for the training's --hidden_weight.
+llm_engine=transformers                # What decodes in stages 7, 10 and for the judge: transformers or vllm.
+vllm_url=""                            # vllm: a server of --llm that runs (empty: each job starts its own).
 behaviours=""                          # Contexts to ask utterances in: conf/behaviours/*.yaml (empty: alone).
 behaviours_per_utterance=1             # Contexts that each utterance draws.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
@@ -142,6 +144,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     llm_opts=(--llm "${llm}")
     [ -z "${chat_template}" ] || llm_opts+=(--chat_template "${chat_template}")
     [ "${system_prompt}" == none ] || llm_opts+=(--system_prompt "${system_prompt}")
+    engine_opts=() judge_engine=() # Of the default there is no word: what was made before stays up to date.
+    if [ "${llm_engine}" != transformers ]; then
+        [ "${llm_engine}" == vllm ] || die "--llm_engine ${llm_engine} is neither transformers nor vllm"
+        [ "${beam}" == 1 ] || die "--beam ${beam} needs --llm_engine transformers: vLLM decodes greedily here"
+        judge_engine=(--llm_engine "${llm_engine}")
+        engine_opts=("${judge_engine[@]}" ${vllm_url:+--vllm_url "${vllm_url}"})
+    elif [ -n "${vllm_url}" ]; then
+        die "--vllm_url is for --llm_engine vllm: give both, or neither"
+    fi
     casing_opts=()
     [ "${prompt_casing}" == asis ] || casing_opts+=(--prompt_casing "${prompt_casing}")
     [ -z "${casing_text}" ] || casing_opts+=(--casing_text "${casing_text}")
@@ -322,7 +333,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         JOB_KEY="$(hash_of "${out}" "${files[@]}")" \
             in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-            --data "${set}" --output "${out}" --device "${device}" "$@" || failed
+            --data "${set}" --output "${out}" --device "${device}" "${engine_opts[@]}" "$@" || failed
     }
 
     if runs 7; then
@@ -400,7 +411,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
             --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
-            --device "${device}" "${casing_opts[@]}" "$@" ${inference_args}
+            --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args}
         lost="$(grep -s 'not answered' "${out}/log/all.log" | tail -n 1 || true)"
         [ -z "${lost}" ] || log "  ${lost}"
     }
@@ -440,7 +451,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         scored=(--sets "${sets[@]}" --references "${references[@]}" --runs "${expdir}")
         # shellcheck disable=SC2086
         [ -z "${judge_llm}" ] || ${inference} "${expdir}/judge.log" python -m espnet_audiollm.bin.judge \
-            --llm "${judge_llm}" "${scored[@]}" --device "${device}" || die "stage 11 failed, see above"
+            --llm "${judge_llm}" "${scored[@]}" --device "${device}" "${judge_engine[@]}" || die "stage 11 failed, see above"
         [ -z "${target_lang}" ] || scored+=(--target_lang "${target_lang}")
         [ -z "${resample_by}" ] || scored+=(--resample_by "${resample_by}")
         with_lock "${results}/.lock" python -m espnet_audiollm.bin.score "${scored[@]}" --recipe "${recipe}" --llm "${llm}" \

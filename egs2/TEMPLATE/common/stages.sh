@@ -40,10 +40,10 @@ hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
 FORMAT=2
 
 # same_words COMMAND...: the words that decide what comes out: from "python" on (another number of
-# jobs makes no other result), without those that say which device computes it.
+# jobs makes no other result), without those that say which device or server computes it.
 same_words() {
     local words=" $*"
-    sed -E 's/ --(device|ngpu) [^ ]+//g' <<<"python${words#* python}"
+    sed -E 's/ --(device|ngpu|vllm_url) [^ ]+//g' <<<"python${words#* python}"
 }
 
 # once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents

@@ -1,0 +1,82 @@
+"""Options of the commands in which an LLM answers: which engine decodes (infer/engines.py)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..infer.generate import Generate
+    from ..infer.systems import System
+    from ..model.llm import LLM
+
+DEFAULT = "transformers"
+NOT_SETTINGS = ("vllm_url",)  # the results are the same, whichever server of the LLM gives them
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--llm_engine and --vllm_url."""
+    add = parser.add_argument_group(
+        "engine",
+        "vLLM only decodes, greedily; audio becomes embeddings, and likelihoods are measured, in "
+        "this process. A server's key is read from the environment variable AUDIOLLM_VLLM_KEY.",
+    ).add_argument
+    add("--llm_engine", default=DEFAULT, choices=(DEFAULT, "vllm"), help="what decodes")
+    add("--vllm_url", help="vllm: a server of the same LLM that runs already (default: start one)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Errors (ValueError): options that do not go together."""
+    if args.llm_engine == DEFAULT:
+        if args.vllm_url:
+            raise ValueError("--vllm_url is for --llm_engine vllm: give both, or neither")
+    elif getattr(args, "beam", 1) != 1:
+        raise ValueError(
+            f"--beam {args.beam} needs --llm_engine {DEFAULT}: vLLM decodes greedily here"
+        )
+
+
+def settings(options: dict) -> dict:
+    """Of a command's options, those that its results depend on; as they were before there were
+    engines where the default one decodes."""
+    kept = {name: value for name, value in options.items() if name not in NOT_SETTINGS}
+    if kept.get("llm_engine") == DEFAULT:
+        del kept["llm_engine"]
+    return kept
+
+
+def check_same(args: argparse.Namespace, made: dict, place: str | Path) -> None:
+    """Errors (ValueError): what is there was decoded by another engine.
+
+    made: the settings with which it was made."""
+    before = made.get("llm_engine", DEFAULT)
+    if made and before != args.llm_engine:
+        raise ValueError(
+            f"{place} was made with --llm_engine {before}, and this is {args.llm_engine}, whose "
+            f"tokens may differ by rounding: give --llm_engine {before}, or remove the directory"
+        )
+
+
+@contextmanager
+def loaded(args: argparse.Namespace, llm: LLM, log: Path, audio: bool) -> Iterator[Generate]:
+    """What decodes for the LLM. log: directory of a started server's log.
+
+    Errors (ValueError): those of `infer.engines.load_engine`."""
+    from ..infer.engines import load_engine
+
+    file = log / f"vllm.{getattr(args, 'job', 1)}.log"
+    with load_engine(args.llm_engine, llm, args.vllm_url, file, audio) as generate:
+        yield generate
+
+
+@contextmanager
+def answering(args: argparse.Namespace, system: System) -> Iterator[System]:
+    """The system, with the chosen engine decoding for it; the log is in --output."""
+    from dataclasses import replace
+
+    audio = system.kind.input == "audio"
+    with loaded(args, system.llm, Path(args.output) / "log", audio) as generate:
+        yield replace(system, generate=generate)

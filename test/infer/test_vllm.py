@@ -1,0 +1,229 @@
+"""The real vLLM on the processor: its tokens are those of this process, its death loses nothing.
+
+One server for all: it takes a minute to start, and is killed once."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import chat_llms
+import pytest
+import torch
+from tiny_tasks import task_options
+
+from espnet_audiollm.bin import generate_responses
+from espnet_audiollm.infer import vllm_guard, vllm_server
+from espnet_audiollm.infer.engines import VllmEngine
+from espnet_audiollm.infer.stream import Sampling
+from espnet_audiollm.infer.systems import load_system
+from espnet_audiollm.infer.vllm_http import KEY, Server
+from espnet_audiollm.model import llm as llms
+from espnet_audiollm.serve.engine import Begun, Request
+from espnet_audiollm.serve.remote_engine import RemoteEngine
+from espnet_audiollm.types import Audio, Dialogue, Turn
+
+pytestmark = pytest.mark.slow
+WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
+SECRET = "a-key-of-the-test"
+
+
+@pytest.fixture(scope="module")
+def llm_dir(tmp_path_factory):
+    """Heads as wide as vLLM's kernels for processors want them."""
+    place = tmp_path_factory.mktemp("llm")
+    sizes = {"head_dim": 64, "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
+    return chat_llms.save_tiny_llm(place, seed=5, **sizes)
+
+
+@pytest.fixture(scope="module")
+def llm(llm_dir):
+    return llms.load(str(llm_dir))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        return place.getsockname()[1]
+
+
+class Vllm:
+    """vLLM at one address, started again and again."""
+
+    def __init__(self, llm, log):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        guard = [sys.executable, "-I", "-S", vllm_guard.__file__, str(vllm_server.find_python())]
+        self.command = [*guard, *vllm_server.arguments(llm, self.port)]
+        self.environment, self.log = vllm_server.environment(SECRET, llm), open(log, "ab")
+        self.start()
+
+    def start(self):
+        how = {"stdout": self.log, "stderr": subprocess.STDOUT, "stdin": subprocess.PIPE}
+        how["start_new_session"] = True
+        self.process = subprocess.Popen(self.command, env=self.environment, **how)
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def vllm(llm, tmp_path_factory):
+    try:
+        vllm_server.find_python()
+    except ValueError as error:
+        pytest.skip(str(error))
+    made = Vllm(llm, tmp_path_factory.mktemp("vllm") / "log")
+    os.environ[KEY] = SECRET
+    try:
+        Server(made.url).wait("it loads the LLM")
+        yield made
+    finally:
+        del os.environ[KEY]
+        made.kill()
+        made.log.close()
+
+
+def dialogues(data):
+    """Two hundred, all different: text, a recording, or both, in one turn or several."""
+    random = torch.Generator().manual_seed(0)
+    made = []
+    for i in range(200):
+        drawn = torch.randint(len(WORDS), (6,), generator=random).tolist()
+        text = " ".join(WORDS[word] for word in drawn)
+        heard = Audio(str(data / f"u{i % 8}.wav"), text)
+        turns = (Turn("user", (text, heard)),)
+        if i % 4 == 0:
+            turns = (Turn("user", heard), Turn("assistant", None), Turn("user", text))
+        made.append(Dialogue(f"d{i:03d}", turns))
+    return made
+
+
+def differing(found, expected):
+    pairs = list(zip(found, expected, strict=True))
+    share = sum(a.response_ids != b.response_ids for a, b in pairs) / len(pairs)
+    print(f"{100 * share:.1f} % of {len(pairs)} answers differ from those of transformers")
+    return share
+
+
+@pytest.fixture(scope="module")
+def systems(llm, llm_dir, data, ctc_exp, tmp_path_factory):
+    """What reads and what hears, both in this process."""
+    from espnet_audiollm.tasks.audiollm import AudioLLMTask
+
+    exp = tmp_path_factory.mktemp("align")
+    cmd = task_options(data, exp, "response_ids,response,text_int", max_epoch=1)
+    init = f"{ctc_exp}/valid.loss.ave.pth"
+    AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
+    return load_system("reference", llm), load_system("audiollm", llm, exp)
+
+
+@pytest.mark.parametrize("number, kind", enumerate(["text", "audio"]))
+def test_the_tokens_are_those_of_transformers(vllm, llm, systems, data, number, kind):
+    system, asked = systems[number], dialogues(data)
+    server = Server(vllm.url)
+    remote = replace(system, generate=VllmEngine(server, llm))
+    expected, found = system.respond(asked), remote.respond(asked)
+    server.close()
+    assert {each.finish_reason for each in expected} == {"stop", "length"}
+    assert differing(found, expected) == 0
+    assert found == expected
+
+
+class Told:
+    """What an engine tells about a request."""
+
+    def __init__(self):
+        self.events, self.over = [], threading.Event()
+
+    def __call__(self, event):
+        self.events.append(event)
+        if isinstance(event, Exception) or getattr(event, "finish_reason", None):
+            self.over.set()
+
+    @property
+    def tokens(self):
+        return [e.token for e in self.events if not isinstance(e, Begun | Exception)]
+
+
+def ask(engine, turns, tokens, sampling=Sampling()):  # noqa: B008
+    told = Told()
+    request = Request(turns, tokens, sampling, (), told)
+    engine.submit(request)
+    return request, told
+
+
+def endless(system):
+    """A system whose answers do not end before their limit."""
+    return replace(system, llm=replace(system.llm, eos_ids=(system.llm.tokenizer.vocab_size - 1,)))
+
+
+def running(vllm):
+    """Requests in vLLM, by its own count."""
+    import httpx2
+
+    text = httpx2.get(f"{vllm.url}/metrics", trust_env=False).text
+    lines = [li for li in text.splitlines() if li.startswith("vllm:num_requests_running")]
+    assert lines
+    return sum(float(line.split()[-1]) for line in lines)
+
+
+def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path, capfd):
+    """A stage and a server are at work when it dies; both go on when it is back."""
+    (tmp_path / "data").mkdir()
+    asked = [f"utt{i:03d} {WORDS[i % 16]} {WORDS[i % 7]} {i}\n" for i in range(400)]
+    (tmp_path / "data/text").write_text("".join(asked))
+    words = ["--llm", str(llm_dir), "--data", f"{tmp_path}/data", "--device", "cpu"]
+    words += ["--batch_size", "8"]
+    generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
+
+    system = endless(systems[1])
+    remote = RemoteEngine(system, 4, VllmEngine(Server(vllm.url), system.llm))
+    turns = dialogues(data)[1].turns
+    try:
+        left, told = ask(remote, turns, 400)
+        until(lambda: len(told.events) > 3)
+        left.cancel()
+        until(lambda: not remote.writing and running(vllm) == 0)  # it is over there, too
+        assert len(told.tokens) < 400 and not told.over.is_set()
+
+        _, told = ask(remote, turns, 400)
+        until(lambda: len(told.events) > 3)
+        stage = threading.Thread(
+            target=generate_responses.main,
+            args=(
+                [*words, "--output", f"{tmp_path}/broken", "--llm_engine", "vllm"]
+                + ["--vllm_url", vllm.url],
+            ),
+        )
+        stage.start()
+        until(lambda: any(Path(tmp_path / "broken").glob("*shard*")))
+        vllm.kill()
+        assert told.over.wait(60) and isinstance(told.events[-1], RuntimeError)
+        until(lambda: not remote.alive)
+        _, refused = ask(remote, turns, 5)
+        assert refused.over.wait(60) and isinstance(refused.events[-1], RuntimeError)
+        vllm.start()
+        stage.join(900)
+        assert not stage.is_alive()
+        until(lambda: remote.alive)
+        _, again = ask(remote, turns, 5)
+        assert again.over.wait(60) and len(again.tokens) == 5
+        assert again.tokens == told.tokens[:5]
+    finally:
+        remote.close()
+    assert "waiting for the vLLM server" in capfd.readouterr().err
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    assert ids[0] == ids[1]
+
+
+def until(true, limit=900.0):
+    end = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
