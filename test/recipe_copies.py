@@ -74,6 +74,7 @@ MINI_OPTIONS = [
     "--num_train 120 --num_valid 10 --num_test 12 --num_conversations 2 --nj 1 "
     "--llm_conversations 400 --llm_eval 10",
     *("--vocab_size", "120", "--stop_stage", str(NUM_STAGES), "--noises", "babble:0"),
+    *("--behaviours", ""),
     *TINY_OPTIONS,
 ]
 

@@ -3,7 +3,7 @@
 # Runs in the recipe directory; skips what is up to date.
 set -euo pipefail
 
-num_train=6000          # Utterances to train on (about 3 hours).
+num_train=12000         # Utterances to train on (about 6 hours).
 num_valid=150           # Voices and combinations as in training.
 num_test=450            # Voices and combinations that training never has.
 num_conversations=60    # Of each of four kinds, in several turns, in the test's voices.
