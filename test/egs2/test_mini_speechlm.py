@@ -66,7 +66,7 @@ def audiollm(systems, tmp_path_factory):
         data = place / "dump" / split
         shutil.copytree(systems / "data", data, ignore=shutil.ignore_patterns("wav", "bpe"))
         words = ["--llm", f"{systems}/llm", "--data", str(data), "--output", f"{data}/responses"]
-        assert generate_responses.main(words) == 0
+        generate_responses.main(words)
     return place
 
 
