@@ -49,7 +49,7 @@ class Plan:
 
     def __init__(self, shape_files: Sequence[str | Path], rules: Rules, keep: Path):
         """keep: the plan's file is `keep` with the state of all it depends on at its end."""
-        _check(shape_files, rules)
+        check_rules(shape_files, rules)
         state = hashlib.sha256(repr(astuple(rules)).encode())
         for path in shape_files:
             state.update(state_of(path).encode())
@@ -67,6 +67,10 @@ class Plan:
     def __len__(self) -> int:
         return self._len
 
+    def of_epoch(self, epoch: int) -> Plan:
+        """The batches of an epoch: of every one the same."""
+        return self
+
     def batch(self, number: int) -> np.ndarray:
         """(utterances of the batch,) rows of the shape files."""
         assert 0 <= number < self._len
@@ -82,7 +86,8 @@ class Plan:
         return data
 
 
-def _check(shape_files: Sequence[str | Path], rules: Rules) -> None:
+def check_rules(shape_files: Sequence[str | Path], rules: Rules) -> None:
+    """Errors (ValueError): rules that make no batches, shape files that are not there."""
     if rules.batch_type not in BATCH_TYPES:
         raise ValueError(
             f"--batch_type {rules.batch_type} is not supported; choose one of "
@@ -130,8 +135,7 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
                 f"{shape_files[0]} and {path} do not hold the same ids "
                 f"({len(shapes[0].lengths)} and {len(shape.lengths)}): make the statistics again"
             )
-    by_size = rules.batch_type in ("numel", "length")
-    rows, sizes = (_by_size if by_size else _by_number)(shapes, rules)
+    rows, sizes = arrange(shapes, rules)
     rows = rows.astype(ROW)
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(BOUND)
     digest = hashlib.blake2b(bounds.data, digest_size=32)
@@ -146,6 +150,12 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
         digest.digest(),
     )
     return b"".join((header, bounds.data, rows.data))
+
+
+def arrange(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in the order of their batches, and the batches' sizes."""
+    by_size = rules.batch_type in ("numel", "length")
+    return (_by_size if by_size else _by_number)(shapes, rules)
 
 
 @dataclass(frozen=True)

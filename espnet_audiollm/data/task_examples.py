@@ -47,6 +47,25 @@ class Block:
 
 
 @dataclass(frozen=True)
+class About:
+    """What a directory of examples holds."""
+
+    blocks: tuple[Block, ...]  # in the order of their rows
+    alpha: float  # a task's weight is its number of examples to this power
+    vocabulary: UnitVocabulary  # of the LLM that they are for
+
+    def check_vocabulary(self, vocabulary: UnitVocabulary, where: str | Path, llm: str) -> None:
+        """Refuse (ValueError) an LLM that these token ids were not made for."""
+        for name, theirs in asdict(self.vocabulary).items():
+            own = getattr(vocabulary, name)
+            if theirs != own:
+                raise ValueError(
+                    f"the examples in {where} were made for an LLM with another {name} "
+                    f"({theirs!s:.12}) than {llm} has ({own!s:.12}): {NEXT}"
+                )
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Turns an example into token ids, by the LLM's chat template."""
 
@@ -95,16 +114,18 @@ def write_examples(
     return blocks
 
 
-def read_blocks(directory: str | Path) -> list[Block]:
-    """The blocks of a directory, in the order of their rows.
+def read_about(directory: str | Path) -> About:
+    """What a directory of examples says of itself.
 
     Errors (ValueError): no examples there, or a damaged file."""
     path = Path(directory) / FACTS
     if not path.is_file():
         raise ValueError(f"{path} does not exist: {directory} has no examples; {NEXT}")
     try:
-        return [Block(**block) for block in read_object(path, NEXT)["blocks"]]
-    except (KeyError, TypeError) as error:
+        found = read_object(path, NEXT)
+        blocks = [Block(**block) for block in found["blocks"]]
+        return About(tuple(blocks), float(found["alpha"]), UnitVocabulary(**found["vocabulary"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 
 

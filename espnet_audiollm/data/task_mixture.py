@@ -6,7 +6,7 @@ sources:
     language: Spanish
     translation_language: English
     tasks: ["[ASR Spanish]", "[ASR AST S2ST Spanish English]"]
-    fields:             # tables of text, directories of units (data/unit_tables.py)
+    fields:             # tables of text, LLM's responses, units (data/unit_tables.py)
       audio: dump/train/units_ctc200
       text: dump/train/text
       translation: dump/train/translation
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..store.responses import iter_responses
 from ..store.tables import outer_join
 from ..store.yaml_files import read_options
 from ..types import Units
@@ -60,6 +61,10 @@ class Source:
             yield id_, found
 
     def _rows(self, name: Field) -> Iterator[tuple[str, Value]]:
+        if name not in SPOKEN and self.fields[name].is_dir():
+            for answer in iter_responses(self.fields[name]):
+                yield answer.id, answer.response
+            return
         if name not in SPOKEN:
             yield from read_table(existing(self.fields[name]))
             return

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +61,30 @@ def load(
     Errors (ValueError): see the loaders below, and `tune`."""
     tokenizer = load_tokenizer(llm, chat_template)
     loaded = wrap(read_llm(llm, dtype, device, attn_implementation), tokenizer, llm)
-    if tuning != FROZEN:
-        tune(loaded.model, tokenizer, tuning)
-        logging.info(f"LLM {llm}: {trained_share(loaded.model)}")
+    tune_loaded(loaded, tuning)
     loaded.model.to(device)
     return loaded
+
+
+def tune_loaded(llm: LLM, tuning: Tuning) -> None:
+    """Make of an LLM trainable what `tuning` says; the share is logged."""
+    if tuning != FROZEN:
+        tune(llm.model, llm.tokenizer, tuning)
+        logging.info(f"LLM {llm.name}: {trained_share(llm.model)}")
+
+
+def at_random(llm: LLM, seed: int) -> LLM:
+    """An LLM of the same shape, tokenizer and name, whose weights are random numbers."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(
+            llm.model.config,
+            dtype=llm.model.dtype,
+            attn_implementation=llm.model.config._attn_implementation,
+        )
+    return replace(llm, model=model.eval().requires_grad_(False))
 
 
 def save(llm: LLM, directory: str | Path, texts: Mapping[str, str] | None = None) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 
+import torch
 import typeguard
 
 
@@ -56,3 +57,6 @@ def _plain_import() -> Iterator[None]:
 with _plain_import():
     import espnet2.tasks.abs_task
     import espnet2.train.preprocessor  # noqa: F401
+
+# torch has it since 2.5, and ESPnet's table does not name it
+espnet2.tasks.abs_task.optim_classes["adafactor"] = torch.optim.Adafactor

@@ -13,6 +13,7 @@ from espnet2.tasks.abs_task import AbsTask, IteratorOptions, optim_classes
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.distributed_utils import DistributedOption
 
+from ..data.drawn_batches import Draw
 from ..train import checkpoints, identity, iterators, muon, supervision
 from ..train.trainer import AudioTrainer
 from .choices import prepare_statistics
@@ -96,6 +97,11 @@ class SpeechTask(AbsTask):
     ) -> iterators.BatchIterFactory:
         """The batches of the mode ("train" or "valid")."""
         return iterators.build(cls, args, iter_options, mode)
+
+    @classmethod
+    def draw(cls, args: argparse.Namespace, mode: str) -> Draw | None:
+        """How the examples of an epoch are drawn (None: each epoch has all of them)."""
+        return None
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

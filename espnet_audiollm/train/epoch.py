@@ -51,7 +51,7 @@ def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor |
     for the GPU."""
     return {
         name: value.tolist()
-        if name in ON_HOST or name.endswith("_lengths")
+        if name in ON_HOST or _is_length(name)
         else value.to(device, non_blocking=True)
         for name, value in data.items()
     }
@@ -66,6 +66,10 @@ def without_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_length(name: str) -> bool:
+    return name.endswith("_lengths")
 
 
 class Batches:
@@ -91,7 +95,7 @@ class Batches:
     ):
         self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
-        self.audio: Seconds = 0.0  # in this rank's share
+        self.amount, self.unit = 0.0, "s of audio"  # what this rank has read
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -105,9 +109,16 @@ class Batches:
                 break
             ids, data = batch
             yield ids, sent(data, self.device)
-            self.audio += data["speech_lengths"].sum().item() / SAMPLE_RATE
+            self._count(data)
             self.done += 1
             supervision.beat(self.phase, self.done)
+
+    def _count(self, data: dict[str, torch.Tensor]) -> None:
+        if "speech_lengths" in data:
+            self.amount += data["speech_lengths"].sum().item() / SAMPLE_RATE
+            return
+        self.unit = "tokens"
+        self.amount += sum(of.sum().item() for name, of in data.items() if _is_length(name))
 
     def may_pause(self) -> bool:
         """Between two updates, and not at the end of the epoch."""

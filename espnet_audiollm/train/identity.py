@@ -45,7 +45,16 @@ UNIMPORTANT = frozenset(
 UNIMPORTANT_PREFIXES = ("dist_", "wandb_")
 UNIMPORTANT_IN_CONF = ("activation_checkpointing", "num_pieces")  # the latter is the task's
 # Options, also those inside of *_conf, whose value is a file or a directory of a model.
-PATHS = ("token_list", "bpemodel", "chat_template", "init_ctc", "stats_file", "directory")
+PATHS = (
+    "token_list",
+    "bpemodel",
+    "chat_template",
+    "init_ctc",
+    "stats_file",
+    "directory",
+    "train_tasks",
+    "valid_tasks",
+)
 TABLES = ("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type")
 SHAPES = ("train_shape_file", "valid_shape_file")
 

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from ..data import audio
 from ..data.batches import Plan, Rules
+from ..data.drawn_batches import DrawnEpoch, DrawnPlan
 from ..data.index import Table, check_same_ids
 from ..data.recordings import read_joined
 from ..store.teacher import TopK
@@ -167,7 +168,7 @@ class BatchIterFactory(AbsIterFactory):
     def __init__(
         self,
         dataset: TableDataset,
-        plan: Plan,
+        plan: Plan | DrawnPlan,
         collate: Callable,
         seed: int = 0,
         shuffle: bool = False,
@@ -181,7 +182,7 @@ class BatchIterFactory(AbsIterFactory):
         self.dataset, self.plan, self.collate = dataset, plan, collate
         self.seed, self.shuffle = seed, shuffle
         self.num_iters_per_epoch = num_iters_per_epoch
-        self.num_batches = min(num_batches or len(plan), len(plan))
+        self.most_batches = num_batches
         self.rank, self.world_size = rank, world_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
 
@@ -189,7 +190,7 @@ class BatchIterFactory(AbsIterFactory):
         """What a position in the data depends on, of all ranks together."""
         return {
             "utterances": self.plan.num_utterances,
-            "batches": self.num_batches,
+            "batches": self._batches(1),
             "ids": self.plan.ids,
             "plan": self.plan.digest,
         }
@@ -197,13 +198,14 @@ class BatchIterFactory(AbsIterFactory):
     def build_iter(self, epoch: int, shuffle: bool | None = None, start: int = 0) -> Epoch:
         """The batches of `epoch` (1, 2, ...) from number `start` on (0: the first)."""
         numbers = self.numbers(epoch, self.shuffle if shuffle is None else shuffle)
+        plan = self.plan.of_epoch(epoch)
         if not 0 <= start <= len(numbers):
             raise ValueError(f"epoch {epoch} has {len(numbers)} batches: none is number {start}")
         generator = torch.Generator()  # DataLoader would draw from that of the model otherwise
         generator.manual_seed(self.seed + epoch)
         loader = DataLoader(
             self.dataset,
-            batch_sampler=Rows(self.plan, numbers[start:], self.rank, self.world_size),
+            batch_sampler=Rows(plan, numbers[start:], self.rank, self.world_size),
             collate_fn=partial(collate_or_fault, self.collate),
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
@@ -219,14 +221,22 @@ class BatchIterFactory(AbsIterFactory):
         begin = self.num_iters_per_epoch * (epoch - 1)
         end, parts = begin + self.num_iters_per_epoch, []
         while begin < end:
-            number, first = divmod(begin, self.num_batches)
+            number, first = divmod(begin, self._batches(epoch))
             parts.append(self._pass(number, shuffle)[first : first + end - begin].copy())
             begin += len(parts[-1])
         return np.concatenate(parts)
 
+    def batches_of(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        return self.num_iters_per_epoch or self._batches(epoch)
+
+    def _batches(self, epoch: int) -> int:
+        there = len(self.plan.of_epoch(epoch))
+        return min(self.most_batches or there, there)
+
     def _pass(self, number: int, shuffle: bool) -> np.ndarray:
         """One pass over the data; ESPnet's order."""
-        numbers = np.arange(self.num_batches, dtype=np.int32)
+        numbers = np.arange(self._batches(number), dtype=np.int32)
         if shuffle:
             np.random.RandomState(number + self.seed).shuffle(numbers)
         return numbers
@@ -236,7 +246,7 @@ class BatchIterFactory(AbsIterFactory):
 class Rows:
     """DataLoader's batch sampler: this rank's rows, batch by batch."""
 
-    plan: Plan
+    plan: Plan | DrawnEpoch
     numbers: np.ndarray
     rank: int
     world_size: int
@@ -300,7 +310,7 @@ def _build(task, args, options, mode: str, rank: int, world_size: int) -> BatchI
         options.data_path_and_name_and_type, options.preprocess_fn, args.train_dtype
     )
     task.check_task_requirements(dataset, args.allow_variable_data_keys, train=options.train)
-    plan = _plan(args, options, mode, world_size)
+    plan = _plan(task, args, options, mode, world_size)
     check_same_ids(
         [(Path(options.shape_files[0]), plan.ids)]
         + [(table.path, table.ids) for table in dataset.tables.values()]
@@ -324,7 +334,7 @@ def _build(task, args, options, mode: str, rank: int, world_size: int) -> BatchI
     )
 
 
-def _plan(args: argparse.Namespace, options, mode: str, world_size: int) -> Plan:
+def _plan(task, args: argparse.Namespace, options, mode: str, world_size: int) -> Plan | DrawnPlan:
     rules = Rules(
         batch_type=options.batch_type,
         batch_bins=options.batch_bins,
@@ -334,7 +344,12 @@ def _plan(args: argparse.Namespace, options, mode: str, world_size: int) -> Plan
         drop_last=args.drop_last_iter,
         min_batch_size=world_size if options.distributed else args.min_batch_size,
     )
-    plan = Plan(options.shape_files, rules, Path(args.output_dir) / f".{mode}.batches")
+    draw = task.draw(args, mode)
+    plan: Plan | DrawnPlan
+    if draw:
+        plan = DrawnPlan(options.shape_files, rules, draw)
+    else:
+        plan = Plan(options.shape_files, rules, Path(args.output_dir) / f".{mode}.batches")
     if plan.smallest < world_size:
         raise ValueError(
             f"{options.shape_files[0]}: a batch of {plan.smallest} utterances cannot be shared by "

@@ -80,20 +80,10 @@ class Session:
         keep = self.options.keep_nbest_models
         return [keep] if isinstance(keep, int) else list(keep) or [1]
 
-    @property
-    def epoch_batches(self) -> int:
-        """Batches of an epoch, of all processes together."""
-        return self.options.num_iters_per_epoch or self.data["batches"]
-
     # --- from a checkpoint ------------------------------------------------------------------
 
     def begin(self) -> Snapshot | None:
         """From a checkpoint, or from nothing; answers as `resume`."""
-        if self.epoch_batches < self.options.accum_grad:
-            raise ValueError(
-                f"--accum_grad {self.options.accum_grad}: an epoch has {self.epoch_batches} "
-                "batches, so nothing would ever be learned"
-            )
         if self.options.resume:
             return self.resume()
         older = checkpoints.resumable(self.directory)

@@ -82,7 +82,7 @@ class AudioTrainer(Trainer):
 
         When it is asked to stop (see `supervision.py`) it saves and returns early."""
         options = trainer_options
-        check_options(options)
+        check_options(options, train_iter_factory.batches_of(1))
         ranks = Ranks.of(distributed_option)
         data = train_iter_factory.fingerprint()
         scaler = build_scaler(options)
@@ -101,9 +101,9 @@ class AudioTrainer(Trainer):
         )
         epochs: Iterable[int] = range(first, options.max_epoch + 1)
         if ranks.first:
-            before = first - 1 + (here.batches / session.epoch_batches if here else 0)
+            done = here.batches / train_iter_factory.batches_of(first) if here else 0
             epochs = progress(
-                epochs, options.max_epoch, "training", "epoch", every=0, before=before
+                epochs, options.max_epoch, "training", "epoch", every=0, before=first - 1 + done
             )
         for epoch in epochs:
             if stopped_early(reporter, options):
@@ -146,7 +146,7 @@ class _Training:
             session.set_random(here)
         if not self.train(epoch, train, here):
             return False
-        end = Snapshot.take(epoch, session.epoch_batches, train)
+        end = Snapshot.take(epoch, self.factories["train"].batches_of(epoch), train)
         reporter.finish_epoch(train)
         valid = reporter.start_epoch("valid")
         if not self.validate(epoch, valid, end):
@@ -191,8 +191,8 @@ class _Training:
                 f"every gradient of epoch {epoch} was infinite or not a number; "
                 "lower the learning rate, or look for broken audio"
             )
-        speed = session.ranks.sum(batches.audio) / (time.monotonic() - began)
-        logging.info(f"Epoch {epoch} learned from {speed:.1f} s of audio a second")
+        speed = session.ranks.sum(batches.amount) / (time.monotonic() - began)
+        logging.info(f"Epoch {epoch} learned from {speed:.1f} {batches.unit} a second")
         return True
 
     def validate(self, epoch: int, reporter: SubReporter, end: Snapshot) -> bool:
@@ -214,13 +214,20 @@ class _Training:
         return not self.watch.stopping
 
 
-def check_options(options: AudioTrainerOptions) -> None:
-    """ValueError for what ESPnet's trainer can do and this one does not."""
+def check_options(options: AudioTrainerOptions, batches: int) -> None:
+    """ValueError for what ESPnet's trainer can do and this one does not, and for what cannot be.
+
+    batches: of an epoch."""
     refused = [name for name in UNSUPPORTED if getattr(options, name)]
     if refused:
         raise ValueError(f"--{refused[0]} is not supported by this trainer")
     if options.keep_checkpoints < 1:
         raise ValueError(f"--keep_checkpoints {options.keep_checkpoints}: at least one is needed")
+    if batches < options.accum_grad:
+        raise ValueError(
+            f"--accum_grad {options.accum_grad}: an epoch has {batches} batches, so nothing would "
+            "ever be learned"
+        )
 
 
 def tensorboard_writers(options: TrainerOptions):

@@ -12,7 +12,7 @@ from espnet_audiollm.data.index import Table
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.prompt import decode
 from espnet_audiollm.data.speech_tasks import Task
-from espnet_audiollm.data.task_examples import Encoder, read_blocks, write_examples
+from espnet_audiollm.data.task_examples import Encoder, read_about, write_examples
 from espnet_audiollm.data.task_mixture import read_mixture
 from espnet_audiollm.data.unit_tables import UnitSet, write_set
 from espnet_audiollm.data.unit_tokens import UnitTokens, UnitVocabulary, unit_names
@@ -117,7 +117,8 @@ def test_rows_of_a_mixture(mixture, tmp_path):
     encode = encoder(chat_llms.llama3_trained)
     blocks = write_examples(tmp_path / "out", read, encode, VOCABULARY, 200)
     names = ["b.tts_spanish", "boats.asr_ast_s2st_spanish_english", "boats.asr_spanish"]
-    assert [block.name for block in blocks] == names and read_blocks(tmp_path / "out") == blocks
+    assert [block.name for block in blocks] == names
+    assert list(read_about(tmp_path / "out").blocks) == blocks
     assert [block.size for block in blocks] == [2, 2, 2]
     assert [block.weight for block in blocks] == pytest.approx([1 / 3] * 3)
     tables = [Table(tmp_path / "out" / n) for n in ("prompt_ids", "response_ids", "lengths")]

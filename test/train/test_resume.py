@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from damage import file_size_limit, flip
+from interruptions import Killed, ask, assert_same, kill
 from tiny_tasks import ENCODER, ctc_options
 from written_runs import NO_PROCESS
 
@@ -49,47 +50,12 @@ RANDOM = {
 }
 BATCHES, STEPS = 8, 4  # of an epoch
 
-
-class Killed(Exception):
-    """What takes the place of SIGKILL in a test's own process."""
+pytestmark = pytest.mark.usefixtures("requests")
 
 
 def train(data, directory, **more):
     cmd = ctc_options(data, directory, **{**RANDOM, **more})
     CTCTask.main(cmd=[*cmd, "--resume", "true"])
-
-
-@pytest.fixture(autouse=True)
-def requests(monkeypatch):
-    """Requests to stop that are this test's own."""
-    monkeypatch.setattr(supervision, "requests", supervision.StopRequest())
-
-
-@pytest.fixture
-def at_beat(monkeypatch):
-    """`at_beat(n, do, phase)`: call `do` at the n-th beat of the phase from now on."""
-    real = supervision.beat
-
-    def arm(number, do, phase="train"):
-        seen = [0]
-
-        def beat(now, step):
-            real(now, step)
-            seen[0] += now == phase
-            if now == phase and seen[0] == number:
-                do()
-
-        monkeypatch.setattr(supervision, "beat", beat)
-
-    return arm
-
-
-def ask():
-    supervision.install().ask()
-
-
-def kill():
-    raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -98,31 +64,6 @@ def whole(data, tmp_path_factory):
     directory = tmp_path_factory.mktemp("whole")
     train(data, directory)
     return directory
-
-
-def same(a, b):
-    """Equal to the last bit, nan included; nothing is said of times."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        timeless = [key for key in a if not (isinstance(key, str) and key.endswith("time"))]
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in timeless)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
-
-
-def assert_same(whole, directory, steps=2 * STEPS):
-    names = sorted(p.name for p in whole.glob("*.pth"))
-    assert f"checkpoint_{steps:09d}.pth" in names and "valid.loss.ave.pth" in names
-    weights = {name for name in names if not name.startswith("checkpoint_")}
-    assert weights == {p.name for p in directory.glob("[!c]*.pth")}
-    for name in [*weights, f"checkpoint_{steps:09d}.pth"]:
-        one, two = (checkpoints.load(d / name) for d in (whole, directory))
-        assert one.keys() == two.keys()
-        for key in one:
-            assert same(one[key], two[key]), (name, key)
-    assert not [p.name for p in directory.iterdir() if p.name.startswith(".") and "pth" in p.name]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -149,7 +90,7 @@ def test_a_stop_that_was_asked_for(data, whole, tmp_path, at_beat, phase, number
         assert not (tmp_path / "2epoch.pth").exists()
     supervision.install().signalled = False
     train(data, tmp_path, num_workers=workers)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def test_a_stop_after_every_update(data, whole, tmp_path, at_beat):
@@ -159,7 +100,7 @@ def test_a_stop_after_every_update(data, whole, tmp_path, at_beat):
         train(data, tmp_path)
     supervision.install().signalled = False
     train(data, tmp_path)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def test_batches_that_are_too_few_for_an_update(data, tmp_path, at_beat):
@@ -184,7 +125,7 @@ def test_a_kill(data, whole, tmp_path, at_beat, phase, number, workers):
     with pytest.raises(Killed):
         train(data, tmp_path, **often)
     train(data, tmp_path, **often)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def test_workers_outlive_a_signal_to_the_whole_group(data, whole, tmp_path, at_beat):
@@ -196,7 +137,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(data, whole, tmp_path, at_b
 
     at_beat(1, terminate)
     train(data, tmp_path, num_workers=1)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def test_a_kill_between_a_checkpoint_and_its_links(data, whole, tmp_path):
@@ -205,7 +146,7 @@ def test_a_kill_between_a_checkpoint_and_its_links(data, whole, tmp_path):
         checkpoints.link("1epoch.pth", tmp_path / name)
     (tmp_path / f".2epoch.pth.{socket.gethostname()}.{NO_PROCESS}.tmp").write_bytes(b"half")
     train(data, tmp_path)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
     for name in ("latest.pth", "valid.loss.best.pth"):
         assert (tmp_path / name).readlink() == (whole / name).readlink()
 
@@ -214,7 +155,7 @@ def test_checkpoints_inside_an_epoch_are_as_often_as_asked(data, whole, tmp_path
     train(data, tmp_path, save_every_minutes=1e-9, keep_checkpoints=3)
     names = [p.name for p in checkpoints.resumable(tmp_path)]
     assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 7, 6)]
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
     train(data, tmp_path / "never", save_every_minutes=0, keep_checkpoints=9)
     names = [p.name for p in checkpoints.resumable(tmp_path / "never")]
     assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 4)]
@@ -231,7 +172,7 @@ def test_a_damaged_newest_checkpoint(data, whole, tmp_path, at_beat, caplog):
         train(data, tmp_path)
     assert f"{newest} is damaged" in caplog.text
     assert f"Resumed from {before}: epoch 0, 4 batches into the next" in caplog.text
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def test_no_whole_checkpoint_is_no_new_beginning(data, whole, tmp_path):
@@ -253,7 +194,7 @@ def test_a_full_disk_loses_nothing(data, whole, tmp_path, at_beat):
     names = sorted(path.name for path in tmp_path.glob("*.pth"))
     assert names == ["checkpoint_000000001.pth", "checkpoint_000000002.pth"]
     train(data, tmp_path, **often)
-    assert_same(whole, tmp_path)
+    assert_same(whole, tmp_path, 2 * STEPS)
 
 
 def session_of(directory, losses, ranks=None, keep_nbest_models=1, **more):

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The small world's Llama learns to read and write units of speech: see ../audiollm1/run.sh.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+exec ./speechlm.sh \
+    --unit_source ctc:../audiollm1/exp/ctc_llm_llm_0:6 \
+    "$@"

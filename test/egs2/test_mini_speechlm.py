@@ -1,0 +1,117 @@
+"""The speech LM's recipe: its stages on a tiny corpus, and its configurations."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_audiollm.data.task_mixture import read_mixture
+
+CONFIGS = ["TEMPLATE", "mini"]
+TINY = """
+batch_type: numel
+batch_bins: 4000
+max_epoch: 1
+optim: adafactor
+optim_conf: {lr: 0.01}
+num_workers: 0
+num_att_plot: 0
+best_model_criterion: [[valid, loss, min]]
+keep_nbest_models: 1
+use_matplotlib: false
+"""
+
+
+@pytest.mark.parametrize("recipe", CONFIGS)
+def test_configurations_are_of_the_task(root, recipe):
+    from espnet_audiollm.tasks.speechlm import SpeechLMTask
+
+    path = root / "egs2" / recipe / "speechlm1/conf/train_speechlm.yaml"
+    args = SpeechLMTask.get_parser().parse_args(["--config", str(path), "--output_dir", "none"])
+    assert args.best_model_criterion == [["valid", "loss", "min"]] and args.trained == "all"
+
+
+def test_the_mixture_is_one(root, tmp_path):
+    text = (root / "egs2/TEMPLATE/speechlm1/conf/tasks.yaml").read_text()
+    for name, value in {"{split}": "test", "{data}": "d", "{units}": "u"}.items():
+        text = text.replace(name, value)
+    (tmp_path / "tasks.yaml").write_text(text)
+    [source] = read_mixture(tmp_path / "tasks.yaml").sources
+    assert source.fields["answer"] == Path("d/test/responses") and len(source.tasks) == 4
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory):
+    """Tones with transcripts, and a random LLM."""
+    import tiny_systems
+
+    root = tmp_path_factory.mktemp("systems")
+    tiny_systems.make_data(root / "data")
+    tiny_systems.save_tiny_llm(root / "llm")
+    return root
+
+
+@pytest.fixture(scope="module")
+def audiollm(systems, tmp_path_factory):
+    """What audiollm1 leaves: three splits, and the LLM's answers to them."""
+    from espnet_audiollm.bin import generate_responses
+
+    place = tmp_path_factory.mktemp("audiollm1")
+    for split in ("train", "valid", "test"):
+        data = place / "dump" / split
+        shutil.copytree(systems / "data", data, ignore=shutil.ignore_patterns("wav", "bpe"))
+        words = ["--llm", f"{systems}/llm", "--data", str(data), "--output", f"{data}/responses"]
+        generate_responses.main(words)
+    return place
+
+
+def run(root, place, *words):
+    return subprocess.run(
+        [root / "egs2/mini/speechlm1/run.sh", *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable},
+        cwd=place,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.long
+def test_from_units_to_scores(root, systems, audiollm, tmp_path):
+    (tmp_path / "train_tiny.yaml").write_text(TINY)
+    words = ["--stage", 4, "--audiollm", audiollm, "--llm", f"{systems}/llm"]
+    words += ["--unit_source", "fbank:8", "--unit_size", 6, "--max_tokens", 20, "--nj", 1]
+    words += ["--lm_config", tmp_path / "train_tiny.yaml", "--answers_of", ""]
+    words += ["--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
+    done = run(root, tmp_path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp = tmp_path / "exp/speechlm_tiny_fbank_8_6"
+    results = json.loads((exp / "results.json").read_text())
+    [system] = results["task_systems"]
+    found = {(m["step"], m["name"]) for m in system["measures"]}
+    wanted = {("ASR", "WER %"), ("SQA", "success %"), ("QA", "success %"), ("faults", "no end %")}
+    assert wanted <= found
+    assert results["recipe"] == "mini" and "./run.sh" in (exp / "RESULTS.md").read_text()
+    before = (exp / "1epoch.pth").stat().st_mtime_ns
+    again = run(root, tmp_path, *words)
+    assert again.returncode == 0 and again.stdout.count("up to date") == 12
+    assert (exp / "1epoch.pth").stat().st_mtime_ns == before
+
+
+def test_what_is_refused(root, tmp_path):
+    for words, says in [
+        (["--unit_source", ""], "--unit_source"),
+        (["--stage", 10], "from 1 to 9"),
+        (["--units", "x"], "units"),
+    ]:
+        done = run(root, tmp_path, *words)
+        assert done.returncode and says in done.stderr, done.stderr
+
+
+def test_mini_s_configuration_says_what_it_learns(root):
+    conf = yaml.safe_load((root / "egs2/mini/speechlm1/conf/train_speechlm.yaml").read_text())
+    assert conf["optim"] == "adamw" and conf["init"] == "llm"
