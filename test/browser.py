@@ -1,7 +1,9 @@
 """A real Chromium for the tests of pages, off the net."""
 
+import atexit
 import os
 import shutil
+from functools import cache
 
 import pytest
 
@@ -15,10 +17,17 @@ def launched(*words):
     if program is None:
         pytest.skip("no Chromium; Debian: apt-get install chromium")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses root
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*root, *words])
-        yield browser
-        browser.close()
+    browser = driver(api).chromium.launch(executable_path=program, args=[*root, *words])
+    yield browser
+    browser.close()
+
+
+@cache
+def driver(api):
+    """What drives all browsers of this process: a second one beside it would be refused."""
+    playwright = api.sync_playwright().start()
+    atexit.register(playwright.stop)
+    return playwright
 
 
 class Visit:

@@ -1,4 +1,4 @@
-"""What the two ESPnet tasks have in common."""
+"""What the ESPnet tasks have in common."""
 
 from __future__ import annotations
 

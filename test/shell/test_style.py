@@ -11,17 +11,18 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-TEMPLATE = ROOT / "egs2/TEMPLATE/audiollm1"
-RECIPES = sorted(path.parent for path in ROOT.glob("egs2/*/audiollm1/run.sh"))
+SCRIPTS = {"audiollm1": "audiollm.sh", "speechlm1": "speechlm.sh"}  # of each kind of recipe
+RECIPES = sorted(path.parent for kind in SCRIPTS for path in ROOT.glob(f"egs2/*/{kind}/run.sh"))
 LINKS = {
-    "audiollm.sh": "../../TEMPLATE/audiollm1/audiollm.sh",
     "cmd.sh": "../../TEMPLATE/common/cmd.sh",
     "db.sh": "../../TEMPLATE/common/db.sh",
     "path.sh": "../../TEMPLATE/common/path.sh",
     "stages.sh": "../../TEMPLATE/common/stages.sh",
     "utils": "../../../utils",
 }
-by_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+by_recipe = pytest.mark.parametrize(
+    "recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.name}"
+)
 
 
 def shell_files() -> list[str]:
@@ -81,15 +82,16 @@ def test_shfmt():
 @by_recipe
 def test_recipe_links_into_the_template(recipe):
     found = {path.name: os.readlink(path) for path in recipe.iterdir() if path.is_symlink()}
-    assert found == LINKS
-    assert all((recipe / name).exists() for name in LINKS)
+    script = SCRIPTS[recipe.name]
+    assert found == LINKS | {script: f"../../TEMPLATE/{recipe.name}/{script}"}
+    assert all((recipe / name).exists() for name in found)
 
 
 @by_recipe
 def test_run_sh_is_short_and_its_options_exist(recipe):
     lines = (recipe / "run.sh").read_text().splitlines()
     assert len([line for line in lines if line.strip() and not line.startswith("#")]) <= 20
-    block = (TEMPLATE / "audiollm.sh").read_text().split("parse_options.sh")[0]
+    block = (recipe / SCRIPTS[recipe.name]).read_text().split("parse_options.sh")[0]
     known = set(re.findall(r"^([a-z][a-z_]*)=", block, re.MULTILINE))
     given = set(re.findall(r"^\s+--([a-z_]+)", "\n".join(lines), re.MULTILINE))
     assert given and given <= known

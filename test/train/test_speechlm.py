@@ -88,8 +88,9 @@ def test_other_sizes_than_the_lengths_are_refused(world):
 # --- learning -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("optim", "rate"), [("adam", 0.03), ("adafactor", 0.5)])
-@pytest.mark.parametrize("init", ["llm", "scratch"])
+@pytest.mark.parametrize(
+    ("optim", "rate", "init"), [("adam", 0.03, "scratch"), ("adafactor", 0.5, "llm")]
+)
 def test_tasks_are_learned(world, tmp_path, optim, rate, init):
     """Adafactor's rate is relative to the weights."""
     train(world, tmp_path, optim=optim, init=init, max_epoch=8, optim_conf={"lr": rate})
@@ -143,8 +144,9 @@ def steps(world):
     return sum(number // 2 for number in batches_of(world))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize(("phase", "number"), [("train", 2), ("train", 7), ("valid", 2)])
+@pytest.mark.parametrize(
+    ("phase", "number", "workers"), [("train", 2, 0), ("train", 7, 1), ("valid", 2, 0)]
+)
 def test_a_stop_inside_a_mixture_s_epoch(world, whole, tmp_path, at_beat, phase, number, workers):
     at_beat(number, ask, phase)
     train(world, tmp_path, **LORA, num_workers=workers)
@@ -164,6 +166,7 @@ def test_a_kill(world, whole, tmp_path, at_beat, number):
     assert_same(whole, tmp_path, steps(world))
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_learns(world, tmp_path, root):
     how = dict(optim="sgd", optim_conf={"lr": 0.1}, scheduler=None, batch_type="sorted")
     how |= dict(batch_size=4, max_epoch=2)

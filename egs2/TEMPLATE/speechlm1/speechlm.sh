@@ -87,6 +87,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
     examples_of() { echo "${dumpdir}/$1/tasks_${units}"; }
 
+    # anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
+    # shellcheck disable=SC2329 # once calls it.
+    anew() {
+        rm -rf "$1"
+        "${@:2}"
+    }
+
     # others FIRST LAST: stages of the other recipe.
     others() {
         # shellcheck disable=SC2086
@@ -113,7 +120,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 4: units of speech: ${unit_source}"
         # shellcheck disable=SC2086
         once "${quantiser}.log/.done" "${data}/${train_set}/wav.scp" -- \
-            ${inference} "${quantiser}.log/learn.log" \
+            anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
             python -m espnet_audiollm.bin.learn_units --source "${unit_source}" \
             --data "${data}/${train_set}" --size "${unit_size}" --max_hours "${unit_hours}" \
             --device "${device}" --output "${quantiser}"
@@ -136,7 +143,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     if runs 5; then
         log "Stage 5: ${joint}, the text LLM with units in its vocabulary"
         once "${joint}.log/.done" "${quantiser}/quantiser.json" -- \
-            ${train_cmd} "${joint}.log/extend.log" \
+            anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
             python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantiser}" \
             --init "${unit_init}" --output "${joint}"
     fi
@@ -151,7 +158,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 "${tasks}" >"${out}.log/tasks.yaml"
             once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
                 "${data}/${split}/text" "${joint}/unit_vocabulary.json" -- \
-                ${train_cmd} "${out}.log/prepare.log" \
+                anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
                 python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
                 --llm "${joint}" --output "${out}"
         done
@@ -175,7 +182,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     if runs 8; then
         log "Stage 8: an ordinary LLM directory of it, and its answers to ${test_set}"
         once "${made}.log/.done" "${lm_exp}/${inference_checkpoint}" -- \
-            ${train_cmd} "${made}.log/export.log" \
+            anew "${made}" ${train_cmd} "${made}.log/export.log" \
             python -m espnet_audiollm.bin.export_llm --exp "${lm_exp}" \
             --checkpoint "${inference_checkpoint}" --output "${made}"
         once "${out}/.done" "${made}/model.safetensors" \
