@@ -207,7 +207,7 @@ def test_the_guides_lines_answer(packed, llm_dir, data, root, capsys):
     guide = (root / "docs/packing.md").read_text().partition("## In Python")[2]
     code = "\n".join(line[4:] for line in guide.splitlines() if line.startswith("    "))
     for told, ours in (
-        ("exp/audiollm_bridge/packed", packed),
+        ("exp/audiollm_mini_bridge/packed", packed),
         ("exp/llm", llm_dir),
         ("question.wav", data / "u0.wav"),
         ("and in German ?", "w1"),

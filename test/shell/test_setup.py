@@ -138,21 +138,21 @@ def test_refused(checkout, words):
 
 
 def test_another_kind_has_a_template_of_its_own(checkout):
-    other = checkout / "egs2/TEMPLATE/speechlm1"
-    for name, text in {"speechlm.sh": "", "conf/tiny.yaml": "a: 1\n"}.items():
+    other = checkout / "egs2/TEMPLATE/singing1"
+    for name, text in {"singing.sh": "", "conf/tiny.yaml": "a: 1\n"}.items():
         (other / name).parent.mkdir(parents=True, exist_ok=True)
         (other / name).write_text(text)
     (other / "skeleton").mkdir()
-    (other / "skeleton/run.sh").write_text("./speechlm.sh --CORPUS\n")
-    done = setup(checkout, "egs2/sea_shanties/speechlm1")
+    (other / "skeleton/run.sh").write_text("./singing.sh --CORPUS\n")
+    done = setup(checkout, "egs2/sea_shanties/singing1")
     assert done.returncode == 0, done.stderr
-    made = checkout / "egs2/sea_shanties/speechlm1"
+    made = checkout / "egs2/sea_shanties/singing1"
     assert links(made) == {
         **{name: target for name, target in LINKS.items() if name != "audiollm.sh"},
-        "speechlm.sh": "../../TEMPLATE/speechlm1/speechlm.sh",
+        "singing.sh": "../../TEMPLATE/singing1/singing.sh",
     }
     assert set(links(made / "conf")) == {"tiny.yaml", "llm", "slurm.yaml"}
-    assert (made / "run.sh").read_text() == "./speechlm.sh --sea_shanties\n"
+    assert (made / "run.sh").read_text() == "./singing.sh --sea_shanties\n"
     assert (made / "local/data.sh").is_file()
 
 
