@@ -92,14 +92,6 @@ class UnitVocabulary:
         """Refuse (ValueError) units of another quantiser than the LLM's."""
         unit_set.check_quantiser(self.quantiser, where, f"the vocabulary of the LLM {llm}")
 
-    def check_base(self, fingerprint: str, llm: str) -> None:
-        """Refuse (ValueError) a text LLM that this vocabulary was not made of."""
-        if fingerprint != self.llm:
-            raise ValueError(
-                f"the unit vocabulary was added to another LLM ({self.llm[:12]}) than {llm} "
-                f"({fingerprint[:12]}): give the one of then, or run bin/extend_llm again"
-            )
-
 
 def read_vocabulary(llm: str | Path) -> UnitVocabulary:
     """Of an LLM's directory. Errors (ValueError): it has no unit tokens, or a damaged file."""

@@ -172,9 +172,7 @@ def test_it_knows_whose_units_it_has(directory, tmp_path):
     facts.check_units(mine, "dump", "joint")
     with pytest.raises(ValueError, match="dump.*another quantiser.*the LLM joint"):
         facts.check_units(other, "dump", "joint")
-    facts.check_base(llms.load(directory).fingerprint, directory)
-    with pytest.raises(ValueError, match="another LLM.*bin/extend_llm"):
-        facts.check_base("0" * 64, "llm")
+    assert facts.llm == llms.load(directory).fingerprint
 
 
 def test_what_is_refused(directory, tmp_path):
