@@ -102,6 +102,18 @@ def test_from_units_to_scores(root, systems, audiollm, tmp_path):
     assert (exp / "1epoch.pth").stat().st_mtime_ns == before
 
 
+def test_the_other_recipe_answers_each_transcript(root, tmp_path):
+    """Whatever contexts its own default asks in: stage 6 reads the answers without any."""
+    other = tmp_path / "audiollm1/run.sh"
+    other.parent.mkdir()
+    other.write_text('#!/usr/bin/env bash\nprintf "%s|" "$@" >> words\n')
+    other.chmod(0o755)
+    words = ["--audiollm", other.parent, "--stage", 3, "--stop_stage", 3]
+    assert run(root, tmp_path, *words).returncode == 0
+    said = (other.parent / "words").read_text()
+    assert "--behaviours||" in said and "--stage|7|--stop_stage|7|" in said
+
+
 def test_what_is_refused(root, tmp_path):
     for words, says in [
         (["--unit_source", ""], "--unit_source"),

@@ -85,13 +85,6 @@ token_listdir=data/token_list # SentencePiece models.
 # shellcheck source=egs2/TEMPLATE/common/stages.sh
 . ./stages.sh
 
-# name_of PREFIX CONFIG: PREFIX_small for conf/train_ctc_small.yaml, PREFIX for conf/train_ctc.yaml.
-name_of() {
-    local name
-    name="$(basename "$2" .yaml | sed -E 's/^train_//; s/^(ctc|align)(_|$)//')"
-    echo "$1${name:+_${name}}"
-}
-
 _given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh

@@ -12,6 +12,13 @@ runs() { # runs N: is stage N to run? Remembers it for messages.
     ((stage <= $1 && $1 <= stop_stage)) && [[ " ${skip_stages} " != *" $1 "* ]] && current="$1"
 }
 
+# name_of PREFIX CONFIG: PREFIX_small for conf/train_ctc_small.yaml, PREFIX for conf/train_ctc.yaml.
+name_of() {
+    local name
+    name="$(basename "$2" .yaml | sed -E 's/^train_//; s/^(ctc|align|speechlm)(_|$)//')"
+    echo "$1${name:+_${name}}"
+}
+
 # check_stages LAST: the stages asked for are whole numbers from 1 to LAST, in this order.
 check_stages() {
     local option number

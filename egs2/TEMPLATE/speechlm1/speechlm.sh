@@ -77,7 +77,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     [ "${merge_repeats}" == false ] || units+="_merged"
     quantiser="${expdir}/units/${units%_merged}"
     joint="${expdir}/joint_${units}"
-    lm_exp="${expdir}/speechlm_${lm_tag:-$(basename "${lm_config}" .yaml | sed 's/^train_//')}_${units}"
+    lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${units}"
+    [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${units}"
     device=cpu
     ((ngpu == 0)) || device=cuda
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
@@ -94,12 +95,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         "${@:2}"
     }
 
-    # others FIRST LAST: stages of the other recipe.
+    # others FIRST LAST: stages of the other recipe. Without behaviours: an answer to each transcript.
     others() {
         # shellcheck disable=SC2086
-        (cd "${audiollm}" && ./run.sh --stage "$1" --stop_stage "$2" --ngpu "${ngpu}" \
-            --cmd_backend "${cmd_backend}" ${audiollm_args}) || failed
+        (cd "${audiollm}" && ./run.sh --behaviours "" --stage "$1" --stop_stage "$2" \
+            --ngpu "${ngpu}" --cmd_backend "${cmd_backend}" ${audiollm_args}) || failed
     }
+    shopt -s nullglob
+    llm_files=("${llm}"/*.json "${llm}"/*.safetensors) # None of a Hugging Face id.
+    shopt -u nullglob
 
     if runs 1; then
         log "Stage 1: the data, by ${audiollm}"
@@ -142,7 +146,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 5; then
         log "Stage 5: ${joint}, the text LLM with units in its vocabulary"
-        once "${joint}.log/.done" "${quantiser}/quantiser.json" -- \
+        once "${joint}.log/.done" "${quantiser}/quantiser.json" "${llm_files[@]}" -- \
             anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
             python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantiser}" \
             --init "${unit_init}" --output "${joint}"
@@ -156,8 +160,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             mkdir -p "${out}.log"
             sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g" \
                 "${tasks}" >"${out}.log/tasks.yaml"
+            answers=("${data}/${split}/responses/response_ids")
+            [ -s "${answers[0]}" ] || answers=() # No task may need them.
             once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
-                "${data}/${split}/text" "${joint}/unit_vocabulary.json" -- \
+                "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
                 anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
                 python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
                 --llm "${joint}" --output "${out}"
