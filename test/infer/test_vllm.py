@@ -192,8 +192,6 @@ def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path
         until(lambda: not remote.writing and running(vllm) == 0)  # it is over there, too
         assert len(told.tokens) < 400 and not told.over.is_set()
 
-        _, told = ask(remote, turns, 400)
-        until(lambda: len(told.events) > 3)
         stage = threading.Thread(
             target=generate_responses.main,
             args=(
@@ -203,6 +201,8 @@ def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path
         )
         stage.start()
         until(lambda: any(Path(tmp_path / "broken").glob("*shard*")))
+        _, told = ask(remote, turns, 400)
+        until(lambda: len(told.events) > 3)
         vllm.kill()
         assert told.over.wait(60) and isinstance(told.events[-1], RuntimeError)
         until(lambda: not remote.alive)
