@@ -43,6 +43,18 @@ def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
     parser.add_argument(name, choices=("true", "false"), default="false", help=help)
 
 
+def add_bootstrap_options(parser: argparse.ArgumentParser) -> None:
+    """Add --resamples and --seed of the intervals."""
+    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+
+
+def check_bootstrap(args: argparse.Namespace) -> None:
+    """ValueError: a number of resamples that cannot be."""
+    if args.resamples < 1:
+        raise ValueError(f"--resamples {args.resamples}: give 1 or more")
+
+
 def add_system_options(parser: argparse.ArgumentParser, recogniser_for: str) -> None:
     """Which trained system is talked to, and how its models are loaded."""
     add = parser.add_argument

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 SUFFIXES = (".html", ".json", ".md")
 
@@ -33,8 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write it as .html, .json or .md; may be given several times",
     )
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    add_bootstrap_options(parser)
     return parser
 
 
@@ -45,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     wrong = [name for name in args.output if Path(name).suffix not in SUFFIXES]
     if wrong:
         raise ValueError(f"--output {wrong[0]}: give a file that ends in {', '.join(SUFFIXES)}")
-    if args.resamples < 1:
-        raise ValueError(f"--resamples {args.resamples}: give 1 or more")
+    check_bootstrap(args)
     from ..report import comparison as report
     from ..score.comparison.experiments import read_experiments
 

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -73,8 +73,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ratings", nargs="+", metavar="RATINGS_JSON", help="one for each rater")
     parser.add_argument("--key", required=True, metavar="FILE", help="key.json of the page")
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    add_bootstrap_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR")
 
 
@@ -213,6 +212,7 @@ def _tell(study, output: Path, wanted: int) -> None:
 
 
 def _score(args: argparse.Namespace, command: str) -> int:
+    check_bootstrap(args)
     from ..report.human import tables as report
     from ..score.human.ratings import read_raters, read_study
 

@@ -17,7 +17,7 @@ from ..progress import progress
 from ..store.atomic import atomic_write
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 HEADER = (
     "Speech",
@@ -28,7 +28,7 @@ HEADER = (
     "nothing heard",
     "utterances",
 )
-HEARD = "heard"
+HYPOTHESES = "hypotheses"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -47,9 +47,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--lm_text", nargs="+", help="tables of what could be said (default: --text)")
     add("--answers", help="table of accepted answers: success of spoken answers is counted")
     add("--hypotheses", help="another judge: its tables are HYPOTHESES/NAME, nothing is recognised")
-    add("--output", required=True, help="directory: heard/NAME, speech.json, SPEECH.md")
-    add("--resamples", type=int, default=2000, help="of the bootstrap")
-    add("--seed", type=int, default=0, help="of the bootstrap")
+    add("--output", required=True, help="directory: hypotheses/NAME, speech.json, SPEECH.md")
+    add_bootstrap_options(parser)
     return parser
 
 
@@ -57,19 +56,18 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Judge the directories and print the table."""
     args = get_parser().parse_args(argv)
-    if args.resamples < 1:
-        raise ValueError(f"--resamples {args.resamples}: at least 1")
+    check_bootstrap(args)
     systems = named(args.speech)
     texts = read_dict(existing(Path(args.text)))
     accepted = read_accepted(args.answers, texts)
     output = Path(args.output)
     if not args.hypotheses:
-        recognise(args, systems, texts, output / HEARD)
+        recognise(args, systems, texts, output / HYPOTHESES)
     from ..score.speech_output import score_speech
 
     found = {}
     for name in systems:
-        heard = read_dict(existing(Path(args.hypotheses or output / HEARD) / name))
+        heard = read_dict(existing(Path(args.hypotheses or output / HYPOTHESES) / name))
         found[name] = score_speech(texts, heard, accepted, args.resamples, args.seed)
     write(output, found)
     return 0

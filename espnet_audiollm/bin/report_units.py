@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data.kaldi_dir import count_lines, existing, side_by_side
 from ..data.unit_tables import UNITS, UnitRow, iter_units, read_set
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 HEADER = (
     "Units",
@@ -37,8 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--output", help="also write it as JSON")
     add("--normalizer", default="basic", help="form of the words")
     add("--max_recordings", type=int, default=2000, help="look at so many, evenly spaced")
-    add("--resamples", type=int, default=2000, help="of the bootstrap")
-    add("--seed", type=int, default=0, help="of the bootstrap")
+    add_bootstrap_options(parser)
     return parser
 
 
@@ -46,11 +45,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Print the table; its exit status."""
     args = get_parser().parse_args(argv)
-    if args.max_recordings < 2 or args.resamples < 1:
-        raise ValueError(
-            f"--max_recordings {args.max_recordings}, --resamples {args.resamples}: give at least "
-            "2 and 1"
-        )
+    check_bootstrap(args)
+    if args.max_recordings < 2:
+        raise ValueError(f"--max_recordings {args.max_recordings}: give 2 or more")
     from ..report.tables import Table
     from ..store.atomic import atomic_write
 

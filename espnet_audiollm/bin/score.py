@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import sets
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -57,14 +57,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="most megabytes of recordings in report.html, all test sets together (0: none); where "
         "the systems differ most comes first",
     )
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    add_bootstrap_options(parser)
     parser.add_argument(
         "--resample_by",
         metavar="TABLE",
         help="what the bootstrap draws: the values of a table of the sets (utt2spk), or of the "
         "table at this path (default: utterances)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
 
@@ -72,6 +71,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Score the runs, write the reports, print the tables."""
     args = get_parser().parse_args(argv)
+    check_bootstrap(args)
     from ..report import contents, results_files
     from ..report import tables as report
     from ..report.page.pictures import draw

@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .cli import user_errors
+from .cli import add_bootstrap_options, check_bootstrap, user_errors
 
 HEADER = ("System", "task", "output", "measure", "value [95 % CI]", "counts")
 
@@ -33,8 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--normalizer", default="", help="of transcripts (default: that of the task's language)")
     add("--recipe", default="speechlm", help="name in the results")
     add("--command", default="", help="what made them (default: this command)")
-    add("--resamples", type=int, default=2000, help="of the bootstrap")
-    add("--seed", type=int, default=0, help="of the bootstrap")
+    add_bootstrap_options(parser)
     return parser
 
 
@@ -42,6 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Score, write the reports, print the table; the exit status."""
     args = get_parser().parse_args(argv)
+    check_bootstrap(args)
     from ..data.task_replies import read_facts
     from ..report import tables as report
     from ..score.speech_tasks import How, score_replies

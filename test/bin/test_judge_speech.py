@@ -56,10 +56,17 @@ def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
     assert true["asr_bleu"] > 70 > 30 > swapped["asr_bleu"]
     assert true["success"]["count"] == 3 and swapped["success"]["count"] == 0
     assert true["empty"] == 0 and true["utterances"] == 4
-    again = [systems[0], *words, "--hypotheses", tmp_path / "o/heard", "--output", tmp_path / "p"]
+    again = [
+        systems[0],
+        *words,
+        "--hypotheses",
+        tmp_path / "o/hypotheses",
+        "--output",
+        tmp_path / "p",
+    ]
     run("judge_speech", *again).says("true")
     assert json.loads((tmp_path / "p/speech.json").read_text())["true"] == true
-    heard = read_dict(tmp_path / "o/heard/true")
+    heard = read_dict(tmp_path / "o/hypotheses/true")
     assert heard == by_its_own_decoder(speech, tmp_path)
 
 
