@@ -126,7 +126,8 @@ def test_a_store_that_ends_first_prints_no_stack():
 
 @pytest.mark.parametrize("level", ["", "INFO"])
 def test_a_process_has_the_log_level_of_the_user(level):
-    code = "import os; print('level=' + os.environ.get('TORCH_CPP_LOG_LEVEL', ''))"
+    words = "'level=' + os.environ.get('TORCH_CPP_LOG_LEVEL', '') + chr(10)"
+    code = f"import os; os.write(1, ({words}).encode())"  # one write: two processes share the pipe
     given = {"TORCH_CPP_LOG_LEVEL": level} if level else {}
     with start(2, sys.executable, "-c", code, **given) as process:
         output, _ = process.communicate(timeout=60)
