@@ -61,22 +61,28 @@ def check_same(args: argparse.Namespace, made: dict, place: str | Path) -> None:
 
 
 @contextmanager
-def loaded(args: argparse.Namespace, llm: LLM, log: Path, audio: bool) -> Iterator[Generate]:
+def loaded(
+    args: argparse.Namespace, llm: LLM, log: Path, audio: bool, rows: int | None = None
+) -> Iterator[Generate]:
     """What decodes for the LLM. log: directory of a started server's log.
 
     Errors (ValueError): those of `infer.engines.load_engine`."""
     from ..infer.engines import load_engine
 
     file = log / f"vllm.{getattr(args, 'job', 1)}.log"
-    with load_engine(args.llm_engine, llm, args.vllm_url, file, audio) as generate:
+    with load_engine(args.llm_engine, llm, args.vllm_url, file, audio, rows) as generate:
         yield generate
 
 
 @contextmanager
-def answering(args: argparse.Namespace, system: System) -> Iterator[System]:
-    """The system, with the chosen engine decoding for it; the log is in --output."""
+def answering(
+    args: argparse.Namespace, system: System, rows: int | None = None
+) -> Iterator[System]:
+    """The system, with the chosen engine decoding for it; the log is in --output.
+
+    rows: see `infer.engines.load_engine`."""
     from dataclasses import replace
 
     audio = system.kind.input == "audio"
-    with loaded(args, system.llm, Path(args.output) / "log", audio) as generate:
+    with loaded(args, system.llm, Path(args.output) / "log", audio, rows) as generate:
         yield replace(system, generate=generate)

@@ -26,6 +26,10 @@ from ..types import Dialogue, Response, Turns
 from . import engine, split, teacher
 from .cli import user_errors
 
+BATCHES = (
+    8  # so many times the prompts, in this process: those that wait take the rows that are free
+)
+
 if TYPE_CHECKING:
     from ..infer.systems import System
 
@@ -67,7 +71,12 @@ def get_parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     add("--beam", type=int, default=1, help="1 is greedy (default: %(default)s)")
-    add("--batch_size", type=int, default=32, help="prompts in a batch (default: %(default)s)")
+    add(
+        "--batch_size",
+        type=int,
+        default=32,
+        help="hypotheses that are written at the same time (default: %(default)s)",
+    )
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", help="default: cuda where there is a GPU, else cpu")
     teacher.add_options(parser)
@@ -127,7 +136,7 @@ def generate(args: argparse.Namespace) -> None:
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):
-        with engine.answering(args, system) as answering:
+        with engine.answering(args, system, args.batch_size) as answering:
             _fill(shards, answering, ask, args)
     teacher.fill(args, shards, system, ask())
 
@@ -165,7 +174,8 @@ def _fill(
 
     check_context(system, ask())
     run = partial(_answer, system, args)
-    plan = partial(_plan, system, args.batch_size)
+    times = BATCHES if args.llm_engine == engine.DEFAULT else 1
+    plan = partial(_plan, system, times * args.batch_size)
     dialogues = ask()
     start, count, tokens = time.monotonic(), 0, 0
     for records in split.fill(args, shards, dialogues, plan, partial(in_halves, run), "responses"):

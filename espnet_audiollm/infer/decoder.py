@@ -32,10 +32,10 @@ class Decoder:
 
     def __init__(self, llm: LLM, cache: Cache | None = None):
         """cache: an empty one (default: one that suits the LLM's layers)."""
-        from transformers import DynamicCache
+        from .cache import cache_of
 
         self.llm = llm
-        self.cache = DynamicCache(config=llm.model.config) if cache is None else cache
+        self.cache = cache_of(llm) if cache is None else cache
         self.mask_BT: torch.Tensor | None = None  # None: nothing is read yet
 
     @torch.inference_mode()
@@ -48,9 +48,12 @@ class Decoder:
         return self._forward(mask_BT, inputs_embeds=embeds_BTD)
 
     @torch.inference_mode()
-    def step(self, ids_B: torch.Tensor) -> torch.Tensor:
-        """Append one token to each row; log-probabilities (B, V) of the next."""
-        return self._forward(torch.ones_like(ids_B[:, None]), input_ids=ids_B[:, None])
+    def step(self, ids_B: torch.Tensor, alive_B: torch.Tensor | None = None) -> torch.Tensor:
+        """Append one token to each row; log-probabilities (B, V) of the next.
+
+        alive_B: 0 for rows that read nothing, 1 for the others (default: all)."""
+        alive_B = torch.ones_like(ids_B) if alive_B is None else alive_B
+        return self._forward(alive_B[:, None], input_ids=ids_B[:, None])
 
     def select(self, rows: list[int]) -> None:
         """Keep, drop or repeat rows of the batch."""
@@ -63,7 +66,7 @@ class Decoder:
 
     def join(self, other: Decoder) -> None:
         """Append the rows of another decoder of the same LLM, which is not used after this. Both
-        have plain caches (DynamicCache())."""
+        have plain caches."""
         assert self.mask_BT is not None and other.mask_BT is not None
         longest = max(self.mask_BT.shape[1], other.mask_BT.shape[1])
         masks = [F.pad(x, (longest - x.shape[1], 0)) for x in (self.mask_BT, other.mask_BT)]
@@ -72,13 +75,36 @@ class Decoder:
             ours.keys = _stack_right(longest, ours.keys, theirs.keys)
             ours.values = _stack_right(longest, ours.values, theirs.values)
 
+    def replace(self, rows: list[int], other: Decoder) -> None:
+        """Put the rows of another decoder of the same LLM in the places of these rows. Both have
+        plain caches."""
+        assert self.mask_BT is not None and other.mask_BT is not None
+        self._pad(other.mask_BT.shape[1])
+        index = torch.tensor(rows, device=self.mask_BT.device)
+        positions = self.mask_BT.shape[1]
+        before = positions - other.mask_BT.shape[1]
+        self.mask_BT = self.mask_BT.index_copy(0, index, F.pad(other.mask_BT, (before, 0)))
+        for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            ours.keys.index_copy_(0, index, _stack_right(positions, theirs.keys))
+            ours.values.index_copy_(0, index, _stack_right(positions, theirs.values))
+
+    def _pad(self, positions: int) -> None:
+        """Padding before every row, up to so many positions in all."""
+        assert self.mask_BT is not None
+        lacking = positions - self.mask_BT.shape[1]
+        if lacking > 0:
+            self.mask_BT = F.pad(self.mask_BT, (lacking, 0))
+            for layer in self.cache.layers:
+                layer.keys = _stack_right(positions, layer.keys)
+                layer.values = _stack_right(positions, layer.values)
+
     def row(self, index: int) -> Decoder:
         """A row by itself, without padding, in memory of its own. The cache is a plain one."""
         assert self.mask_BT is not None
         positions = int(self.mask_BT[index].sum())
 
         def own(cached: torch.Tensor) -> torch.Tensor:
-            return cached[index : index + 1, :, -positions:].clone()
+            return cached[index : index + 1, :, -positions:]
 
         alone = self._with_layers(own)
         alone.mask_BT = self.mask_BT[index : index + 1, -positions:].clone()
@@ -86,9 +112,14 @@ class Decoder:
 
     def fork(self) -> Decoder:
         """The same rows once more; what either reads from here on, the other does not have."""
-        other = self._with_layers(lambda cached: cached)  # reading makes new tensors
+        other = self._with_layers(lambda cached: cached)
         other.mask_BT = self.mask_BT
         return other
+
+    @property
+    def device(self) -> torch.device:
+        """Where the LLM's embeddings are, and the rows' masks."""
+        return self.llm.model.get_input_embeddings().weight.device
 
     @property
     def num_bytes(self) -> int:
@@ -96,18 +127,20 @@ class Decoder:
         return sum(2 * each.keys.numel() * each.keys.element_size() for each in self.cache.layers)
 
     def _with_layers(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Decoder:
-        from transformers import DynamicCache
+        """The rows in memory of their own."""
+        from .cache import plain_cache
 
-        cache = DynamicCache()
+        cache = plain_cache()
         for number, layer in enumerate(self.cache.layers):
             cache.update(change(layer.keys), change(layer.values), number)
         return Decoder(self.llm, cache)
 
-    def trim(self) -> None:
-        """Forget first positions that are padding in every row: the longest row has left."""
+    def trim(self, share: float = 0.0) -> None:
+        """Forget first positions that are padding in every row (the longest row has left), if they
+        are more than this share of all."""
         assert self.mask_BT is not None
         first = int(self.mask_BT.any(0).long().argmax())
-        if first:
+        if first > share * self.mask_BT.shape[1]:
             self.mask_BT = self.mask_BT[:, first:]
             for layer in self.cache.layers:
                 layer.keys, layer.values = layer.keys[..., first:, :], layer.values[..., first:, :]
@@ -174,10 +207,10 @@ class Session:
 
     def forget(self) -> None:
         """Empty the cache."""
-        from transformers import DynamicCache
+        from .cache import plain_cache
 
         # Not a sliding window's own cache, which cannot be cropped once its window is full.
-        self.decoder = Decoder(self.llm, DynamicCache())
+        self.decoder = Decoder(self.llm, plain_cache())
         self._cached: list[torch.Tensor] = []  # embeddings, each (T, D)
 
     def read(self, prompt: Prompt, name: str = "the prompt") -> torch.Tensor:

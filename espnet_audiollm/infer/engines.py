@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 
 from ..model.llm import LLM
 from .decoder import Prompt, embed
-from .generate import Generate, Generated, generate, rows
+from .generate import Generate, Generated, generate, limited
 from .vllm_http import Away, Server, VllmError, to_body
 from .vllm_server import started
 
@@ -45,7 +46,12 @@ GREEDY: dict[str, Any] = {  # all that a server could have defaults of its own f
 
 @contextmanager
 def load_engine(
-    name: str, llm: LLM, url: str | None = None, log: str | Path = "vllm.log", audio: bool = True
+    name: str,
+    llm: LLM,
+    url: str | None = None,
+    log: str | Path = "vllm.log",
+    audio: bool = True,
+    rows: int | None = None,
 ) -> Iterator[Generate]:
     """What generates for an LLM.
 
@@ -54,13 +60,15 @@ def load_engine(
         url: of a vLLM server that runs. None: one is started here, and ends with the block.
         log: what the started server prints.
         audio: whether there are embeddings among the prompts.
+        rows: hypotheses that this process writes at the same time (default: those of all prompts
+            of a batch); vLLM chooses for itself.
 
     Errors (ValueError): an unknown engine; the server does not start, does not answer, or has
     another LLM."""
     if name not in ENGINES:
         raise ValueError(f"the engine '{name}' is not one of {', '.join(ENGINES)}")
     if name == TRANSFORMERS:
-        yield generate
+        yield partial(generate, rows=rows)
     elif url is None:
         with started(llm, log) as server:
             yield VllmEngine(server, llm, audio)
@@ -100,7 +108,7 @@ class VllmEngine:
             raise ValueError(
                 f"--beam {beam}: vLLM decodes greedily here; --llm_engine transformers"
             )
-        names, limits = rows(llm, prompts, max_new_tokens, names)
+        names, limits = limited(llm, prompts, max_new_tokens, names)
         if not prompts:
             return []
         with ThreadPoolExecutor(min(CONCURRENT, len(prompts))) as pool:

@@ -1,7 +1,7 @@
 """Batched generation with the frozen LLM: greedy and beam search, from token ids or embeddings.
 
 Used for the responses to transcripts (stage 7) and for answers to audio (stage 10). A row has its
-own limit and leaves the batch when it ends, so short answers do not wait for long ones. The
+own limit and leaves its place when it ends, so short answers do not wait for long ones. The
 sampling settings in the model's generation configuration are not used: results are
 deterministic, and a row's result does not depend on the other rows (up to float rounding).
 """
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 
 from ..model.llm import LLM
 from ..types import FinishReason
+from .cache import is_plain
 from .decoder import Decoder, Prompt, room
 
 
@@ -52,24 +54,32 @@ def generate(
     max_new_tokens: int | Sequence[int],
     beam: int = 1,
     names: Sequence[str] | None = None,
+    rows: int | None = None,
 ) -> list[Generated]:
-    """Answer each prompt; the prompts are one batch.
+    """Answer each prompt.
 
     beam: 1 is greedy; else that many hypotheses, the best by log-probability per token.
     max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
     would leave the LLM's context is lowered to what fits.
     names: what errors call the prompts (default: by their place in the batch).
+    rows: hypotheses that are written at the same time (default: those of all prompts); prompts
+    that wait take the places of those that are answered.
 
     Errors (ValueError): an empty prompt, or one that fills the context."""
     if beam < 1:
         raise ValueError(f"a beam of {beam}: at least 1")
-    _, limits = rows(llm, prompts, max_new_tokens, names)
+    _, limits = limited(llm, prompts, max_new_tokens, names)
     if not prompts:
         return []
-    return _greedy(llm, prompts, limits) if beam == 1 else _beam(llm, prompts, limits, beam)
+    size = max(1, (rows or len(prompts)) // (1 if rows is None else beam))
+    if beam == 1 and is_plain(llm):
+        return Greedy(llm, prompts, limits, size).run()
+    parts = [(prompts[i : i + size], limits[i : i + size]) for i in range(0, len(prompts), size)]
+    search = partial(_beam, beam=beam) if beam > 1 else _without_refill
+    return [answer for part in parts for answer in search(llm, *part)]
 
 
-def rows(
+def limited(
     llm: LLM,
     prompts: Sequence[Prompt],
     max_new_tokens: int | Sequence[int],
@@ -87,31 +97,138 @@ def rows(
     return names, limits
 
 
-def _greedy(llm: LLM, prompts: Sequence[Prompt], limits: list[int]) -> list[Generated]:
-    decoder = Decoder(llm)
-    eos = set(llm.eos_ids)
-    done: dict[int, Generated] = {}
-    ids: list[list[int]] = [[] for _ in prompts]
-    nats = [0.0] * len(prompts)
-    alive = list(range(len(prompts)))
-    logp_BV = decoder.read(prompts)
-    while True:
+def _without_refill(llm: LLM, prompts: Sequence[Prompt], limits: Sequence[int]) -> list[Generated]:
+    """Of an LLM whose layers forget: a row cannot take the place of another."""
+    return Greedy(llm, prompts, limits, len(prompts)).run()
+
+
+class Greedy:
+    """Greedy answers to prompts, so many rows at a time. A row whose answer has ended reads nothing
+    until a waiting prompt takes its place; when none waits, ended rows are left out of the batch, a
+    quarter of it at once, since that copies the others."""
+
+    REFILL, SHRINK = 8, 4  # when one of so many rows has ended
+    PADDING = 0.1  # share of the positions that may be padding before every row
+
+    def __init__(self, llm: LLM, prompts: Sequence[Prompt], limits: Sequence[int], rows: int):
+        self._prompts, self._limits = Prompts(llm, prompts), limits
+        self._eos = set(llm.eos_ids)
+        self._ids: list[list[int]] = [[] for _ in prompts]
+        self._nats = [0.0] * len(prompts)
+        self._reasons: dict[int, FinishReason] = {}  # of the prompts that are answered
+        self._waiting = list(range(len(prompts)))
+        self._rows = self._next(rows)  # the prompt of each row
+        self._decoder, self._tokens = self._begin(self._rows)  # the last token of each row
+
+    def run(self) -> list[Generated]:
+        """The answers, in the order of the prompts."""
+        while self._settle():
+            alive = [prompt not in self._reasons for prompt in self._rows]
+            device = self._decoder.device
+            tokens_B, alive_B = torch.tensor([self._tokens, alive], device=device)
+            logp_BV = self._decoder.step(tokens_B, None if all(alive) else alive_B)
+            self._tokens = self._choose(self._rows, logp_BV)
+        answers = enumerate(zip(self._ids, self._nats, strict=True))
+        return [Generated(tuple(ids), self._reasons[i], nats) for i, (ids, nats) in answers]
+
+    def _next(self, count: int) -> list[int]:
+        """Prompts that have waited."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    def _begin(self, prompts: list[int]) -> tuple[Decoder, list[int]]:
+        decoder, logp_BV = self._prompts.read(prompts)
+        return decoder, self._choose(prompts, logp_BV)
+
+    def _choose(self, prompts: list[int], logp_BV: torch.Tensor) -> list[int]:
+        """The most probable token of each row; it counts for the rows that have not ended."""
         best_B = logp_BV.max(dim=-1)
-        keep = []
-        values = zip(best_B.indices.tolist(), best_B.values.tolist(), strict=True)
-        for place, (row, (token, logp)) in enumerate(zip(alive, values, strict=True)):
-            ids[row].append(token)
-            nats[row] -= logp
-            if token in eos or len(ids[row]) == limits[row]:
-                reason: FinishReason = "stop" if token in eos else "length"
-                done[row] = Generated(tuple(ids[row]), reason, nats[row])
-            else:
-                keep.append(place)
-        if not keep:
-            return [done[row] for row in range(len(prompts))]
-        alive = [alive[place] for place in keep]
-        decoder.select(keep)
-        logp_BV = decoder.step(best_B.indices[keep])
+        tokens = best_B.indices.tolist()
+        for prompt, token, logp in zip(prompts, tokens, best_B.values.tolist(), strict=True):
+            if prompt in self._reasons:
+                continue
+            self._ids[prompt].append(token)
+            self._nats[prompt] -= logp
+            if token in self._eos:
+                self._reasons[prompt] = "stop"
+            elif len(self._ids[prompt]) == self._limits[prompt]:
+                self._reasons[prompt] = "length"
+        return tokens
+
+    def _settle(self) -> bool:
+        """Places for prompts that wait, and fewer rows where none does; False: all is answered."""
+        while self._waiting and self.REFILL * len(self._ended()) >= len(self._rows):
+            self._refill(self._ended())
+        ended = self._ended()
+        if len(ended) == len(self._rows):
+            return False
+        if self.SHRINK * len(ended) >= len(self._rows):
+            self._shrink(set(ended))
+        return True
+
+    def _ended(self) -> list[int]:
+        """Rows whose answers have ended."""
+        return [row for row, prompt in enumerate(self._rows) if prompt in self._reasons]
+
+    def _refill(self, places: list[int]) -> None:
+        prompts = self._next(len(places))
+        places = places[: len(prompts)]
+        decoder, tokens = self._begin(prompts)
+        self._decoder.replace(places, decoder)
+        self._decoder.trim(self.PADDING)
+        for place, prompt, token in zip(places, prompts, tokens, strict=True):
+            self._rows[place], self._tokens[place] = prompt, token
+
+    def _shrink(self, ended: set[int]) -> None:
+        kept = [row for row in range(len(self._rows)) if row not in ended]
+        self._decoder.select(kept)
+        self._rows = [self._rows[row] for row in kept]
+        self._tokens = [self._tokens[row] for row in kept]
+
+
+class Prompts:
+    """Prompts for one LLM. The positions with which all of them begin, a system turn for instance,
+    are computed once."""
+
+    LEAST = 16  # positions that are worth it
+
+    def __init__(self, llm: LLM, prompts: Sequence[Prompt]):
+        self.llm, self.prompts = llm, prompts
+        self.common = _common(prompts) if is_plain(llm) else 0
+        if self.common < self.LEAST:
+            self.common = 0
+            return
+        self._beginning = Decoder(llm)
+        self._beginning.read([prompts[0][: self.common]])
+
+    def read(self, numbers: Sequence[int]) -> tuple[Decoder, torch.Tensor]:
+        """A decoder that has read these prompts, a row each, and the log-probabilities (B, V) of
+        what comes after them."""
+        decoder = Decoder(self.llm)
+        if self.common:
+            decoder = self._beginning.fork()
+            decoder.select([0] * len(numbers))
+        return decoder, decoder.read([self.prompts[n][self.common :] for n in numbers])
+
+
+def _common(prompts: Sequence[Prompt]) -> int:
+    """The number of positions with which all prompts begin, but for a last one of each; 0 if they
+    are neither token ids nor embeddings, all of them, or only one prompt."""
+    first, others = prompts[0], prompts[1:]
+    common = min(map(len, prompts)) - 1 if others else 0
+    for other in others:
+        common = _same(first[:common], other[:common])
+    return common
+
+
+def _same(one: Prompt, other: Prompt) -> int:
+    """How many positions are the same from the beginning on."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return int((one == other).all(-1).long().cumprod(0).sum())
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return 0
+    same = (i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+    return next(same, len(one))
 
 
 @dataclass
@@ -158,7 +275,7 @@ def _nats_per_token(hypothesis: Generated) -> float:
     return hypothesis.nats / len(hypothesis.ids)
 
 
-def _beam(llm: LLM, prompts: Sequence[Prompt], limits: list[int], beam: int) -> list[Generated]:
+def _beam(llm: LLM, prompts: Sequence[Prompt], limits: Sequence[int], beam: int) -> list[Generated]:
     decoder = Decoder(llm)
     eos = frozenset(llm.eos_ids)
     searches = [_Search(beam, limit, eos, [((), 0.0)], []) for limit in limits]

@@ -9,11 +9,14 @@ answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mi
 import argparse
 import random
 import time
+from dataclasses import replace
+from functools import partial
 
 import chat_llms
 import torch
 
 from espnet_audiollm.data.prompt import encode
+from espnet_audiollm.infer.generate import generate
 from espnet_audiollm.infer.systems import load_system
 from espnet_audiollm.model import llm as llms
 from espnet_audiollm.types import Dialogue, Turn
@@ -56,10 +59,8 @@ def one_at_a_time(system, dialogues):
 
 
 def batched(system, dialogues, batch_size):
-    answers = []
-    for start in range(0, len(dialogues), batch_size):
-        answers += system.respond(dialogues[start : start + batch_size])
-    return [answer.response_ids for answer in answers]
+    system = replace(system, generate=partial(generate, rows=batch_size))
+    return [answer.response_ids for answer in system.respond(dialogues)]
 
 
 def timed(run, *arguments):
@@ -97,7 +98,7 @@ def main():
     rates = []
     for name, answers, seconds in (
         ("one at a time", alone, seconds_alone),
-        (f"batches of {args.batch_size}", together, seconds_together),
+        (f"{args.batch_size} rows", together, seconds_together),
     ):
         tokens = sum(map(len, answers))
         rates.append(tokens / seconds)

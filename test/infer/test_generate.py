@@ -6,8 +6,10 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
-from espnet_audiollm.infer.generate import generate
+from espnet_audiollm.infer.decoder import embed
+from espnet_audiollm.infer.generate import Prompts, generate
 from espnet_audiollm.model import llm as llms
 
 STORIES = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
@@ -70,6 +72,60 @@ def test_batched_is_one_at_a_time_is_transformers(random_llm, beam):
         assert ended or len(answer.ids) == limit
         assert not set(answer.ids[:-1]) & set(random_llm.eos_ids)
     assert {answer.finish_reason for answer in together} == {"stop", "length"}  # both are tested
+
+
+BEGINNING = [1, 280, *range(300, 318)]  # long enough to be read once for all
+
+
+@pytest.mark.parametrize("beginning", [[], BEGINNING])
+@pytest.mark.parametrize("rows, beam", [(1, 1), (2, 1), (3, 1), (20, 1), (1, 2), (7, 3)])
+def test_rows_that_are_refilled_answer_as_alone(random_llm, rows, beam, beginning):
+    prompts = [[*beginning, *prompt, 270 + turn] for turn in range(4) for prompt in PROMPTS]
+    limits = [limit + turn for turn in range(4) for limit in LIMITS]
+    together = generate(random_llm, prompts, limits, beam, rows=rows)
+    for answer, prompt, limit in zip(together, prompts, limits, strict=True):
+        alone = generate(random_llm, [prompt], limit, beam)[0]
+        assert (answer.ids, answer.finish_reason) == (alone.ids, alone.finish_reason)
+        assert answer.nats == pytest.approx(alone.nats, abs=1e-9)
+    assert len({len(answer.ids) for answer in together}) > 5  # rows ended at different times
+
+
+@pytest.mark.parametrize("rows", [2, 9])
+def test_embeddings_and_ids_are_refilled_alike(random_llm, rows):
+    ids = [[*BEGINNING, *prompt] for prompt in PROMPTS]
+    embeds = [embed(random_llm, prompt) for prompt in ids]
+    expected = generate(random_llm, ids, LIMITS)
+    for prompts in (ids, embeds, [embeds[0], *ids[1:]]):
+        found = generate(random_llm, prompts, LIMITS, rows=rows)
+        assert [answer.ids for answer in found] == [answer.ids for answer in expected]
+
+
+def test_fewer_positions_are_read_where_prompts_begin_alike(random_llm):
+    prompts = [[*BEGINNING, *prompt] for prompt in PROMPTS]
+    apart = [[n, *prompt] for n, prompt in enumerate(prompts)]
+    assert Prompts(random_llm, prompts).common == len(BEGINNING)  # [*BEGINNING, 1] goes on
+    assert Prompts(random_llm, apart).common == Prompts(random_llm, prompts[:1]).common == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_layers_with_windows_are_not_refilled(rows):
+    """Their caches forget positions, also those of a common beginning."""
+    tokenizer = chat_llms.llama2_trained()
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+        initializer_range=0.2,
+    )
+    llm = llms.wrap(MistralForCausalLM(config).double().eval(), tokenizer, "windows")
+    prompts = [[*BEGINNING, *prompt] for prompt in PROMPTS]
+    for answer, prompt in zip(generate(llm, prompts, 20, rows=rows), prompts, strict=True):
+        assert answer.ids == generate(llm, [prompt], 20)[0].ids
 
 
 @pytest.mark.parametrize("beam", [1, 3])
