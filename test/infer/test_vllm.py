@@ -1,6 +1,6 @@
 """The real vLLM on the processor: its tokens are those of this process, its death loses nothing.
 
-One server for all: it takes a minute to start, and is killed once."""
+One server for all, which is killed once, and one that a stage starts: each takes a minute."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
+from slurm_node import descendants
 from tiny_tasks import task_options
 
 from espnet_audiollm.bin import generate_responses
@@ -173,13 +174,57 @@ def running(vllm):
     return sum(float(line.split()[-1]) for line in lines)
 
 
+def stage7(llm_dir, place):
+    """Words of a stage that answers 400 prompts."""
+    (place / "data").mkdir()
+    asked = [f"utt{i:03d} {WORDS[i % 16]} {WORDS[i % 7]} {i}\n" for i in range(400)]
+    (place / "data/text").write_text("".join(asked))
+    words = ["--llm", str(llm_dir), "--data", f"{place}/data", "--device", "cpu"]
+    return [*words, "--batch_size", "8"]
+
+
+def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
+    """Killed is its largest process, as by the kernel for want of memory."""
+    words = stage7(llm_dir, tmp_path)
+    generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
+    broken, seen = tmp_path / "broken", []
+
+    def kill():
+        until(lambda: any(broken.glob("*shard*")))
+        seen.extend(processes_of(vllm_server.find_python()))
+        os.kill(max(seen, key=memory), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    generate_responses.main([*words, "--output", f"{broken}", "--llm_engine", "vllm"])
+    killer.join()
+    assert len(seen) > 1 and "(1 of 3 times without" in capfd.readouterr().err
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    assert ids[0] == ids[1]
+    until(lambda: not processes_of(vllm_server.find_python()), 30.0)
+
+
+def processes_of(python):
+    """What this process, or those that it started, run of vLLM's Python."""
+    return [pid for pid in descendants(os.getpid()) if memory(pid) and runs(pid, python)]
+
+
+def runs(pid, python):
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return command.startswith((os.fsencode(python), b"VLLM::"))
+
+
+def memory(pid):
+    """Pages in use."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+
+
 def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path, capfd):
     """A stage and a server are at work when it dies; both go on when it is back."""
-    (tmp_path / "data").mkdir()
-    asked = [f"utt{i:03d} {WORDS[i % 16]} {WORDS[i % 7]} {i}\n" for i in range(400)]
-    (tmp_path / "data/text").write_text("".join(asked))
-    words = ["--llm", str(llm_dir), "--data", f"{tmp_path}/data", "--device", "cpu"]
-    words += ["--batch_size", "8"]
+    words = stage7(llm_dir, tmp_path)
     generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
 
     system = endless(systems[1])
