@@ -75,7 +75,7 @@ class Server:
         if not self.url.startswith(("http://", "https://")):
             raise VllmError(f"--vllm_url {url}: an address begins with http:// or https://")
         self.patience, self.check, self.log = patience, check, log
-        key = key or os.environ.get(KEY)
+        self.key = key = key or os.environ.get(KEY)
         self._http = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(patience, connect=10.0),
