@@ -9,6 +9,7 @@ in PLACE/answered."""
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from http.server import ThreadingHTTPServer
@@ -64,9 +65,20 @@ def vllm_processes(tmp_path, monkeypatch):
     return make
 
 
+def is_held(port: int) -> bool:
+    """Whether somebody keeps others from a port, which nobody serves yet."""
+    with socket.socket() as other:
+        try:
+            other.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 def main(place: Path, words: list[str]) -> None:
     """Serve until killed."""
     told = {"pid": os.getpid(), "port": int(words[words.index("--port") + 1])}
+    told["held"] = is_held(told["port"])
     told |= {name: os.environ[name] for name in SHOWN if name in os.environ}
     note = place / f"servers/{os.getpid()}.json"
     note.with_suffix(".tmp").write_text(json.dumps(told))
