@@ -34,13 +34,18 @@ class Vllm:
         package = place / "lib/python3.11/site-packages/vllm"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
-        settings = {"delay": delay, "dies_at": dies_at, "starts": starts}
-        (place / "settings.json").write_text(json.dumps(settings))
+        self.settings = {"delay": delay, "dies_at": dies_at, "starts": starts}
+        self.set()
         here = Path(__file__)
         script = f'#!/bin/sh\nexport PYTHONPATH="{here.parent}:{here.parents[1]}"\n'
         script += f'exec "{sys.executable}" "{here}" "{place}" "$@"\n'
         (place / "bin/python").write_text(script)
         (place / "bin/python").chmod(0o755)
+
+    def set(self, **settings) -> None:
+        """Other settings for servers from the next one on."""
+        self.settings |= settings
+        (self.place / "settings.json").write_text(json.dumps(self.settings))
 
     def servers(self) -> list[dict]:
         """Of all that began, in order."""

@@ -9,7 +9,7 @@ its own, with --vllm once more, where vLLM decodes; clients run in this process,
 processors. Of the first table all servers run at the same time and are asked in turns of a few
 seconds, so that other work of the machine slows down all alike. The second table has two servers
 for each system, one of them with --cache_dialogues 0. Waits are medians over requests, from
-sending one to its first token with text.
+sending one to its first token with text. In the first table each recording is new to the server.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Served:
         """Have some clients ask for some time, with questions of one turn."""
         begin = time.monotonic()
         where = (self.server.url, self.server.name)
-        self.answers += crowd(*where, args.sounds, clients, seconds, seed=seed)
+        self.answers += crowd(*where, args.sounds, clients, seconds, seed=seed, new=True)
         self.seconds += time.monotonic() - begin
 
 

@@ -124,16 +124,22 @@ def command(pid):
         return []
 
 
+def at_the_time_limit(stage, job):
+    stage.call.cluster.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"])
+
+
 ENDS = {
     "scancel": lambda stage, job: stage.call.cluster.run(["scancel", job]),
     "kill -9": lambda stage, job: os.kill(stage_process(stage), signal.SIGKILL),
     "requeue": lambda stage, job: stage.call.cluster.run(["scontrol", "requeue", job]),
+    "time limit": at_the_time_limit,
 }
+LIMITED = pytest.param("time limit", marks=pytest.mark.slow)  # of a minute, the shortest
 
 
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("how", ["scancel", "kill -9", "requeue", LIMITED])
 def test_a_server_ends_with_its_job_and_the_work_goes_on(stage, vllm_processes, expected, how):
-    made = vllm_processes(delay=0.2)
+    made = vllm_processes(delay=10.0 if how == "time limit" else 0.2)
     stage.call.env["AUDIOLLM_VLLM_VENV"] = str(made.place)
     runner = stage.start()
     stage.wait_for(lambda: made.answered() > 4, "some answers")
@@ -142,6 +148,7 @@ def test_a_server_ends_with_its_job_and_the_work_goes_on(stage, vllm_processes, 
     stage.wait_for(lambda: not alive(server["pid"]), "the end of the server")
     if how != "requeue":
         stage.end(runner, status=1)
+        made.set(delay=0.2)
         runner = stage.start()
     stage.end(runner)
     assert stage.responses() == expected
