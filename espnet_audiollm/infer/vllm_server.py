@@ -151,7 +151,8 @@ def arguments(llm: LLM, port: int) -> list[str]:
         free, total = torch.cuda.mem_get_info(model.device)
         words += ["--gpu-memory-utilization", f"{max(0.1, free / total - KEPT_FREE):.2f}"]
     else:
-        words += ["--enforce-eager"]
+        # A worker process of its own would wait for work in a loop that takes a whole processor.
+        words += ["--enforce-eager", "--distributed-executor-backend", "uni"]
     return words
 
 
@@ -165,6 +166,7 @@ def environment(key: str, llm: LLM) -> dict[str, str]:
         # By itself it ties its threads to the processors of the machine from the first one on, as
         # the next job of the node does. So it takes OMP_NUM_THREADS of them, as this process does.
         own.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        own.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # else vLLM replaces "uni"
     return own
 
 

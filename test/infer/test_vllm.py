@@ -15,6 +15,7 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
+from bench import bench_serve
 from slurm_node import descendants
 from tiny_tasks import task_options
 
@@ -113,15 +114,21 @@ def differing(found, expected):
 
 
 @pytest.fixture(scope="module")
-def systems(llm, llm_dir, data, ctc_exp, tmp_path_factory):
-    """What reads and what hears, both in this process."""
+def align_exp(llm_dir, data, ctc_exp, tmp_path_factory):
+    """An AudioLLM of this LLM."""
     from espnet_audiollm.tasks.audiollm import AudioLLMTask
 
     exp = tmp_path_factory.mktemp("align")
     cmd = task_options(data, exp, "response_ids,response,text_int", max_epoch=1)
     init = f"{ctc_exp}/valid.loss.ave.pth"
     AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
-    return load_system("reference", llm), load_system("audiollm", llm, exp)
+    return exp
+
+
+@pytest.fixture(scope="module")
+def systems(llm, align_exp):
+    """What reads and what hears, both in this process."""
+    return load_system("reference", llm), load_system("audiollm", llm, align_exp)
 
 
 @pytest.mark.parametrize("number, kind", enumerate(["text", "audio"]))
@@ -172,6 +179,16 @@ def running(vllm):
     lines = [li for li in text.splitlines() if li.startswith("vllm:num_requests_running")]
     assert lines
     return sum(float(line.split()[-1]) for line in lines)
+
+
+def test_the_benchmark_of_the_server(vllm, align_exp, llm_dir, data, capsys):
+    words = [str(align_exp), "--llm", str(llm_dir), "--recordings", str(data), "--vllm", vllm.url]
+    sizes = ["--clients", "2", "--seconds", "2", "--rounds", "2", "--dialogues", "0"]
+    bench_serve.main([*words, *sizes])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| AudioLLM")]
+    assert [row[1] for row in rows] == ["in its process", "vLLM"]
+    assert all(row[2] == "2" and float(row[3]) > 0 for row in rows)
 
 
 def stage7(llm_dir, place):
