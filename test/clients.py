@@ -3,6 +3,7 @@ they wait. They speak to it over one connection for each request, as the page do
 
 import http.client
 import json
+import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -69,14 +70,19 @@ def dialogue(url, model, recordings, max_tokens=64):
     return answers
 
 
-def crowd(url, model, recordings, clients, seconds, turns=1, seed=0, max_tokens=64):
-    """Clients that begin one dialogue after the other for some time: all that was answered."""
+def crowd(url, model, recordings, clients, seconds, turns=1, seed=0, max_tokens=64, new=False):
+    """Clients that begin one dialogue after the other for some time: all that was answered.
+
+    new: no recording is known to the server, which keeps what it has encoded: bytes behind the
+    audio differ."""
     end = time.monotonic() + seconds
 
     def one(number):
         choice, answers = random.Random(seed * 1000 + number), []
         while time.monotonic() < end:
             said = choice.choices(recordings, k=turns)
+            if new:
+                said = [recording + os.urandom(8) for recording in said]
             answers += dialogue(url, model, said, max_tokens)
         return answers
 

@@ -9,7 +9,8 @@ from recipe_copies import MINI_TRAINING, MiniRun, copy_recipe, run_mini
 os.environ["HF_HUB_OFFLINE"] = "1"  # Tests need no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small tensors: threads only get in the way.
 
-pytest_plugins = ["small_experiment", "small_study", "trained_tasks"]  # fixtures of several rooms
+# Fixtures of several rooms.
+pytest_plugins = ["small_experiment", "small_study", "trained_tasks", "vllm_processes"]
 ROOT = Path(__file__).parents[1]
 MINI_RUN = (  # files that share a run of the mini recipe
     "test/egs2/test_mini_ablation_run.py",

@@ -31,14 +31,24 @@ def main(command: list[str]) -> None:
 
 
 def end(child: subprocess.Popen) -> None:
-    """End the command, and then what is left of the session, this process as well."""
-    if child.poll() is None:
+    """End the command, and then what is left of the session, this process as well. How a command
+    ended that was not asked to is the last line on standard output."""
+    if (status := child.poll()) is not None:
+        print(f"vllm_guard: the server ended by itself, {ending(status)}", flush=True)
+    else:
         child.terminate()
         try:
             child.wait(GRACE)
         except subprocess.TimeoutExpired:
             pass
     os.killpg(0, signal.SIGKILL)
+
+
+def ending(status: int) -> str:
+    """What an exit status means."""
+    if status == -signal.SIGKILL:
+        return "killed by signal 9: out of memory?"
+    return f"killed by signal {-status}" if status < 0 else f"with exit status {status}"
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ class Server:
         url: http://HOST:PORT, with or without /v1.
         key: None: that of the environment variable AUDIOLLM_VLLM_KEY, if there is one.
         patience: how long it is waited for, each time that it does not answer.
-        check: raises when waiting has no sense: the process has ended.
+        check: called while the server does not answer. Raises when waiting has no sense; true when
+            the server was started again just now, so that waiting begins anew.
+        log: what more errors say of a server that fails at a prompt again and again.
         connections: requests at the same time.
 
     Errors (VllmError): no such address."""
@@ -65,14 +67,15 @@ class Server:
         url: str,
         key: str | None = None,
         patience: Seconds = PATIENCE,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], bool] = lambda: False,
+        log: Callable[[], str] = lambda: "see its log",
         connections: int = 256,
     ):
         self.url = url.rstrip("/").removesuffix("/v1")
         if not self.url.startswith(("http://", "https://")):
             raise VllmError(f"--vllm_url {url}: an address begins with http:// or https://")
-        self.patience, self.check = patience, check
-        key = key or os.environ.get(KEY)
+        self.patience, self.check, self.log = patience, check, log
+        self.key = key = key or os.environ.get(KEY)
         self._http = httpx2.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(patience, connect=10.0),
@@ -82,6 +85,7 @@ class Server:
         self.on_return: Callable[[], None] = lambda: None  # called when it is back after a failure
         self._name: str | None = None  # of the model
         self._returns, self._returning = 0, threading.Lock()
+        self.answered, self._counting = 0, threading.Lock()  # prompts, by `complete`
 
     def close(self) -> None:
         """End the connections."""
@@ -94,7 +98,8 @@ class Server:
         begun = time.monotonic()
         said = begun
         while not self.healthy():
-            self.check()
+            if self.check():
+                begun = said = time.monotonic()
             now = time.monotonic()
             if now - begun > self.patience:
                 raise VllmError(
@@ -137,14 +142,18 @@ class Server:
         for attempt in range(1, ATTEMPTS + 1):
             before = self._returns
             try:
-                return self.ask(what, body)
+                choice = self.ask(what, body)
             except Away as error:
                 if attempt == ATTEMPTS:
                     raise VllmError(
-                        f"the vLLM server {self.url} failed {ATTEMPTS} times at {what} ({error}): "
-                        "see its log; what was answered is kept"
+                        f"the vLLM server {self.url} failed {ATTEMPTS} times at {what} ({error}); "
+                        f"what was answered is kept; {self.log()}"
                     ) from error
                 self._await_return(before, str(error))
+            else:
+                with self._counting:
+                    self.answered += 1
+                return choice
         raise AssertionError
 
     def ask(self, what: str, body: dict[str, Any]) -> Choice:

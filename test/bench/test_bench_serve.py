@@ -17,7 +17,8 @@ def test_it_prints_its_tables(align_exp, ctc_exp, llm_dir, data, capsys):
     printed = capsys.readouterr().out
     for system in ("AudioLLM", "cascade"):
         one, four, again, kept = rows(printed, system)
-        assert [one[1], four[1]] == ["1", "4"] and float(one[2]) > 0
+        assert [one[2], four[2]] == ["1", "4"] and float(one[3]) > 0
+        assert one[1] == "in its process" and bool(one[5]) == (system == "AudioLLM")
         assert again[-1] == "0 |" and int(kept[-1].split()[0]) > 0
     assert printed.count("2 of 2 dialogues have the same answers") == 2
     assert re.search(r"^8 recordings, 1 thread.*processors", printed, re.MULTILINE)

@@ -1,6 +1,6 @@
 """The real vLLM on the processor: its tokens are those of this process, its death loses nothing.
 
-One server for all: it takes a minute to start, and is killed once."""
+One server for all, which is killed once, and one that a stage starts: each takes a minute."""
 
 import os
 import signal
@@ -15,6 +15,8 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
+from bench import bench_serve
+from slurm_node import descendants
 from tiny_tasks import task_options
 
 from espnet_audiollm.bin import generate_responses
@@ -112,15 +114,21 @@ def differing(found, expected):
 
 
 @pytest.fixture(scope="module")
-def systems(llm, llm_dir, data, ctc_exp, tmp_path_factory):
-    """What reads and what hears, both in this process."""
+def align_exp(llm_dir, data, ctc_exp, tmp_path_factory):
+    """An AudioLLM of this LLM."""
     from espnet_audiollm.tasks.audiollm import AudioLLMTask
 
     exp = tmp_path_factory.mktemp("align")
     cmd = task_options(data, exp, "response_ids,response,text_int", max_epoch=1)
     init = f"{ctc_exp}/valid.loss.ave.pth"
     AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--init_ctc", init])
-    return load_system("reference", llm), load_system("audiollm", llm, exp)
+    return exp
+
+
+@pytest.fixture(scope="module")
+def systems(llm, align_exp):
+    """What reads and what hears, both in this process."""
+    return load_system("reference", llm), load_system("audiollm", llm, align_exp)
 
 
 @pytest.mark.parametrize("number, kind", enumerate(["text", "audio"]))
@@ -173,13 +181,67 @@ def running(vllm):
     return sum(float(line.split()[-1]) for line in lines)
 
 
+def test_the_benchmark_of_the_server(vllm, align_exp, llm_dir, data, capsys):
+    words = [str(align_exp), "--llm", str(llm_dir), "--recordings", str(data), "--vllm", vllm.url]
+    sizes = ["--clients", "2", "--seconds", "2", "--rounds", "2", "--dialogues", "0"]
+    bench_serve.main([*words, *sizes])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| AudioLLM")]
+    assert [row[1] for row in rows] == ["in its process", "vLLM"]
+    assert all(row[2] == "2" and float(row[3]) > 0 for row in rows)
+
+
+def stage7(llm_dir, place):
+    """Words of a stage that answers 400 prompts."""
+    (place / "data").mkdir()
+    asked = [f"utt{i:03d} {WORDS[i % 16]} {WORDS[i % 7]} {i}\n" for i in range(400)]
+    (place / "data/text").write_text("".join(asked))
+    words = ["--llm", str(llm_dir), "--data", f"{place}/data", "--device", "cpu"]
+    return [*words, "--batch_size", "8"]
+
+
+def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
+    """Killed is its largest process, as by the kernel for want of memory."""
+    words = stage7(llm_dir, tmp_path)
+    generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
+    broken, seen = tmp_path / "broken", []
+
+    def kill():
+        until(lambda: any(broken.glob("*shard*")))
+        seen.extend(processes_of(vllm_server.find_python()))
+        os.kill(max(seen, key=memory), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    generate_responses.main([*words, "--output", f"{broken}", "--llm_engine", "vllm"])
+    killer.join()
+    assert len(seen) > 1 and "(1 of 3 times without" in capfd.readouterr().err
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    assert ids[0] == ids[1]
+    until(lambda: not processes_of(vllm_server.find_python()), 30.0)
+
+
+def processes_of(python):
+    """What this process, or those that it started, run of vLLM's Python."""
+    return [pid for pid in descendants(os.getpid()) if memory(pid) and runs(pid, python)]
+
+
+def runs(pid, python):
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return command.startswith((os.fsencode(python), b"VLLM::"))
+
+
+def memory(pid):
+    """Pages in use."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+
+
 def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path, capfd):
     """A stage and a server are at work when it dies; both go on when it is back."""
-    (tmp_path / "data").mkdir()
-    asked = [f"utt{i:03d} {WORDS[i % 16]} {WORDS[i % 7]} {i}\n" for i in range(400)]
-    (tmp_path / "data/text").write_text("".join(asked))
-    words = ["--llm", str(llm_dir), "--data", f"{tmp_path}/data", "--device", "cpu"]
-    words += ["--batch_size", "8"]
+    words = stage7(llm_dir, tmp_path)
     generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
 
     system = endless(systems[1])

@@ -3,8 +3,10 @@
 The server is a stand-in; the real vLLM is in test_vllm.py."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import chat_llms
@@ -17,6 +19,7 @@ from espnet_audiollm.infer import vllm_guard
 from espnet_audiollm.infer.engines import VllmEngine, load_engine
 from espnet_audiollm.infer.generate import generate
 from espnet_audiollm.infer.vllm_http import KEY, Server
+from espnet_audiollm.infer.vllm_server import started
 from espnet_audiollm.model import llm as llms
 from espnet_audiollm.store import responses
 
@@ -205,8 +208,64 @@ def test_a_server_that_does_not_start_shows_its_last_lines(llm, tmp_path, monkey
     with pytest.raises(ValueError, match="(?s)has ended.*no memory.*same command"):
         with load_engine("vllm", llm, log=tmp_path / "log/vllm.log"):
             pass
-    size, said = (tmp_path / "log/vllm.log").read_text().splitlines()
-    assert int(size) > 20 and said == "no memory"
+    size, said, ended = (tmp_path / "log/vllm.log").read_text().splitlines()
+    assert int(size) > 20 and said == "no memory" and ended.endswith("exit status 0")
+
+
+def test_a_server_of_the_stage_that_is_killed_is_started_again(
+    llm_dir, data, tmp_path, capsys, vllm_processes
+):
+    made = vllm_processes(delay=0.2)
+    stage7(llm_dir, data, tmp_path / "whole")
+    output = tmp_path / "broken"
+
+    def kill():
+        until(lambda: made.answered() > 6)  # the comparison, and the first batch of four
+        os.kill(made.servers()[0]["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    stage7(llm_dir, data, output, "--llm_engine", "vllm")
+    killer.join()
+    said = capsys.readouterr().err
+    assert said.count("(1 of 3 times without an answer between)") == 1 and "vllm.1.log" in said
+    assert "killed by signal 9" in (output / "log/vllm.1.log").read_text()
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    assert ids[0] == ids[1]
+    first, second = made.servers()
+    assert first["port"] == second["port"]
+    # Both were compared with the LLM of the stage; what the first one had answered was kept.
+    assert made.answered() <= 12 + 2 * 2 + 4
+    until(lambda: not any(alive(each["pid"]) for each in (first, second)))
+
+
+def test_a_server_that_cannot_be_started_again_says_how_often_it_was_tried(
+    llm_dir, data, tmp_path, capsys, vllm_processes
+):
+    made = vllm_processes(dies_at=4, starts=1)
+    with pytest.raises(SystemExit):
+        stage7(llm_dir, data, tmp_path / "out", "--llm_engine", "vllm")
+    said = capsys.readouterr().err
+    assert len(made.servers()) == 4 and "started 4 times" in said
+    assert [f"({n} of 3 times" in said for n in (1, 2, 3, 4)] == [True, True, True, False]
+    assert "no memory for another server" in said and "same command goes on" in said
+
+
+def test_a_prompt_that_kills_every_server_is_named(llm_dir, data, tmp_path, capsys, vllm_processes):
+    made = vllm_processes(dies_at=2)  # the comparison has one completion where there is no audio
+    with pytest.raises(SystemExit):
+        stage7(llm_dir, data, tmp_path / "out", "--llm_engine", "vllm", "--batch_size", "1")
+    said = capsys.readouterr().err
+    assert "failed 3 times at utt00" in said and "started 3 times" in said
+    assert "killed by signal 9" in said and len(made.servers()) == 3
+
+
+def test_a_port_is_held_while_its_server_loads(llm, tmp_path, vllm_processes):
+    made = vllm_processes()
+    with started(llm, tmp_path / "1.log") as one, started(llm, tmp_path / "2.log") as two:
+        assert one.url != two.url
+        assert [each["held"] for each in made.servers()] == [True, True]
+    until(lambda: not any(alive(each["pid"]) for each in made.servers()))
 
 
 def test_nothing_is_left_of_a_server_whose_stage_is_killed(tmp_path):
