@@ -85,9 +85,9 @@ def stream(client, *messages, **more):
     text, sound, last = "", [], None
     for chunk in ask(client, *messages, stream=True, **{**PCM, **more}):
         last = chunk.choices[0]
-        audio = getattr(last.delta, "audio", None) or {}
-        text += audio.get("transcript", "")
-        sound += [samples(audio["data"])] if "data" in audio else []
+        audio = last.delta.audio
+        text += audio.transcript or "" if audio else ""
+        sound += [samples(audio.data)] if audio and audio.data else []
     return text, sound, last
 
 
@@ -97,7 +97,7 @@ def test_a_stream_joins_to_the_whole_answer(client, question, system):
     assert len(sound) == 3 and last.finish_reason == "stop"
     assert np.array_equal(np.concatenate(sound), samples(whole.data))
     assert text == whole.transcript
-    assert last.delta.audio["expires_at"] <= time.time()
+    assert last.delta.audio.expires_at <= time.time()
 
 
 def test_the_first_sound_comes_before_the_last_token(server, client, question, monkeypatch):
@@ -112,8 +112,8 @@ def test_the_first_sound_comes_before_the_last_token(server, client, question, m
     monkeypatch.setattr(Decoder, "step", slow)
     seen = []
     for chunk in ask(client, question, stream=True, **PCM):
-        audio = getattr(chunk.choices[0].delta, "audio", None) or {}
-        if "data" in audio:
+        audio = chunk.choices[0].delta.audio
+        if audio and audio.data:
             seen.append((steps, len(server.engine.writing)))
     assert seen[0][0] < steps and seen[0][1] == 1  # it is still written
     assert seen[0][0] >= FIRST + AHEAD and steps > UNITS
