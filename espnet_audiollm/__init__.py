@@ -25,12 +25,13 @@ def _name_user() -> None:
 _name_user()
 
 
-def load(directory: str | Path, llm: str, **options: Any) -> System:
+def load(directory: str | Path, llm: str | None = None, **options: Any) -> System:
     """A trained model, ready to answer: see `infer.systems.System`, and `infer.chat.Chat`.
 
     Args:
         directory: a packed model (stage 12), or an experiment of stage 9 or 5.
-        llm: Hugging Face id or directory of the LLM that it was trained with.
+        llm: Hugging Face id or directory of the LLM that it was trained with. None: a packed
+            speech LM, which is one.
         options: those of `infer.systems.load_system` (device, dtype, system_prompt, ...).
 
     Errors (ValueError): no model there, a damaged one, another LLM than it was trained with."""

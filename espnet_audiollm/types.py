@@ -94,6 +94,7 @@ class Dialogue:
     accepted: tuple[str, ...] = ()  # answers, any one is right. (): as the reference response
     reference: str | None = None  # response. None: what the LLM answers to the transcripts
     duration: Seconds = 0.0  # of all its audio
+    task: str | None = None  # tag of what a speech LM does with it. None: an answer in text
 
     def recordings(self) -> dict[str, Audio]:
         """Its audio by an id of its own: the dialogue's where only one turn is spoken or written,

@@ -52,3 +52,21 @@ def packed(align_exp, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("pack") / "tiny"
     pack.main(["--exp", str(align_exp), "--output", str(output)])
     return output
+
+
+@pytest.fixture(scope="session")
+def speaking(ctc_exp, tmp_path_factory) -> Path:
+    """The parts of a tiny speech LM that has learned its tasks (test/tiny_speaking.py)."""
+    import tiny_speaking
+
+    return tiny_speaking.make(tmp_path_factory.mktemp("speaking"), ctc_exp)
+
+
+@pytest.fixture(scope="session")
+def speech_lm(speaking, tmp_path_factory) -> Path:
+    """The same packed, with a voice."""
+    import tiny_speaking
+
+    output = tmp_path_factory.mktemp("speech_lm") / "tiny"
+    tiny_speaking.pack(speaking, output, "--vocoder", speaking / "vocoder")
+    return output

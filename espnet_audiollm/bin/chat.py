@@ -2,7 +2,8 @@
 
 Each line is said to it, and the answer is written as it comes; lines that begin with ":" are
 commands, which :help lists. Ctrl-C ends an answer, Ctrl-D the chat. MODEL is a packed model or an
-experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade: what is recognised is asked).
+experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade: what is recognised is asked). A
+packed speech LM takes each question alone; with :speak its answers become recordings, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .cli import add_system_options, explain, load_chosen_system, user_errors
 if TYPE_CHECKING:
     from ..infer.chat import Chat
     from ..infer.recognise import Recogniser
+    from ..infer.spoken_answer import SpokenAnswer
+    from ..infer.stream import Piece
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -63,6 +66,8 @@ class Terminal:
 
     def __init__(self, chat: Chat, recogniser: Recogniser | None, recordings: Path):
         self.chat, self.recogniser, self.recordings = chat, recogniser, recordings
+        self.tag: str | None = None  # of :task
+        self.spoken: Path | None = None  # of :speak
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
             "audio": ("FILE: let it hear a recording", self.audio),
             "record": ("let it hear the microphone, until Enter", self.record),
@@ -70,6 +75,8 @@ class Terminal:
             "transcribe": ("what the recogniser makes of the last recording", self.transcribe),
             "undo": ("take back the last thing said, and its answer", self.undo),
             "restart": ("begin another dialogue", self.restart),
+            "speak": ("DIRECTORY: save answers as speech there; nothing: no more", self.speak),
+            "task": ("TAG: what a speech LM does, [ASR English]; nothing: as it suits", self.task),
             "save": ("FILE [ID]: add the dialogue to a set of dialogues (JSON lines)", self.save),
             "help": ("these commands", self.help),
         }
@@ -104,9 +111,13 @@ class Terminal:
 
     def say(self, content: str | Audio) -> None:
         """Write the answer as it comes."""
-        answer = self.chat.say(content)
+        speaking = self._speaking(content)
+        answer = self.chat.say(content, str(speaking.task) if speaking else self.tag)
+        piece = None
         try:
             for piece in answer:
+                if speaking:
+                    speaking.feed(piece)
                 print(piece.text, end="", flush=True)
                 if piece.finish_reason == "length":
                     print(" [cut at --max_new_tokens]", end="")
@@ -115,6 +126,51 @@ class Terminal:
         finally:
             answer.close()
             print(flush=True)
+        if speaking and piece and piece.finish_reason:
+            self._save_speech(speaking, piece)
+
+    def _speaking(self, content: str | Audio) -> SpokenAnswer | None:
+        """Who speaks the answer; None: it is written only."""
+        from ..infer.speech_lm import SpeechLM
+        from ..infer.spoken_answer import SpokenAnswer
+
+        system = self.chat.system
+        if self.spoken is None or not isinstance(system, SpeechLM) or system.voices is None:
+            return None
+        task = system.task_for((Turn("user", content),), self.tag, spoken=True)
+        return SpokenAnswer(system, task, system.voices.speaker())
+
+    def _save_speech(self, speaking: SpokenAnswer, last: Piece) -> None:
+        from ..data.audio import write_audio
+        from ..infer.spoken_answer import FAULTS
+
+        if fault := speaking.fault(last):
+            raise ValueError(f"the answer cannot be spoken: {FAULTS[fault]}")
+        assert self.spoken is not None and speaking.system.voices is not None
+        number = 1
+        while (path := self.spoken / f"answer-{number}.wav").exists():
+            number += 1
+        write_audio(path, speaking.speaker.rest(), comment=speaking.system.voices.comment)
+        print(path, flush=True)
+
+    def speak(self, directory: str) -> None:
+        """Save answers as speech. Errors (ValueError): the model does not speak."""
+        from ..infer.speech_lm import SpeechLM
+
+        system = self.chat.system
+        if not isinstance(system, SpeechLM) or not system.can_speak:
+            raise ValueError("this model does not speak: pack a speech LM with --vocoder")
+        self.spoken = Path(directory).expanduser() if directory else None
+        if self.spoken:
+            self.spoken.mkdir(parents=True, exist_ok=True)
+
+    def task(self, tag: str) -> None:
+        """Choose a task. Errors (ValueError): the model has none."""
+        from ..infer.speech_lm import SpeechLM
+
+        if not isinstance(self.chat.system, SpeechLM):
+            raise ValueError("tasks are for speech LMs, and this model is none")
+        self.tag = tag or None
 
     def audio(self, file: str) -> None:
         """Let it hear a file. Errors (ValueError): there is none."""

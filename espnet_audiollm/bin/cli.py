@@ -59,7 +59,7 @@ def add_system_options(parser: argparse.ArgumentParser, recogniser_for: str) -> 
     """Which trained system is talked to, and how its models are loaded."""
     add = parser.add_argument
     add("model", help="packed model, or experiment of stage 9 or 5")
-    add("--llm", required=True, help="Hugging Face id or directory")
+    add("--llm", help="Hugging Face id or directory; a packed speech LM is one itself")
     add("--checkpoint", default=AVERAGE, help="file in an experiment (default: %(default)s)")
     add("--recogniser", help=f"experiment of stage 5 that {recogniser_for} asks")
     add("--chat_template", help="Jinja file, when the LLM has none")

@@ -5,6 +5,8 @@ code and no pickle. The frozen LLM is not in it: config.json names it as --llm d
 id means more to others than a directory) with its fingerprint, and loading compares. The directory
 of a pretrained encoder is named likewise. `espnet_audiollm.load(DIRECTORY, llm=...)` answers with
 it; bin/chat, bin/serve and bin/respond take it in place of an experiment.
+
+A speech LM (--speech_llm) is packed with all of its parts, its LLM included.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ KEPT = (  # options that say what the model is; all others say how it was traine
     "specaug",
     "ngpu",
 )
+KEPT_CTC = (*KEPT, "token_list", "token_type")  # of a recogniser, the encoder of units
+KEPT_VOCODER = ("vocoder", "unit_set", "voice", "speakers")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,13 +44,16 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--exp", required=True, help="experiment of stage 9")
+    add("--exp", help="experiment of stage 9")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     add("--output", required=True, help="directory to make, e.g. exp/audiollm/packed")
     add("--results", help="results.json of stage 11, for the model card")
     add("--licence", default="unknown", help="of the weights, as the Hub names it: cc-by-4.0, ...")
     add("--data", default="", help="the training data in a sentence, for the model card")
     add("--upload", metavar="REPO", help="then upload it there (Hugging Face Hub)")
+    from . import pack_speech
+
+    pack_speech.add_options(parser)
     return parser
 
 
@@ -54,30 +61,42 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
-    from ..store import hub, model_directory
-    from ..train import checkpoints
-    from ..train.loading import read_config
+    from ..store import hub
+    from . import pack_speech
 
+    if bool(args.exp) == bool(args.speech_llm):
+        raise ValueError("give --exp (an AudioLLM) or --speech_llm (a speech LM), one of them")
     if args.upload:
         hub.check(args.upload)  # before minutes of work
-    config = portable(vars(read_config(args.exp, "llm", "chat_template", "system_prompt")))
-    state = checkpoints.load(Path(args.exp) / args.checkpoint)
-    template = read_template(config["chat_template"])
-    card = write_card(args, config, state)
-    model_directory.write(args.output, config, state, card, template)
-    size = sum(file.stat().st_size for file in Path(args.output).iterdir())
-    print(f"{args.output}: {size / 1e6:.1f} MB; LLM: {config['llm']}")
+    pack = pack_speech.pack if args.speech_llm else pack_audiollm
+    pack(args)
+    files = [file for file in Path(args.output).rglob("*") if file.is_file()]
+    print(f"{args.output}: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     if args.upload:
         print(hub.upload(args.output, args.upload))
     return 0
 
 
-def portable(config: dict) -> dict:
+def pack_audiollm(args: argparse.Namespace) -> None:
+    """Write the directory of an AudioLLM."""
+    from ..store import model_directory
+    from ..train import checkpoints
+    from ..train.loading import read_config
+
+    config = portable(vars(read_config(args.exp, "llm", "chat_template", "system_prompt")))
+    state = checkpoints.load(Path(args.exp) / args.checkpoint)
+    template = read_template(config["chat_template"])
+    card = write_card(args, config, state)
+    model_directory.write(args.output, config, state, card, template)
+    print(f"{args.output}: its LLM is {config['llm']}")
+
+
+def portable(config: dict, names: tuple[str, ...] = KEPT) -> dict:
     """The options that describe the model, without the ones of its training."""
     kept = {
         key: value
         for key, value in config.items()
-        if key in KEPT or key.removesuffix("_conf") in KEPT
+        if key in names or key.removesuffix("_conf") in names
     }
     stats = (kept.get("normalize_conf") or {}).get("stats_file")
     if stats:

@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     units = UnitTokens.of(tokenizer)
     encoder = Encoder(tokenizer, units, [tokenizer.eos_token_id], args.system_prompt)
     context = args.max_tokens or config.max_position_embeddings
-    blocks = write_examples(args.output, mixture, encoder, vocabulary, context)
+    system = args.system_prompt
+    blocks = write_examples(args.output, mixture, encoder, vocabulary, context, system)
     rows = (
         (b.name, str(b.size), f"{100 * b.weight:.1f}", str(b.tokens), str(b.left_out))
         for b in blocks

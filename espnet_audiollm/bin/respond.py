@@ -26,7 +26,7 @@ from ..store.model_directory import files_of
 from ..store.parts import Parts, hash_files, made_from
 from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
-from ..types import Audio, Dialogue, Turns, Utterance
+from ..types import Audio, Dialogue, Turns, Units, Utterance
 from . import engine, split
 from .cli import user_errors
 
@@ -42,7 +42,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--system", required=True, choices=list(KINDS))
+    add("--system", required=True, choices=answering())
     add("--label", help="row of the tables (default: made of the model and its checkpoint)")
     add("--llm", required=True, help="Hugging Face id or local directory")
     add("--chat_template", help="jinja file, when the LLM has none")
@@ -69,6 +69,11 @@ def get_parser() -> argparse.ArgumentParser:
     engine.add_options(parser)
     split.add_options(parser)
     return parser
+
+
+def answering() -> list[str]:
+    """The kinds of systems that the table compares; a speech LM has another prompt and LLM."""
+    return [name for name, kind in KINDS.items() if kind.input != "units"]
 
 
 @user_errors
@@ -283,7 +288,7 @@ def similarity(system: System, id_: str, text: str | None, audio_PD: Speech) -> 
 
     if not (text or "").strip():
         return None
-    assert not isinstance(audio_PD, str)
+    assert not isinstance(audio_PD, str | Units)
     ids, text_TD = embed_transcript(system.llm, text, system.system_prompt)
     text_TD, audio_PD = (x.float().cpu().numpy() for x in (text_TD, audio_PD))
     seed = zlib.crc32(id_.encode())
@@ -301,7 +306,7 @@ def embeddings(args: argparse.Namespace, system: System) -> dict:
     few: Iterator[Utterance] = itertools.islice(iter_recordings(args.data), args.num_embeddings)
     for each in few:
         (audio_PD,) = system.read([each])
-        assert not isinstance(audio_PD, str)
+        assert not isinstance(audio_PD, str | Units)
         ids, text_TD = embed_transcript(system.llm, case(each.text or ""), system.system_prompt)
         arrays[f"{each.id}/audio"] = audio_PD.float().cpu().numpy()
         arrays[f"{each.id}/text"] = text_TD.float().cpu().numpy()

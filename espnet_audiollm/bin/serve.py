@@ -3,9 +3,10 @@
     python -m espnet_audiollm.bin.serve exp/audiollm/packed --llm exp/llm
 
 Any client of that API talks to http://localhost:8000/v1, in text and audio. MODEL is a packed model
-or an experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade). Other machines reach the
-server only with a --host, and then with a token, which the environment variable AUDIOLLM_TOKEN
-holds. Of what clients send nothing is logged.
+or an experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade); a packed speech LM needs no
+--llm, and speaks if it was packed with a vocoder. Other machines reach the server only with a
+--host, and then with a token, which the environment variable AUDIOLLM_TOKEN holds. Of what clients
+send nothing is logged.
 """
 
 from __future__ import annotations

@@ -23,8 +23,6 @@ from .cli import add_flag, user_errors
 
 MADE = ("utt2spk", "utt2dur", "utt2num_samples", "wav.scp")
 FIELDS = ("id", "audio", "samples", "voice")
-GENERATED = "Generated speech: not a recording of a person (ESPnet-AudioLLM, bin/speak)"
-CLONED = "; its voice imitates a prompt"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -122,6 +120,7 @@ def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     from ..infer.batches import by_length, in_halves
+    from ..infer.speak import CLONED, GENERATED
 
     unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
     voice_of = voices(args, vocoder)

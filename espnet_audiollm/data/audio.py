@@ -186,19 +186,28 @@ def write_audio(
 ) -> None:
     """Write (N,) floats in [-1, 1] as 16-bit FLAC or WAV (by suffix), atomically.
 
-    comment: kept in the file's metadata (WAV: the chunk ICMT; FLAC: the tag COMMENT).
+    comment: see `encode_audio`.
 
     Encoded in memory first: a full disk is then an ordinary OSError."""
+    encoded = encode_audio(samples, Path(path).suffix[1:], rate, comment)
+    with atomic_write(path, "wb") as out:
+        out.write(encoded)
+
+
+def encode_audio(
+    samples: np.ndarray, container: str, rate: int = SAMPLE_RATE, comment: str | None = None
+) -> bytes:
+    """(N,) floats in [-1, 1] as a 16-bit FLAC or WAV file.
+
+    comment: kept in its metadata (WAV: the chunk ICMT; FLAC: the tag COMMENT)."""
     import soundfile
 
     encoded = io.BytesIO()
-    container = Path(path).suffix[1:].upper()
-    with soundfile.SoundFile(encoded, "w", rate, 1, "PCM_16", format=container) as out:
+    with soundfile.SoundFile(encoded, "w", rate, 1, "PCM_16", format=container.upper()) as out:
         if comment is not None:
             out.comment = comment
         out.write(np.clip(samples, -1.0, 1.0))
-    with atomic_write(path, "wb") as out:
-        out.write(encoded.getbuffer())
+    return encoded.getvalue()
 
 
 def read_comment(path: str | Path) -> str:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..text.languages import LANGUAGES, PLAIN
-from ..types import Content, Part, Turns, Units
+from ..types import Audio, Content, Part, Turns, Units
 from .prompt import user_prompt
 
 Field = Literal["audio", "text", "translation", "translation_audio", "answer", "answer_audio"]
@@ -112,8 +112,8 @@ class Task:
         """All that an example must have."""
         return (self.given, *self.made)
 
-    def prompt(self, given: Value, system_prompt: str | None = None) -> Turns:
-        """The dialogue that asks for the outputs of an input."""
+    def prompt(self, given: Value | Audio, system_prompt: str | None = None) -> Turns:
+        """The dialogue that asks for the outputs of an input; audio stands for its units."""
         return user_prompt(_joined([f"{self} ", _line(given)]), system_prompt)
 
     def reply(self, values: Mapping[Field, Value]) -> Content:
@@ -163,7 +163,7 @@ def _check_languages(tag: str, steps: tuple[str, ...], languages: tuple[str, ...
         raise ValueError(f"the tag {tag!r} has {len(languages)} languages: it needs {wanted}")
 
 
-def _line(value: Value) -> Value:
+def _line(value: Part) -> Part:
     """Text in one line: line ends separate outputs."""
     return " ".join(value.split()) if isinstance(value, str) else value
 

@@ -53,6 +53,13 @@ class About:
     blocks: tuple[Block, ...]  # in the order of their rows
     alpha: float  # a task's weight is its number of examples to this power
     vocabulary: UnitVocabulary  # of the LLM that they are for
+    merged: bool | None = None  # repeated units are written once. None: not the same in all of them
+    system_prompt: str | None = None  # of every prompt. None: no such turn
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tasks, each once."""
+        return tuple(dict.fromkeys(block.tag for block in self.blocks))
 
     def check_vocabulary(self, vocabulary: UnitVocabulary, where: str | Path, llm: str) -> None:
         """Refuse (ValueError) an LLM that these token ids were not made for."""
@@ -89,9 +96,12 @@ def write_examples(
     encoder: Encode,
     vocabulary: UnitVocabulary,
     context: int,
+    system_prompt: str | None = None,
 ) -> list[Block]:
     """Write all examples of a mixture that fit into `context` positions; the directory appears
     whole or not at all.
+
+    system_prompt: the encoder's, noted for those who ask the trained model.
 
     Errors (ValueError): a task of which no example is left; see `Source.examples`."""
     counted = []
@@ -106,6 +116,8 @@ def write_examples(
         facts = {
             "alpha": mixture.alpha,
             "vocabulary": asdict(vocabulary),
+            "merged": mixture.merged,
+            "system_prompt": system_prompt,
             "blocks": list(map(asdict, blocks)),
         }
         with atomic_write(aside / FACTS) as out:
@@ -124,7 +136,13 @@ def read_about(directory: str | Path) -> About:
     try:
         found = read_object(path, NEXT)
         blocks = [Block(**block) for block in found["blocks"]]
-        return About(tuple(blocks), float(found["alpha"]), UnitVocabulary(**found["vocabulary"]))
+        return About(
+            tuple(blocks),
+            float(found["alpha"]),
+            UnitVocabulary(**found["vocabulary"]),
+            found.get("merged"),
+            found.get("system_prompt"),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 

@@ -90,11 +90,20 @@ class Mixture:
 
     def check_units(self, vocabulary: UnitVocabulary, llm: str) -> None:
         """Refuse (ValueError) units of another quantiser than the LLM's."""
+        for place in self.unit_places():
+            vocabulary.check_units(read_set(place), place, llm)
+
+    def unit_places(self) -> Iterator[Path]:
+        """The directories of units that the tasks need."""
         for source in self.sources:
             needed = {name for task in source.tasks for name in task.fields}
-            for name in sorted(needed & SPOKEN):
-                place = source.fields[name]
-                vocabulary.check_units(read_set(place), place, llm)
+            yield from (source.fields[name] for name in sorted(needed & SPOKEN))
+
+    @property
+    def merged(self) -> bool | None:
+        """Whether repeats are one unit; None: in some directories only."""
+        found = {read_set(place).merged for place in self.unit_places()}
+        return found.pop() if len(found) == 1 else None
 
 
 def read_mixture(path: str | Path) -> Mixture:

@@ -36,14 +36,16 @@ class Chat:
         self.turns: Turns = ()
         self._speech: dict[Audio, Speech] = {}
 
-    def say(self, content: str | Audio) -> Generator[Piece, None, None]:
+    def say(self, content: str | Audio, task: str | None = None) -> Generator[Piece, None, None]:
         """Say something, and get the answer piece by piece. An answer that is not waited for to its
         end stands in the dialogue as far as it came.
 
+        task: of a speech LM, see Dialogue.
+
         Errors (ValueError), with the dialogue as it was: audio that cannot be read, a dialogue that
         fills the LLM's context."""
-        asked = (*self.turns, Turn("user", content))
-        prompt = self.system.embed(self._complete(asked), self._heard(asked))
+        asked = (*self.system.before(self.turns), Turn("user", content))
+        prompt = self.system.prompt(self._complete(asked, task), self._heard(asked))
         pieces = stream(
             self.session, prompt, self.max_new_tokens, (), self.sampling, "this dialogue"
         )
@@ -71,8 +73,8 @@ class Chat:
         """What stands in the prompt for a recording: a hypothesis, or embeddings (P, D)."""
         return self._heard((Turn("user", audio),))[audio]
 
-    def _complete(self, turns: Turns) -> Turns:
-        return self.system.complete(Dialogue("chat", turns)).turns
+    def _complete(self, turns: Turns, task: str | None) -> Turns:
+        return self.system.complete(Dialogue("chat", turns, task=task)).turns
 
     def _heard(self, turns: Turns) -> dict[Audio, Speech]:
         """What stands for each recording of the turns; only new ones are read."""

@@ -22,9 +22,13 @@ from ..model.llm import fingerprint
 from ..model.mean_patches import MeanPatches
 from ..model.unit_vocoder import UnitVocoder, frames_per_unit, scaled, unscaled
 from ..model.voices import prompt_of
+from ..store.model_directory import files_of
 from ..types import SAMPLE_RATE, Seconds
 
 CHECKPOINT = "valid.loss.ave.pth"
+# what every file says of itself
+GENERATED = "Generated speech: not a recording of a person (ESPnet-AudioLLM)"
+CLONED = "; its voice imitates a prompt"
 PATCHES = "patches"  # `vocoder` in the configuration of mean patches
 SHORTEST_PROMPT: Seconds = 0.5
 SILENT = 1e-3  # of full scale: a prompt that nowhere is louder is silence
@@ -68,11 +72,21 @@ class Vocoder:
         return self.network.voice_of(torch.stack(prompts).to(self.device))
 
     @torch.inference_mode()
+    def durations(
+        self, rows: Sequence[SpokenUnits], voice_BD: torch.Tensor
+    ) -> list[tuple[int, ...]]:
+        """Predicted durations of each utterance's units, in unit frames."""
+        lengths = [len(row.units) for row in rows]
+        units_BL = padded([row.units for row in rows]).to(self.device)
+        lengths_B = torch.tensor(lengths, device=self.device)
+        found_BL = self.network.durations(units_BL, lengths_B, voice_BD).tolist()
+        return [tuple(row[:length]) for row, length in zip(found_BL, lengths, strict=True)]
+
+    @torch.inference_mode()
     def mel(self, rows: Sequence[SpokenUnits], voice_BD: torch.Tensor) -> list[torch.Tensor]:
         """(F, M) log mel energies of each utterance; durations that are not known are predicted."""
-        lengths_B = torch.tensor([len(row.units) for row in rows], device=self.device)
         units_BL = padded([row.units for row in rows]).to(self.device)
-        guessed_BL = self.network.durations(units_BL, lengths_B, voice_BD)
+        guessed_BL = padded(self.durations(rows, voice_BD)).to(self.device)
         known_BL = padded([row.durations or (0,) * len(row.units) for row in rows])
         durations_BL = torch.where(known_BL.to(self.device) > 0, known_BL, guessed_BL)
         mel_BFM, frames_B = self.network.decode(units_BL, durations_BL, voice_BD)
@@ -86,7 +100,7 @@ class Vocoder:
 
 
 def load_vocoder(exp: str | Path, checkpoint: str = CHECKPOINT, device: str = "cpu") -> Vocoder:
-    """A vocoder of bin/vocoder_train or bin/mean_patches.
+    """A vocoder of bin/vocoder_train or bin/mean_patches, or a packed one.
 
     Errors (ValueError): there is none, or its weights do not fit its configuration."""
     from ..tasks.vocoder import VocoderTask
@@ -95,13 +109,13 @@ def load_vocoder(exp: str | Path, checkpoint: str = CHECKPOINT, device: str = "c
     config = read_config(exp)
     if "unit_set" not in config:
         raise ValueError(f"{exp} is no vocoder: train one with bin/vocoder_train")
-    unit_set = UnitSet(**config.unit_set)
+    unit_set, weights = UnitSet(**config.unit_set), files_of(exp, checkpoint)[1]
     if getattr(config, "vocoder", "") == PATCHES:
         network = MeanPatches(unit_set.size, frames_per_unit(unit_set.frames_per_second))
-        load_weights(network, Path(exp) / checkpoint)
+        load_weights(network, weights)
         return Vocoder(network.eval().to(device), unit_set, (), False, device)
     model = VocoderTask.build_model(config)
-    load_weights(model, Path(exp) / checkpoint)
+    load_weights(model, weights)
     vocoder = model.vocoder.eval().to(device)
     return Vocoder(vocoder, unit_set, tuple(config.speakers), model.by_prompt, device)
 

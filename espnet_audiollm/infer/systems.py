@@ -21,12 +21,14 @@ from typing import TypeAlias
 import torch
 
 from ..data.kaldi_dir import read_dict
-from ..data.prompt import decode, encode, reply_ids
+from ..data.prompt import decode, encode, reply_ids, user_prompt
+from ..data.unit_tokens import UnitTokens
 from ..model import llm as llms
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt, response_nats
 from ..store.kinds import KINDS, Kind
 from ..store.model_directory import files_of
+from ..store.speech_directory import is_speech_lm
 from ..text.casing import AS_IS, Caser
 from ..types import Audio, Dialogue, Nats, Response, Seconds, Turn, Turns, Units, Utterance
 from .batches import by_length, read_batch
@@ -40,7 +42,8 @@ CHECKPOINT = "valid.loss.ave.pth"
 # systems share: transcripts in place of speech, open turns empty.
 MAX_TOKENS_FACTOR = 4.0
 
-Speech: TypeAlias = str | torch.Tensor  # in place of a spoken turn: a text, or embeddings (P, D)
+# in place of a spoken turn: a text, embeddings (P, D), or units
+Speech: TypeAlias = str | torch.Tensor | Units
 Reader: TypeAlias = Callable[[Sequence[Utterance]], Sequence[Speech]]
 
 
@@ -93,6 +96,7 @@ class System:
     system_prompt: str | None = None  # of dialogues without a system turn. None: no such turn
     casing: Caser = Caser(AS_IS)  # form in which transcripts are asked
     generate: Generate = generate  # what decodes (infer/engines.py)
+    units: UnitTokens | None = None  # where units stand among the LLM's tokens. None: it has none
 
     def batches(
         self, items: Iterable[Item], seconds: Seconds = 120.0, positions: int = 4096
@@ -100,14 +104,14 @@ class System:
         """Batches of like size, padding counted: at most `seconds` of audio, or for a system that
         reads text at most `positions` of prompts."""
         items = list(items)
-        if self.kind.input == "audio":
+        if self.kind.input in ("audio", "units"):
             return list(by_length(items, lambda item: item.dialogue.duration, seconds))
         lengths = {item.id: self.num_positions(item.dialogue) for item in items}
         return list(by_length(items, lambda item: lengths[item.id], positions))
 
     @torch.inference_mode()
     def speech(self, dialogues: Iterable[Dialogue]) -> dict[Audio, Speech]:
-        """What stands in the prompts for each recording: a text, or embeddings (P, D)."""
+        """What stands in the prompts for each recording: a text, embeddings (P, D), or units."""
         found = {a: id_ for dialogue in dialogues for id_, a in dialogue.recordings().items()}
         recordings = [Utterance(id_, a.path or "", "", text=a.text) for a, id_ in found.items()]
         return dict(zip(found, self.read(recordings) if recordings else (), strict=True))
@@ -180,6 +184,10 @@ class System:
             return dialogue
         return replace(dialogue, turns=(Turn("system", self.system_prompt), *dialogue.turns))
 
+    def before(self, turns: Turns) -> Turns:
+        """Of a dialogue so far, what stands before its next question."""
+        return turns
+
     @torch.inference_mode()
     def embed(self, turns: Turns, speech: Mapping[Audio, Speech]) -> torch.Tensor:
         """The embeddings (L, D) of turns within the chat template."""
@@ -210,11 +218,14 @@ class System:
         self, turns: Turns, speech: Mapping[Audio, Speech]
     ) -> tuple[list[int], list[torch.Tensor]]:
         """Token ids of turns within the chat template, and the audio of its slots."""
-        read = [_parts(turn, speech) for turn in turns]
+        read = [_parts(turn, speech, self.units) for turn in turns]
         audios = [part for parts in read for part in parts if isinstance(part, torch.Tensor)]
-        slots = (tuple(p if isinstance(p, str) else Audio() for p in parts) for parts in read)
+        slots = (
+            tuple(Audio() if isinstance(part, torch.Tensor) else part for part in parts)
+            for parts in read
+        )
         template = tuple(Turn(turn.role, parts) for turn, parts in zip(turns, slots, strict=True))
-        return encode(template, self.llm.tokenizer), audios
+        return encode(template, self.llm.tokenizer, units=self.units), audios
 
     def num_positions(self, dialogue: Dialogue) -> int:
         """Of the prompt of a system that reads text, template included; open turns are empty."""
@@ -322,7 +333,7 @@ class System:
 
     def _empty_prompt(self) -> torch.Tensor:
         """What a system has that heard and read nothing."""
-        return self.embed(self.complete(Dialogue("", (Turn("user", ""),))).turns, {})
+        return self.embed(user_prompt("", self.system_prompt), {})
 
     def _response(
         self, dialogue: Dialogue, talk: _Talk, speech: Mapping[Audio, Speech]
@@ -341,10 +352,14 @@ def reference_ids(llm: LLM, reference: str) -> tuple[int, ...]:
     return tuple(reply_ids((Turn("user", "a"),), reference, llm.tokenizer, llm.eos_ids))
 
 
-def _parts(turn: Turn, speech: Mapping[Audio, Speech]) -> list[Speech]:
-    """What stands in the prompt for each part of a turn."""
+def _parts(
+    turn: Turn, speech: Mapping[Audio, Speech], units: UnitTokens | None = None
+) -> list[Speech]:
+    """What stands in the prompt for each part of a turn; for units, where the LLM has none
+    (`units` None), their transcript."""
     read = (speech[part] if isinstance(part, Audio) else part for part in turn.parts)
-    return [part.text or "" if isinstance(part, Units) else part for part in read]
+    written = units is None
+    return [part.text or "" if isinstance(part, Units) and written else part for part in read]
 
 
 def _written(turn: Turn, speech: Mapping[Audio, Speech]) -> str:
@@ -396,17 +411,20 @@ def check_context(system: System, dialogues: Iterable[Dialogue]) -> None:
 
 
 def kind_of(exp: str | Path) -> str:
-    """The kind of system that a model makes: "audiollm" of stage 9 or packed, "cascade" of 5.
+    """The kind of system that a model makes: "audiollm" of stage 9 or packed, "cascade" of 5,
+    "speechlm" packed.
 
     Errors (ValueError): it is no trained experiment."""
     from ..train.loading import read_config
 
+    if is_speech_lm(exp):
+        return "speechlm"
     return "audiollm" if "audio_adapter" in vars(read_config(exp)) else "cascade"
 
 
 def load_system(
     kind: str,
-    llm: str | LLM,
+    llm: str | LLM | None,
     exp: str | Path | None = None,
     checkpoint: str = CHECKPOINT,
     *,
@@ -421,8 +439,9 @@ def load_system(
 
     Args:
         kind: a name in store/kinds.KINDS.
-        llm: Hugging Face id or directory, or an LLM that is loaded already.
-        exp: cascade: experiment of stage 5; audiollm: of stage 9, or packed by stage 12.
+        llm: Hugging Face id or directory, or an LLM that is loaded already; speechlm: None.
+        exp: cascade: experiment of stage 5; audiollm: of stage 9, or packed by stage 12;
+            speechlm: packed.
         hyp: cascade: table of hypotheses by recording, in place of the recogniser.
         chat_template: jinja file, when the LLM has none; audiollm: None takes that of its training.
         system_prompt: text of a system turn, None for no such turn; audiollm has that of its
@@ -432,9 +451,16 @@ def load_system(
     Errors (ValueError): an unknown kind; an option that it needs is missing; those of loading."""
     if kind not in KINDS:
         raise ValueError(f"the kind of system '{kind}' is not one of {', '.join(KINDS)}")
-    if KINDS[kind].input in ("audio", "hypothesis") and not (exp or hyp):
+    if KINDS[kind].input in ("audio", "units", "hypothesis") and not (exp or hyp):
         raise ValueError(f"a system of the kind {kind} needs the experiment of its model (exp)")
     model, config = exp or "", None
+    if KINDS[kind].input == "units":
+        from .speech_lm import check_options, load_speech_lm
+
+        check_options(model, llm, chat_template, system_prompt)
+        return load_speech_lm(model, dtype, device)
+    if llm is None:
+        raise ValueError(f"{model or kind} does not hold its LLM: name it (--llm, llm=)")
     if KINDS[kind].input == "audio":
         from ..train.loading import read_config
 

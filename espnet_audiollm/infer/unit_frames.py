@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ..model.llm import fingerprint
 from ..model.patches import LogMelPatches
 from ..model.pretrained_encoder import PretrainedEncoder
 from ..model.speech_encoder import SpeechEncoder
+from ..store.model_directory import files_of
 from ..types import Utterance
 from ..units.quantiser import Quantiser
 from ..units.sources import Source
@@ -97,8 +97,14 @@ def _from_experiment(source: Source, checkpoint: str, device: str) -> Frames:
     from ..tasks.ctc import CTCTask
     from ..train.loading import load_weights, read_config
 
-    model = CTCTask.build_model(read_config(source.directory))
-    load_weights(model, Path(source.directory) / checkpoint)
+    config = read_config(source.directory)
+    if "token_list" not in config:
+        raise ValueError(
+            f"{source.directory} is no recogniser, and ctc: reads the layers of one: give an "
+            "experiment of stage 5"
+        )
+    model = CTCTask.build_model(config)
+    load_weights(model, files_of(source.directory, checkpoint)[1])
     speech_encoder = model.speech_encoder
     encoder = speech_encoder.encoder
     if not isinstance(encoder, ConformerEncoder) or speech_encoder.frames_per_second is None:

@@ -10,6 +10,7 @@ from torch import nn
 from .normalize import UtteranceMVN
 
 PROMPT_FRAMES = 300  # 3 s, as AudioPaLM's and SoundStorm's; a shorter prompt is repeated
+PROMPT_SECONDS = PROMPT_FRAMES / 100 + 0.015  # of a recording that has so many frames
 
 
 def prompt_of(

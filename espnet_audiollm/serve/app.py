@@ -23,10 +23,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..data.speech_tasks import Task
 from ..infer.recognise import Recogniser
+from ..infer.spoken_answer import SpokenAnswer
 from ..infer.stream import Piece
 from ..types import Audio, Seconds, Turns, Utterance
-from . import chat_request, connection, replies
+from . import chat_request, connection, replies, speech
 from .chat_request import ChatRequest
 from .engine import Begun, Engine, Event
 from .engine import Request as Answering
@@ -150,13 +152,16 @@ class Server:
 
     async def models(self, request: Request) -> Response:
         """The one model."""
-        data = [replies.model_object(self.name, self.created)]
+        data = [self._about()]
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         """The same by name."""
         self._check_model(request.path_params["name"])
-        return JSONResponse(replies.model_object(self.name, self.created))
+        return JSONResponse(self._about())
+
+    def _about(self) -> dict:
+        return replies.model_object(self.name, self.created, speech.abilities(self.engine.system))
 
     async def chat(self, request: Request) -> Response:
         """/v1/chat/completions."""
@@ -169,16 +174,23 @@ class Server:
             self._check_model(asked.model)
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serve-")))
             turns = await asyncio.to_thread(self._turns, asked, place)
-            answer = self._ask(asked, turns, stack)
+            task = speech.task_of(self.engine.system, asked, turns)
+            spoken = speech.spoken_answer(self.engine.system, asked, task)
+            answer = self._ask(asked, turns, task, stack)
             begun, first = await connection.or_gone(request.receive, answer.begin())
             self.metrics.first_token.observe(time.monotonic() - begin)
             if asked.stream:
                 usage = bool(asked.stream_options and asked.stream_options.include_usage)
-                events = _events(replies.Reply(self.name), begun, first, answer, usage)
+                events = _events(replies.Reply(self.name), begun, first, answer, usage, spoken)
                 close = stack.pop_all().close
                 return connection.EventStream(lambda: anext(events, None), close)
             pieces = await connection.or_gone(request.receive, answer.rest(first))
-            return JSONResponse(replies.Reply(self.name).complete(pieces, begun))
+            reply = replies.Reply(self.name)
+            said = None
+            if spoken:
+                speaking = speech.whole(spoken, pieces, asked, reply.created)
+                said = await connection.or_gone(request.receive, speaking)
+            return JSONResponse(reply.complete(pieces, begun, said))
 
     def _turns(self, asked: ChatRequest, place: Path) -> Turns:
         """Decodes the recordings: in a thread of its own."""
@@ -192,11 +204,12 @@ class Server:
 
         return chat_request.to_turns(asked.messages, take)
 
-    def _ask(self, asked: ChatRequest, turns: Turns, stack: ExitStack) -> Answer:
+    def _ask(self, asked: ChatRequest, turns: Turns, task: Task | None, stack: ExitStack) -> Answer:
         """Submit the dialogue; when `stack` is left, its row is free again."""
         mailbox = connection.Mailbox()
         new_tokens = chat_request.num_new_tokens(asked, self.limits)
-        answering = Answering(turns, new_tokens, asked.sampling, asked.stops, mailbox.put)
+        tag = None if task is None else str(task)
+        answering = Answering(turns, new_tokens, asked.sampling, asked.stops, mailbox.put, tag)
         stack.callback(answering.cancel)
         self.engine.submit(answering)
         return Answer(mailbox, self.metrics)
@@ -274,23 +287,45 @@ class Answer:
 
 
 async def _events(
-    reply: replies.Reply, begun: Begun, piece: Piece, answer: Answer, usage: bool
+    reply: replies.Reply,
+    begun: Begun,
+    piece: Piece,
+    answer: Answer,
+    usage: bool,
+    spoken: SpokenAnswer | None,
 ) -> AsyncIterator[bytes]:
     """A stream's events."""
     yield replies.event(reply.first())
     tokens = 1
+
+    async def following() -> Piece:
+        nonlocal tokens
+        tokens += 1
+        return await answer.next()
+
+    if spoken:
+        chunks = speech.chunks(reply, spoken, piece, following)
+    else:
+        chunks = _written(reply, piece, following)
     try:
-        while piece.finish_reason is None:
-            if piece.text:
-                yield replies.event(reply.chunk(piece))
-            piece = await answer.next()
-            tokens += 1
-        yield replies.event(reply.chunk(piece))
+        async for chunk in chunks:
+            yield replies.event(chunk)
         if usage:
             yield replies.event(reply.last(begun, tokens))
     except ApiError as error:  # the status is sent already
         yield replies.event(error.body())
     yield replies.event("[DONE]")
+
+
+async def _written(
+    reply: replies.Reply, piece: Piece, following: Callable[[], Awaitable[Piece]]
+) -> AsyncIterator[dict]:
+    """The chunks of an answer in text."""
+    while piece.finish_reason is None:
+        if piece.text:
+            yield reply.chunk(piece)
+        piece = await following()
+    yield reply.chunk(piece)
 
 
 def _hold(data: bytes, place: Path, longest: Seconds) -> tuple[Audio, Seconds]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from ..infer.chat import MAX_NEW_TOKENS
+from ..infer.speech_lm import MAX_TOKENS as MAX_SPOKEN_TOKENS
 from ..infer.stream import Sampling
 from ..types import Audio, Part, Role, Turn, Turns
 from .errors import ApiError
@@ -18,7 +19,6 @@ from .limits import Limits
 # Fields that change nothing here, or only if they have another value than these.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
-    "modalities": (["text"],),
     "logprobs": (False,),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -50,7 +50,15 @@ class Message(BaseModel):
     """A turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[ContentPart]
+    content: str | list[ContentPart] | None = None
+
+
+class AudioOptions(BaseModel):
+    """How an answer is spoken."""
+
+    model_config = ConfigDict(extra="forbid")
+    voice: str | None = None  # None: the model's own choice
+    format: Literal["wav", "flac", "pcm16"] = "wav"
 
 
 class StreamOptions(BaseModel):
@@ -72,12 +80,20 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     stop: str | list[str] | None = None
+    modalities: list[Literal["text", "audio"]] | None = Field(None, min_length=1)
+    audio: AudioOptions | None = None
+    task: str | None = None  # tag of a speech LM's task; no field of OpenAI's
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
     @property
     def stops(self) -> tuple[str, ...]:
         """Strings that end the answer."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the answer is speech, too."""
+        return "audio" in (self.modalities or ())
 
     @property
     def sampling(self) -> Sampling:
@@ -109,12 +125,23 @@ def parse(body: bytes, limits: Limits) -> ChatRequest:
     if len(request.stops) > MOST_STOPS or "" in request.stops:
         message = f"stop: at most {MOST_STOPS} strings, none of them empty"
         raise ApiError(400, message, param="stop")
+    _check_audio(request)
     return request
+
+
+def _check_audio(request: ChatRequest) -> None:
+    if request.audio is not None and not request.spoken:
+        message = 'audio is for spoken answers: ask for them with "modalities": ["text", "audio"]'
+        raise ApiError(400, message, param="audio")
+    if request.spoken and request.stream and request.audio and request.audio.format != "pcm16":
+        message = f"audio.format {request.audio.format}: a stream has pcm16"
+        raise ApiError(400, message, param="audio.format")
 
 
 def num_new_tokens(request: ChatRequest, limits: Limits) -> int:
     """The most tokens that its answer may have."""
-    return request.new_tokens or min(MAX_NEW_TOKENS, limits.new_tokens)
+    default = MAX_SPOKEN_TOKENS if request.spoken else MAX_NEW_TOKENS
+    return request.new_tokens or min(default, limits.new_tokens)
 
 
 def _check_extras(request: ChatRequest) -> None:
@@ -142,6 +169,9 @@ def _turn(place: int, message: Message, hold: Hold) -> Turn:
     if isinstance(message.content, str):
         return Turn(role, message.content)
     where = f"messages.{place}.content"
+    if message.content is None:
+        reason = "spoken answers are not kept here: send the transcript in its place"
+        raise ApiError(400, f"{where} is missing; {reason}", param=where)
     parts = [_part(f"{where}.{i}", each, hold) for i, each in enumerate(message.content)]
     if not parts:
         raise ApiError(400, f"{where} is empty", param=where)

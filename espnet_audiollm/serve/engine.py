@@ -19,8 +19,8 @@ import torch
 
 from ..infer.decoder import Decoder, Prompt, Session, embed, room
 from ..infer.stream import Piece, Sampling, Writer
-from ..infer.systems import System
-from ..types import Dialogue, Turns
+from ..infer.systems import Speech, System
+from ..types import Dialogue, Turns, Units
 from .dialogue_cache import DialogueCache
 from .errors import log_failure
 from .speech_cache import SpeechCache
@@ -51,6 +51,7 @@ class Request:
     sampling: Sampling
     stop: tuple[str, ...]
     tell: Callable[[Event], None]
+    task: str | None = None  # of a speech LM, see Dialogue
     cancelled: bool = field(default=False, init=False)
 
     def cancel(self) -> None:
@@ -167,12 +168,13 @@ class Engine:
 
     def _prepare(self, request: Request) -> tuple[Row, int]:
         """The prompt and what writes its answer; how many positions of it are audio."""
-        turns = self.system.complete(Dialogue("request", request.turns)).turns
+        asked = Dialogue("request", request.turns, task=request.task)
+        turns = self.system.complete(asked).turns
         speech = self.speech.speech(turns)
         prompt = self.system.prompt(turns, speech)
         limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt))
         writer = Writer(self.system.llm, limit, request.stop, request.sampling)
-        audio = sum(len(each) for each in speech.values() if isinstance(each, torch.Tensor))
+        audio = sum(map(_positions, speech.values()))
         return Row(request, writer, prompt), audio
 
     def _start(self, row: Row, audio: int) -> None:
@@ -230,3 +232,10 @@ class Engine:
         self.dialogues.clear()
         for row in failed:
             row.request.tell(error)
+
+
+def _positions(speech: Speech) -> int:
+    """How many positions of the prompt are audio; none where it was read as text."""
+    if isinstance(speech, Units):
+        return len(speech.ids) + 2  # and the marks around them
+    return 0 if isinstance(speech, str) else len(speech)

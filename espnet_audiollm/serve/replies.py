@@ -22,10 +22,12 @@ class Reply:
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def complete(self, pieces: list[Piece], begun: Begun) -> dict[str, Any]:
-        """chat.completion."""
+    def complete(
+        self, pieces: list[Piece], begun: Begun, spoken: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """chat.completion. spoken: `audio` of a spoken answer, or `content` and `error`."""
         text = "".join(piece.text for piece in pieces)
-        message = {"role": "assistant", "content": text, "refusal": None}
+        message = {"role": "assistant", "content": text, "refusal": None, **(spoken or {})}
         choice = {"index": 0, "message": message, "logprobs": None}
         choice["finish_reason"] = pieces[-1].finish_reason
         return {**self._about("chat.completion", [choice]), "usage": usage(begun, len(pieces))}
@@ -38,11 +40,15 @@ class Reply:
         """The chunk of a piece."""
         return self._chunk({"content": piece.text} if piece.text else {}, piece.finish_reason)
 
+    def more(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        """A chunk of something else than text."""
+        return self._chunk(delta, finish_reason)
+
     def last(self, begun: Begun, tokens: int) -> dict[str, Any]:
         """The chunk with the counts, if they were asked for."""
         return {**self._about("chat.completion.chunk", []), "usage": usage(begun, tokens)}
 
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._about("chat.completion.chunk", [choice])
 
@@ -69,6 +75,7 @@ def event(item: dict[str, Any] | str) -> bytes:
     return f"data: {text}\n\n".encode()
 
 
-def model_object(name: str, created: int) -> dict[str, Any]:
-    """An entry of /v1/models."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "espnet_audiollm"}
+def model_object(name: str, created: int, about: dict[str, Any]) -> dict[str, Any]:
+    """An entry of /v1/models. about: what it can do, beyond OpenAI's fields."""
+    known = {"id": name, "object": "model", "created": created, "owned_by": "espnet_audiollm"}
+    return {**known, **about}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..data.audio import decode
 from ..infer.systems import Speech, System
-from ..types import SAMPLE_RATE, Audio, Dialogue, Seconds, Turn, Turns
+from ..types import SAMPLE_RATE, Audio, Dialogue, Seconds, Turn, Turns, Units
 
 
 def hold(data: bytes, directory: Path, longest: Seconds) -> tuple[Audio, Seconds]:
@@ -44,7 +44,7 @@ class SpeechCache:
         self._bytes = 0
 
     def speech(self, turns: Turns) -> dict[Audio, Speech]:
-        """A text, or embeddings (P, D), for each recording of the turns."""
+        """A text, embeddings (P, D), or units for each recording of the turns."""
         parts = (part for turn in turns for part in turn.parts)
         return {audio: self._one(audio) for audio in parts if isinstance(audio, Audio)}
 
@@ -66,4 +66,6 @@ class SpeechCache:
 def _size(speech: Speech) -> int:
     if isinstance(speech, str):
         return 4 * len(speech)
+    if isinstance(speech, Units):
+        return 8 * len(speech.ids)
     return speech.element_size() * speech.numel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Input = Literal["transcript", "hypothesis", "audio", "nothing"]
+Input = Literal["transcript", "hypothesis", "audio", "units", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Kind:
     @property
     def uses_audio(self) -> bool:
         """Whether its answers depend on how well the audio was understood."""
-        return self.input in ("hypothesis", "audio")
+        return self.input in ("hypothesis", "audio", "units")
 
 
 KINDS = {
@@ -31,6 +31,7 @@ KINDS = {
         Kind("reference", "reference text", "transcript", "#666666", "--", "reference text"),
         Kind("cascade", "cascade", "hypothesis", "#0b6e4f"),
         Kind("audiollm", "AudioLLM", "audio"),
+        Kind("speechlm", "speech LM", "units"),
         Kind("no_prompt", "no prompt", "nothing", "#666666", ":", "no prompt"),
     )
 }

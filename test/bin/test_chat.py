@@ -1,5 +1,6 @@
 """A chat in a terminal: a real one (a pseudo-terminal), with trained systems."""
 
+import io
 import os
 import pty
 import select
@@ -138,3 +139,25 @@ def test_what_makes_a_bridge_is_in_a_pack():
     assert {**made, "normalize_audio": False}.items() <= pack.portable(
         {**made, "normalize_audio": False, "max_epoch": 3}
     ).items()
+
+
+def test_spoken_answers_become_recordings(speech_lm, speaking, tmp_path, monkeypatch, capsys):
+    from espnet_audiollm.data.audio import read_comment
+
+    recording = min((speaking / "data/wav").iterdir())
+    lines = [":speak " + str(tmp_path / "said"), f":audio {recording}", ":speak"]
+    lines += [":task [ASR English]", f":audio {recording}", ":task [MT English Spanish]", "a"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert chat.main([str(speech_lm)]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "said/answer-1.wav") in out and out.count("ran ") == 1
+    assert "error: the task '[MT English Spanish]' was not trained" in out
+    [made] = (tmp_path / "said").iterdir()
+    assert read_comment(made).startswith("Generated speech")
+
+
+def test_others_do_not_speak(align_exp, llm_dir, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(":speak x\n:task [QA English]\n"))
+    assert chat.main([str(align_exp), "--llm", str(llm_dir)]) == 0
+    out = capsys.readouterr().out
+    assert "does not speak" in out and "tasks are for speech LMs" in out

@@ -3,6 +3,7 @@
 import re
 import time
 import urllib.request
+from functools import partial
 
 import browser
 import pytest
@@ -191,3 +192,28 @@ def test_the_token_is_asked_for(visit, server):
         assert ann.page.locator(".heard").count() == 0  # it has no recogniser
         ann.complaints = [each for each in ann.complaints if "401" not in each]
         ann.context.close()
+
+
+def test_answers_are_spoken_where_the_model_can(visit, speech_lm, speaking):
+    made = Server(Engine(espnet_audiollm.load(speech_lm), 2), "tiny")
+    recording = min((speaking / "data/wav").iterdir())
+    with listening(made) as url:
+        ann = visit(url)
+        ann.page.get_by_label("Speak the answers").check()
+        for number in (1, 2):  # the second question stands alone, too
+            ann.page.get_by_label("Send a file").set_input_files(recording)
+            turn = ann.turns(number).nth(number - 1)
+            assert turn.locator(".answered").inner_text().startswith("ran ")
+            player = turn.get_by_label("What tiny said")
+            player.wait_for()
+            wait_until(partial(player.evaluate, "(each) => each.duration > 1"))
+        assert ann.page.evaluate("voice.sources.length") == 3  # parts, played as they came
+        ann.page.get_by_label("Speak the answers").uncheck()
+        ann.page.get_by_label("Send a file").set_input_files(recording)
+        assert ann.turns(3).nth(2).get_by_label("What tiny said").count() == 0
+
+
+def test_a_model_that_writes_only_is_not_asked_to_speak(visit):
+    ann = visit()
+    ann.page.get_by_text("tiny", exact=True).wait_for()
+    assert not ann.page.get_by_label("Speak the answers").is_visible()

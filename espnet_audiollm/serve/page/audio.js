@@ -103,6 +103,59 @@ async function drawWave(canvas, blob) {
   }
 }
 
+// Plays the pieces of an answer one after the other, as they come; then it is a recording.
+class Voice {
+  constructor(rate) {
+    this.rate = rate;
+    this.parts = [];
+    this.end = 0; // when what has come will have been played, on the context's clock
+    this.sources = [];
+  }
+
+  add(data) {
+    const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+    if (!bytes.length) return;
+    this.parts.push(bytes);
+    const view = new DataView(bytes.buffer);
+    const buffer = audioContext().createBuffer(1, bytes.length / 2, this.rate);
+    const samples = buffer.getChannelData(0);
+    for (let i = 0; i < samples.length; i++) samples[i] = view.getInt16(2 * i, true) / 32768;
+    const source = audioContext().createBufferSource();
+    source.buffer = buffer;
+    source.connect(audioContext().destination);
+    audioContext().resume();
+    this.end = Math.max(this.end, audioContext().currentTime);
+    source.start(this.end);
+    this.end += buffer.duration;
+    this.sources.push(source);
+  }
+
+  stop() {
+    for (const source of this.sources) source.stop();
+  }
+
+  // As a WAV file; null: nothing was said.
+  recording() {
+    const size = this.parts.reduce((sum, part) => sum + part.length, 0);
+    if (!size) return null;
+    const head = new DataView(new ArrayBuffer(44));
+    const letters = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
+    letters(0, "RIFF");
+    head.setUint32(4, 36 + size, true);
+    letters(8, "WAVEfmt ");
+    head.setUint32(16, 16, true);
+    head.setUint16(20, 1, true); // PCM
+    head.setUint16(22, 1, true); // channel
+    head.setUint32(24, this.rate, true);
+    head.setUint32(28, 2 * this.rate, true);
+    head.setUint16(32, 2, true);
+    head.setUint16(34, 16, true);
+    letters(36, "data");
+    head.setUint32(40, size, true);
+    return new Blob([head, ...this.parts], { type: "audio/wav" });
+  }
+}
+
 async function base64(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   let text = "";

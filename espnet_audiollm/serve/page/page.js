@@ -5,7 +5,9 @@ const byId = (id) => document.getElementById(id);
 const settings = JSON.parse(byId("settings").textContent);
 const HELD = 400; // ms: a press this long ends when it is released; a shorter one, with the next
 let messages = []; // of the conversation, as the server takes them
-let model = null;
+let model = null; // its name
+let about = {}; // what the server says of it
+let voice = null; // that speaks the last answer
 let recording = null; // a promise of a Recorder
 let running = null; // the AbortController of the request that is being answered
 let pressed = 0; // when the press began that began the recording
@@ -98,14 +100,19 @@ function picture(blob) {
   const canvas = element("canvas");
   canvas.height = 40;
   canvas.setAttribute("aria-hidden", "true");
-  const player = element("audio");
-  player.controls = true;
-  player.setAttribute("aria-label", "What you said");
-  player.src = URL.createObjectURL(blob);
+  const player = playerOf(blob, "What you said");
   requestAnimationFrame(async () => {
     canvas.hidden = !(await drawWave(canvas, blob));
   });
   return [canvas, player];
+}
+
+function playerOf(blob, label) {
+  const player = element("audio");
+  player.controls = true;
+  player.setAttribute("aria-label", label);
+  player.src = URL.createObjectURL(blob);
+  return player;
 }
 
 // A turn on the page, with places for what the recogniser read and what the model answers.
@@ -138,7 +145,7 @@ async function send(said) {
   show();
   let place = null;
   try {
-    model = model || await modelName();
+    await learnModel();
     place = addTurn(said);
     show();
     say("Waiting for the answer");
@@ -163,12 +170,24 @@ async function converse(said, place, signal) {
     const content = place.answered.textContent;
     if (content) messages.push(asked, { role: "assistant", content });
   };
+  const before = about.single_turn ? [] : messages;
+  const spoken = speaks() && byId("spoken").checked;
+  if (voice) voice.stop();
+  voice = spoken ? new Voice(about.audio.sample_rate) : null;
   try {
-    for await (const piece of answer([...messages, asked], model, signal)) {
-      place.answered.textContent += piece;
+    for await (const piece of answer([...before, asked], model, spoken, signal)) {
+      if (piece.fault) {
+        place.answered.textContent = "";
+        place.turn.append(element("p", "note", piece.fault));
+      }
+      if (piece.text) place.answered.textContent += piece.text;
+      if (piece.sound) voice.add(piece.sound);
     }
     keep();
+    const whole = voice && voice.recording();
+    if (whole) place.answered.after(playerOf(whole, "What " + model + " said"));
   } catch (error) {
+    if (voice) voice.stop();
     if (error.name === "AbortError") {
       keep();
       place.turn.append(element("p", "note", "Stopped."));
@@ -239,10 +258,22 @@ byId("restart").addEventListener("click", () => {
   show();
 });
 
+function speaks() {
+  return (about.modalities || []).includes("audio");
+}
+
+async function learnModel() {
+  if (model) return;
+  about = await describeModel();
+  model = about.id;
+  byId("speak").hidden = !speaks();
+}
+
 async function greet() {
   complain(null);
   try {
-    model = await modelName();
+    model = null;
+    await learnModel();
     byId("model").textContent = model;
   } catch (error) {
     complain(error);

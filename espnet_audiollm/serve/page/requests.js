@@ -34,8 +34,9 @@ function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
-async function modelName() {
-  return (await (await ask("/v1/models", {})).json()).data[0].id;
+// The model: its id, modalities, and whether each question stands alone.
+async function describeModel() {
+  return (await (await ask("/v1/models", {})).json()).data[0];
 }
 
 async function transcript(blob, model, signal) {
@@ -46,19 +47,25 @@ async function transcript(blob, model, signal) {
   return (await response.json()).text;
 }
 
-// Pieces of the answer as they come. Refusal: there is none, or it broke off.
-async function* answer(messages, model, signal) {
+const SPOKEN = { modalities: ["text", "audio"], audio: { format: "pcm16" } };
+
+// Pieces of the answer as they come: { text }, { sound } (base64 of 16-bit samples), or { fault } of the
+// speech with all of the text. Refusal: there is none, or it broke off.
+async function* answer(messages, model, spoken, signal) {
   const response = await ask("/v1/chat/completions", {
     method: "POST", signal, headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ model, messages, stream: true }),
+    body: JSON.stringify({ model, messages, stream: true, ...(spoken ? SPOKEN : {}) }),
   });
   for await (const data of events(response.body.getReader())) {
     if (data === "[DONE]") return;
     const { error, choices } = JSON.parse(data);
     if (error) throw new Refusal(sentence(error.message), 500);
     const [{ delta, finish_reason }] = choices;
-    if (delta.content) yield delta.content;
-    if (finish_reason === "length") yield " […]";
+    const sound = delta.audio || {};
+    if (delta.error) yield { fault: sentence(delta.error.message), text: delta.content || "" };
+    else if (delta.content || sound.transcript) yield { text: delta.content || sound.transcript };
+    if (sound.data) yield { sound: sound.data };
+    if (finish_reason === "length") yield { text: " […]" };
   }
   throw new Refusal(CUT, 0);
 }
