@@ -77,7 +77,7 @@ class BestRQESPnetModel(AbsESPnetModel):
             x_BFM, _ = encoder.normalize(x_BFM, frames_B)
         step = self.quantiser.subsampling
         steps_B = (frames_B + step - 1) // step
-        mask_BT, noise_BFM = self._draw(steps_B, x_BFM)
+        mask_BT, noise_BFM = self._draw(steps_B, frames_B, x_BFM)
         hidden_BF = mask_BT.repeat_interleave(step, 1)[:, : x_BFM.shape[1], None]
         x_BFM = torch.where(hidden_BF.to(x_BFM.device, non_blocking=True), noise_BFM, x_BFM)
         x_BTD, _ = encoder.encode(x_BFM, frames_B)
@@ -106,19 +106,19 @@ class BestRQESPnetModel(AbsESPnetModel):
         return {"feats": feats, "feats_lengths": feats_lengths}
 
     def _draw(
-        self, steps_B: torch.Tensor, x_BFM: torch.Tensor
+        self, steps_B: torch.Tensor, frames_B: torch.Tensor, x_BFM: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T) bool on the host, and noise like the features."""
         if self.training:
             uniform_BT = torch.rand(len(steps_B), int(steps_B.max()))
             return self._spans(uniform_BT, steps_B), self.noise * torch.randn_like(x_BFM)
-        lengths = steps_B.tolist()
-        generators = [torch.Generator().manual_seed(length) for length in lengths]
-        pairs = zip(lengths, generators, strict=True)
-        uniform_BT = pad_sequence([torch.rand(n, generator=g) for n, g in pairs], batch_first=True)
-        shape = x_BFM.shape[1:]
-        rows = [torch.randn(shape[0] * shape[1], generator=g).view(shape) for g in generators]
-        return self._spans(uniform_BT, steps_B), self.noise * torch.stack(rows).to(x_BFM)
+        uniform, noise = [], []
+        for steps, frames in zip(steps_B.tolist(), frames_B.tolist(), strict=True):
+            generator = torch.Generator().manual_seed(frames)
+            uniform.append(torch.rand(steps, generator=generator))
+            noise.append(torch.randn(frames, x_BFM.shape[2], generator=generator))
+        mask_BT = self._spans(pad_sequence(uniform, batch_first=True), steps_B)
+        return mask_BT, self.noise * pad_sequence(noise, batch_first=True).to(x_BFM)
 
     def _spans(self, uniform_BT: torch.Tensor, steps_B: torch.Tensor) -> torch.Tensor:
         return spans(uniform_BT, steps_B, self.mask_prob, self.mask_frames)
