@@ -21,8 +21,12 @@ def model_type(place: Path, known: Sequence[str], what: str) -> str:
 
     what: "encoder" or "codec", for messages."""
     file = place / "config.json"
-    found = read_object(file, f"download the {what} again") if file.is_file() else {}
-    named = found.get("model_type")
+    if not file.is_file():
+        raise ValueError(
+            f"{file} does not exist: {place} is no {what} in Hugging Face form; give a "
+            f"directory of one of these: {', '.join(known)}"
+        )
+    named = read_object(file, f"download the {what} again").get("model_type")
     if named not in known:
         raise ValueError(
             f"{file} names the architecture {named}; {what}s of these are known: {', '.join(known)}"
