@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     from ..data.unit_tokens import FACTS
     from ..model import llm as llms
     from ..model.joint_vocabulary import extend
-    from ..units.quantiser import Quantiser
+    from ..units.codec_units import load_quantiser
 
-    quantiser = Quantiser.load(args.quantiser)
+    quantiser = load_quantiser(args.quantiser)
     llm = llms.load(args.llm, args.chat_template, llms.stored_dtype(args.llm))
     before = len(llm.tokenizer)
     vocabulary = extend(llm, quantiser, args.init, args.seed)

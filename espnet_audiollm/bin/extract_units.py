@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import count_utterances, iter_utterances
-from ..data.unit_tables import DURATIONS, FACTS, UNITS, UnitSet, merge_repeats, write_set
+from ..data.unit_tables import (
+    DURATIONS,
+    FACTS,
+    UNITS,
+    UnitSet,
+    merge_repeats,
+    table_of_level,
+    write_set,
+)
 from ..store.parts import Parts, hash_files
 from . import split
 from .cli import add_flag, user_errors
@@ -44,12 +52,19 @@ def main(argv: list[str] | None = None) -> int:
 
     with split.named(args):
         facts = read_quantiser(args.quantiser)
+        unit_set_of(args, facts)
         parts = open_parts(args, facts)
         if not args.merge:
             extract(args, parts)
         if split.merges(args):
             merge(args, facts, parts)
     return 0
+
+
+def unit_set_of(args: argparse.Namespace, facts: QuantiserFacts) -> UnitSet:
+    """What the units are. Errors (ValueError): merged repeats of several levels."""
+    merged, rate = args.merge_repeats == "true", facts.frames_per_second
+    return UnitSet(facts.fingerprint, facts.size, rate, merged, facts.levels)
 
 
 def open_parts(args: argparse.Namespace, facts: QuantiserFacts) -> Parts:
@@ -60,9 +75,10 @@ def open_parts(args: argparse.Namespace, facts: QuantiserFacts) -> Parts:
         "quantiser": facts.fingerprint,
         "contents": hash_files(*(Path(args.data) / name for name in ("wav.scp", "utt2dur"))),
     }
-    made = [UNITS, FACTS, *[DURATIONS] * (args.merge_repeats == "true")]
+    tables = [table_of_level(level + 1) for level in range(facts.levels)]
+    made = [*tables, FACTS, *[DURATIONS] * (args.merge_repeats == "true")]
     number = count_utterances(args.data)
-    return Parts(args.output, inputs, number, ("id", "units"), "4", made, args.shard_size)
+    return Parts(args.output, inputs, number, ("id", "levels"), "4", made, args.shard_size)
 
 
 def extract(args: argparse.Namespace, parts: Parts) -> None:
@@ -70,16 +86,14 @@ def extract(args: argparse.Namespace, parts: Parts) -> None:
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     from ..infer.batches import audio_batches, in_halves
-    from ..infer.unit_frames import load_frames_of
-    from ..units.quantiser import Quantiser
+    from ..infer.unit_levels import load_extractor
 
-    quantiser = Quantiser.load(args.quantiser)
-    frames = load_frames_of(quantiser, args.encoder, args.device)
+    levels_of = load_extractor(args.quantiser, args.encoder, args.device)
     parts.begin()
 
     def answer(batch):
-        found = zip(batch, in_halves(frames, batch), strict=True)
-        return [{"id": utt.id, "units": quantiser.units(x_TC)} for utt, x_TC in found]
+        found = zip(batch, in_halves(levels_of, batch), strict=True)
+        return [{"id": utt.id, "levels": levels} for utt, levels in found]
 
     plan = partial(audio_batches, seconds=args.batch_seconds)
     recordings = iter_utterances(args.data)
@@ -91,27 +105,30 @@ def merge(args: argparse.Namespace, facts: QuantiserFacts, parts: Parts) -> None
     """The tables from the shards."""
     if not parts.whole:
         parts.shards.check_whole(args.num_jobs)
-        merged = args.merge_repeats == "true"
-        write_rows(args.output, parts, merged)
-        unit_set = UnitSet(facts.fingerprint, facts.size, facts.frames_per_second, merged)
+        unit_set = unit_set_of(args, facts)
+        write_rows(args.output, parts, unit_set)
         write_set(args.output, unit_set)
     parts.finish()
     print(f"{args.output}: units of {parts.shards.num_items} recordings")
 
 
-def write_rows(output: str | Path, parts: Parts, merged: bool) -> None:
-    """`units`, and `durations` where repeats are merged."""
+def write_rows(output: str | Path, parts: Parts, unit_set: UnitSet) -> None:
+    """A table of units for each level, and `durations` where repeats are merged."""
     from ..store.tables import write_table
 
-    def rows(column: int | None):
+    def rows(level: int, column: int | None):
         for record in parts.shards.records():
-            values = record["units"] if column is None else merge_repeats(record["units"])[column]
+            values = record["levels"][level]
+            values = values if column is None else merge_repeats(values)[column]
             yield record["id"], " ".join(map(str, values))
 
-    (Path(output) / DURATIONS).unlink(missing_ok=True)
-    write_table(Path(output) / UNITS, rows(0 if merged else None), presorted=True)
-    if merged:
-        write_table(Path(output) / DURATIONS, rows(1), presorted=True)
+    for old in [Path(output) / DURATIONS, *Path(output).glob(f"{UNITS}_*[0-9]")]:
+        old.unlink(missing_ok=True)
+    for level in range(unit_set.levels):
+        table = Path(output) / table_of_level(level + 1)
+        write_table(table, rows(level, 0 if unit_set.merged else None), presorted=True)
+    if unit_set.merged:
+        write_table(Path(output) / DURATIONS, rows(0, 1), presorted=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
-"""Learn discrete units of speech: k-means over the frames of an encoder, or of log mel energies."""
+"""Learn discrete units of speech: k-means over the frames of an encoder, or of log mel energies; of
+several levels, residual k-means. A codec has learned them already: this names those of it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import iter_utterances, load_utterances
 from ..progress import progress
 from ..types import Utterance
 from .cli import add_flag, user_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..units.quantiser import Quantiser
+    from ..units.sources import Source
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,11 +26,16 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--source", required=True, help="ctc:EXP[:LAYER], hf:DIR:LAYER, fbank[:FRAMES]")
+    add(
+        "--source",
+        required=True,
+        help="ctc:EXP[:LAYER], bestrq:EXP[:LAYER], hf:DIR:LAYER, fbank[:FRAMES]",
+    )
     add("--checkpoint", default="valid.loss.ave.pth", help="file in EXP")
-    add("--data", required=True, help="directory of stage 2, e.g. dump/train")
+    add("--data", help="directory of stage 2, e.g. dump/train (not for a codec)")
     add("--output", required=True, help="directory of the quantiser, e.g. exp/units/ctc200")
-    add("--size", type=int, default=200, help="number of units")
+    add("--size", type=int, default=200, help="number of units (of each level)")
+    add("--levels", type=int, default=1, help="units of a frame; of a codec: its first codebooks")
     add("--max_hours", type=float, default=2.0, help="learn from about so much of the audio (h)")
     add_flag(parser, "--normalize", "bring each dimension of the frames to mean 0, variance 1")
     add("--seed", type=int, default=0, help="of the choice of audio, and of k-means")
@@ -39,7 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--size {args.size} and --max_hours {args.max_hours:g}: 2, and above 0")
     from ..units.sources import Source
 
-    source, total = Source.parse(args.source), check_durations(args.data)
+    source = Source.parse(args.source)
+    if source.kind == "codec":
+        return name_codec(source, args)
+    if not args.data:
+        raise ValueError(f"--source {source} needs --data: a directory of stage 2 to learn from")
+    total = check_durations(args.data)
     from ..infer.unit_frames import choose, load_frames, stacked
     from ..units.quantiser import Quantiser, learn
 
@@ -56,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         frames.checkpoint,
         frames.encoder,
         frames.frames_per_second,
-        **learn(frames_NC, args.size, args.seed, args.normalize == "true"),
+        **learn(frames_NC, args.size, args.seed, args.normalize == "true", args.levels),
         learned=learned,
     )
     quantiser.save(args.output)
@@ -64,7 +82,32 @@ def main(argv: list[str] | None = None) -> int:
         f"{args.output}: {args.size} units of {frames.source} at {frames.frames_per_second:g} a "
         f"second, from {learned}"
     )
+    print_levels(quantiser, frames_NC)
     return 0
+
+
+def name_codec(source: Source, args: argparse.Namespace) -> int:
+    """Write the quantiser that a codec is; the exit status."""
+    from ..infer.unit_levels import describe
+    from ..model.codec import load_codec
+
+    units = describe(load_codec(source.directory, args.device), source.directory, args.levels)
+    units.save(args.output)
+    print(
+        f"{args.output}: {units.levels} x {units.size} units of {source} at "
+        f"{units.frames_per_second:g} a second, {units.learned}"
+    )
+    return 0
+
+
+def print_levels(quantiser: Quantiser, frames_NC: np.ndarray) -> None:
+    """What each of several levels leaves of the frames that they were learned from."""
+    import torch
+
+    if quantiser.levels == 1:
+        return
+    for level, share in enumerate(quantiser.error_by_level(torch.from_numpy(frames_NC)), 1):
+        print(f"  level {level}: {100 * share:.1f} % of the frames' variance is left")
 
 
 def check_durations(data: str | Path) -> float:

@@ -1,5 +1,6 @@
 """What sets of units are like, before a model is trained on them: rate, use, entropy, and how much
-a unit tells of the words and of the voice (espnet_audiollm/score/units.py)."""
+a unit tells of the words and of the voice (espnet_audiollm/score/units.py). Of several levels each
+has a line, and is looked at by itself."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ HEADER = (
     "units/s",
     "frames a unit",
     "entropy (bits)",
+    "bits/s",
     "tells the words % [95 % CI]",
     "tells the voice % [95 % CI]",
     "recordings",
@@ -51,7 +53,11 @@ def main(argv: list[str] | None = None) -> int:
     from ..report.tables import Table
     from ..store.atomic import atomic_write
 
-    reports = {directory: report_of(directory, args) for directory in args.units}
+    reports = {
+        name: report_of(directory, level, args)
+        for directory in args.units
+        for name, level in levels_of(directory)
+    }
     found = {name: report.as_dict() for name, report in reports.items()}
     if args.output:
         with atomic_write(args.output) as out:
@@ -61,16 +67,24 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def report_of(directory: str, args: argparse.Namespace):
-    """The report on one directory of units."""
+def levels_of(directory: str) -> list[tuple[str, int]]:
+    """A name for each level's line, and the level."""
+    levels = read_set(directory).levels
+    if levels == 1:
+        return [(directory, 1)]
+    return [(f"{directory} level {level}", level) for level in range(1, levels + 1)]
+
+
+def report_of(directory: str, level: int, args: argparse.Namespace):
+    """The report on one level of a directory of units."""
     from ..score.units import report
 
     unit_set = read_set(directory)
     rate, size = unit_set.frames_per_second, unit_set.size
-    return report(read_spoken(directory, args), size, rate, args.resamples, args.seed)
+    return report(read_spoken(directory, level, args), size, rate, args.resamples, args.seed)
 
 
-def read_spoken(directory: str, args: argparse.Namespace) -> list:
+def read_spoken(directory: str, level: int, args: argparse.Namespace) -> list:
     """The recordings with their words and speakers, at most --max_recordings.
 
     Errors (ValueError): recordings that the data directory does not have."""
@@ -79,7 +93,7 @@ def read_spoken(directory: str, args: argparse.Namespace) -> list:
 
     form = normalizer(args.normalizer)
     every = -(-count_lines(existing(Path(directory) / UNITS)) // args.max_recordings)
-    rows = [row for n, row in enumerate(iter_units(directory)) if n % every == 0]
+    rows = [row for n, row in enumerate(iter_units(directory, level)) if n % every == 0]
     known = texts_and_speakers(args.data, rows)
     return [
         Spoken(row.id, row.frames, len(row.units), tuple(form(text).split()), speaker)
@@ -115,6 +129,7 @@ def row(name: str, found) -> tuple[str, ...]:
         f"{found.units_per_second:.1f}",
         f"{found.run_length:.2f}",
         f"{found.entropy:.2f}",
+        f"{found.bits_per_second:.1f}",
         share(found.words),
         share(found.voice),
         str(found.recordings),

@@ -1,4 +1,5 @@
-"""Speak units: WAV or FLAC files and a data directory of them, by a vocoder of bin/vocoder_train.
+"""Speak units: WAV or FLAC files and a data directory of them, by a vocoder of bin/vocoder_train
+or by the codec whose units they are (--vocoder codec:DIR).
 
 Every file says in its metadata that its speech was generated. A voice that is taken from somebody's
 recording needs --allow_voice_cloning true: ask the person first."""
@@ -8,12 +9,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import count_lines, read_dict
-from ..data.spoken_units import SpokenUnits, iter_spoken, shuffled, table_of
-from ..data.unit_tables import DURATIONS, FACTS, read_set
+from ..data.spoken_units import (
+    SpokenLevels,
+    SpokenUnits,
+    iter_spoken,
+    iter_spoken_levels,
+    shuffled,
+    shuffled_levels,
+    table_of,
+)
+from ..data.unit_tables import DURATIONS, FACTS, UNITS, read_set
 from ..store.parts import Parts, hash_files
 from ..store.tables import check_same_ids, write_table
 from ..types import SAMPLE_RATE
@@ -21,6 +31,11 @@ from . import split
 from .add_noise import recording
 from .cli import add_flag, user_errors
 
+if TYPE_CHECKING:
+    from ..infer.speak import Vocoder
+    from ..infer.unit_levels import CodecVocoder
+
+CODEC = "codec:"  # before a codec's directory
 MADE = ("utt2spk", "utt2dur", "utt2num_samples", "wav.scp")
 FIELDS = ("id", "audio", "samples", "voice")
 
@@ -31,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--vocoder", required=True, help="of bin/vocoder_train or bin/mean_patches")
+    add("--vocoder", required=True, help="of bin/vocoder_train or bin/mean_patches, or codec:DIR")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in it")
     add("--units", required=True, help='directory of units, or a table "id 17 4 80"')
     add("--quantiser", help="of a table: the directory of bin/learn_units that made the units")
@@ -55,17 +70,38 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     split.check(args)
     check_cloning(args)
-    from ..infer.speak import load_vocoder
 
     with split.named(args):
-        vocoder = load_vocoder(args.vocoder, args.checkpoint, args.device)
-        check_units(args, vocoder.unit_set)
+        vocoder = load(args)
         parts = open_parts(args, vocoder)
         if not args.merge:
             speak(args, vocoder, parts)
         if split.merges(args):
             merge(args, parts)
     return 0
+
+
+def load(args: argparse.Namespace) -> Vocoder | CodecVocoder:
+    """What speaks the units.
+
+    Errors (ValueError): it is missing, or the units are not for it; of a codec, options that it
+    has no use for."""
+    from ..infer.speak import load_vocoder
+
+    if not args.vocoder.startswith(CODEC):
+        vocoder = load_vocoder(args.vocoder, args.checkpoint, args.device)
+        check_units(args, vocoder.unit_set)
+        return vocoder
+    from ..infer.unit_levels import load_codec_vocoder
+
+    if not Path(args.units).is_dir():
+        raise ValueError(
+            f"--units {args.units} is no directory: a codec speaks those of bin/extract_units, "
+            "which have a table for each level"
+        )
+    if args.durations == "predicted":
+        raise ValueError("--durations predicted: a codec's units have one frame each")
+    return load_codec_vocoder(args.vocoder.removeprefix(CODEC), read_set(args.units), args.device)
 
 
 def check_cloning(args: argparse.Namespace) -> None:
@@ -106,6 +142,7 @@ def open_parts(args: argparse.Namespace, vocoder) -> Parts:
     sources = [table, args.voice_prompt, args.voice_prompts]
     if Path(args.units).is_dir():
         sources += [Path(args.units) / name for name in (DURATIONS, FACTS)]
+        sources += sorted(Path(args.units).glob(f"{UNITS}_*[0-9]"))
     names = ("voice", "durations", "shuffle", "format", "batch_units")
     inputs = {
         "options": {name: getattr(args, name) for name in names},
@@ -122,23 +159,20 @@ def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
     from ..infer.batches import by_length, in_halves
     from ..infer.speak import CLONED, GENERATED
 
-    unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
     voice_of = voices(args, vocoder)
-    rows = iter_spoken(args.units, unit_set, args.durations == "predicted")
-    if args.shuffle == "true":
-        rows = map(shuffled, rows)
+    rows = spoken_rows(args, vocoder)
     parts.begin()
     comment = GENERATED + CLONED * bool(args.voice_prompt or args.voice_prompts)
 
-    def say(batch: Sequence[SpokenUnits]):
+    def say(batch: Sequence[SpokenUnits | SpokenLevels]):
         return vocoder.speak(batch, vocoder.voices([voice_of(row.id)[1] for row in batch]))
 
-    def answer(batch: Sequence[SpokenUnits]) -> list[dict]:
+    def answer(batch: Sequence[SpokenUnits | SpokenLevels]) -> list[dict]:
         waves = in_halves(say, batch)
         pairs = zip(batch, waves, strict=True)
         return [write(args, row.id, wave, voice_of(row.id)[0], comment) for row, wave in pairs]
 
-    def plan(items: list[SpokenUnits]) -> list[list[SpokenUnits]]:
+    def plan(items: list) -> list[list]:
         return list(by_length(items, lambda row: row.length, args.batch_units))
 
     began, made, samples = time.monotonic(), 0, 0
@@ -149,6 +183,17 @@ def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
         f"{args.output}: {made} utterances, {seconds:.1f} s of speech in {spent:.1f} s: "
         f"{spent / max(seconds, 1e-9):.3f} x real time"
     )
+
+
+def spoken_rows(args: argparse.Namespace, vocoder) -> Iterator[SpokenUnits | SpokenLevels]:
+    """What is to be spoken, one level or several."""
+    mixed = args.shuffle == "true"
+    if args.vocoder.startswith(CODEC):
+        levels = iter_spoken_levels(args.units)
+        return map(shuffled_levels, levels) if mixed else levels
+    unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
+    rows = iter_spoken(args.units, unit_set, args.durations == "predicted")
+    return map(shuffled, rows) if mixed else rows
 
 
 def voices(args: argparse.Namespace, vocoder) -> Callable:

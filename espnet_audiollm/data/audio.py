@@ -172,13 +172,13 @@ def opened(
         yield recording
 
 
-def resample(samples: np.ndarray, rate: float) -> np.ndarray:
-    """(N,) at `rate` Hz to float32 (N * 16000 / rate,) at 16 kHz."""
-    if rate == SAMPLE_RATE:
+def resample(samples: np.ndarray, rate: float, to: float = SAMPLE_RATE) -> np.ndarray:
+    """(N,) at `rate` Hz to float32 (N * to / rate,) at `to` Hz."""
+    if rate == to:
         return samples
     import soxr
 
-    return soxr.resample(samples.astype(np.float32), rate, SAMPLE_RATE, quality="HQ")
+    return soxr.resample(samples.astype(np.float32), rate, to, quality="HQ")
 
 
 def write_audio(

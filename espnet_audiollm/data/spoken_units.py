@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .kaldi_dir import existing, read_table
-from .unit_tables import DURATIONS, UNITS, UnitSet, iter_units, merge_repeats, parse_units
+from .unit_tables import (
+    DURATIONS,
+    UNITS,
+    LevelsRow,
+    UnitSet,
+    iter_levels,
+    iter_units,
+    merge_repeats,
+    parse_units,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,28 @@ class SpokenUnits:
     def length(self) -> int:
         """Unit frames; of unknown durations the number of units."""
         return sum(self.durations or (1,) * len(self.units))
+
+
+@dataclass(frozen=True)
+class SpokenLevels(LevelsRow):
+    """One utterance of units of several levels, as a codec has them; each lasts a frame."""
+
+    @property
+    def length(self) -> int:
+        """Unit frames."""
+        return len(self.levels[0])
+
+
+def iter_spoken_levels(directory: str | Path) -> Iterator[SpokenLevels]:
+    """The utterances in order of ids. Errors (ValueError): those of `iter_levels`."""
+    for row in iter_levels(directory):
+        yield SpokenLevels(row.id, row.levels)
+
+
+def shuffled_levels(row: SpokenLevels) -> SpokenLevels:
+    """The same frames in another order, which the id decides."""
+    order = _order(row.id, row.length)
+    return replace(row, levels=tuple(tuple(level[i] for i in order) for level in row.levels))
 
 
 def table_of(source: str | Path) -> Path:
@@ -49,10 +80,15 @@ def iter_spoken(
 def shuffled(row: SpokenUnits) -> SpokenUnits:
     """The same units in another order, each with its duration: what a judge understands of that is
     not in the units. The id decides the order."""
-    order = list(range(len(row.units)))
-    random.Random(row.id).shuffle(order)
+    order = _order(row.id, len(row.units))
     durations = row.durations and tuple(row.durations[i] for i in order)
     return replace(row, units=tuple(row.units[i] for i in order), durations=durations)
+
+
+def _order(id_: str, number: int) -> list[int]:
+    order = list(range(number))
+    random.Random(id_).shuffle(order)
+    return order
 
 
 def _rows(

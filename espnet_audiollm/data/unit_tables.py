@@ -1,8 +1,10 @@
 """Units of a data directory's recordings: a directory with tables like Kaldi's.
 
 units         "id 17 17 4 80": the units of a recording, in order
+units_2 ...   the same of the other levels, where a frame has several units; `units` is the first,
+              and all that is read by who does not ask for levels
 durations     "id 2 1 1": frames of each, where repeats are merged ("id 17 4 80")
-units.json    whose units they are: the quantiser's fingerprint and size, frames a second
+units.json    whose units they are: the quantiser's fingerprint, size and levels, frames a second
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from ..store.atomic import atomic_write
 from ..store.json_files import read_record
-from .kaldi_dir import read_table, side_by_side
+from .kaldi_dir import existing, read_table, side_by_side
 
 UNITS, DURATIONS, FACTS = "units", "durations", "units.json"
 NEXT = "extract the units again (bin/extract_units)"
@@ -26,13 +28,21 @@ class UnitSet:
     """What a directory's units are."""
 
     quantiser: str  # fingerprint
-    size: int  # of the units' vocabulary
+    size: int  # of the units' vocabulary, that of each level
     frames_per_second: float
     merged: bool  # repeats are one unit, with a duration
+    levels: int = 1  # units of a frame, a table for each
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.frames_per_second <= 0:
-            raise ValueError(f"{self.size} units at {self.frames_per_second} a second")
+        if min(self.size, self.levels) < 1 or self.frames_per_second <= 0:
+            raise ValueError(
+                f"{self.levels} x {self.size} units at {self.frames_per_second} a second"
+            )
+        if self.merged and self.levels > 1:
+            raise ValueError(
+                f"merged repeats of {self.levels} levels: a frame repeats another in all or not, "
+                "take --merge_repeats false"
+            )
 
     def check_quantiser(self, fingerprint: str, where: str | Path, whose: str) -> None:
         """Refuse (ValueError) units of another quantiser than `whose`."""
@@ -41,6 +51,14 @@ class UnitSet:
                 f"the units in {where} are those of another quantiser ({self.quantiser[:12]}) than "
                 f"{whose} was made for ({fingerprint[:12]}): extract them with that quantiser"
             )
+
+
+@dataclass(frozen=True)
+class LevelsRow:
+    """The units of all levels of one recording."""
+
+    id: str
+    levels: tuple[tuple[int, ...], ...]  # L levels of T frames
 
 
 @dataclass(frozen=True)
@@ -84,15 +102,39 @@ def read_set(directory: str | Path) -> UnitSet:
     return read_record(path, UnitSet, NEXT)
 
 
-def iter_units(directory: str | Path) -> Iterator[UnitRow]:
-    """The units of all recordings in order of ids, read side by side.
+def table_of_level(level: int) -> str:
+    """The table's name; levels are counted from 1."""
+    return UNITS if level == 1 else f"{UNITS}_{level}"
+
+
+def iter_levels(directory: str | Path) -> Iterator[LevelsRow]:
+    """The units of all levels of all recordings in order of ids, read side by side.
+
+    Errors (ValueError): as for `iter_units`; levels of different lengths."""
+    directory, unit_set = Path(directory), read_set(directory)
+    names = [table_of_level(level + 1) for level in range(unit_set.levels)]
+    for id_, values in side_by_side(directory, names):
+        pairs = zip(names, values, strict=True)
+        rows = [parse_units(v, unit_set.size, f"{directory}/{name}", id_) for name, v in pairs]
+        lengths = sorted({len(row) for row in rows})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"{directory}: {id_} has {lengths[0]} units in one level and {lengths[-1]} in "
+                f"another: {NEXT}"
+            )
+        yield LevelsRow(id_, tuple(rows))
+
+
+def iter_units(directory: str | Path, level: int = 1) -> Iterator[UnitRow]:
+    """The units of all recordings, of one level, in order of ids, read side by side.
 
     Errors (ValueError): no tables, other ids in them, no unit at all in a recording, units that
     the vocabulary does not have, durations that are not those of the units."""
     directory, unit_set = Path(directory), read_set(directory)
     if not unit_set.merged:
-        for id_, value in read_table(directory / UNITS):
-            units = parse_units(value, unit_set.size, f"{directory}/{UNITS}", id_)
+        table = directory / table_of_level(level)
+        for id_, value in read_table(existing(table)):
+            units = parse_units(value, unit_set.size, table, id_)
             yield UnitRow(id_, units, (1,) * len(units))
         return
     for id_, (value, frames) in side_by_side(directory, (UNITS, DURATIONS)):

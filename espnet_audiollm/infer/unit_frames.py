@@ -19,7 +19,7 @@ from ..model.speech_encoder import SpeechEncoder
 from ..store.model_directory import files_of
 from ..types import Utterance
 from ..units.quantiser import Quantiser
-from ..units.sources import Source
+from ..units.sources import TRAINED, Source
 from .batches import read_batch
 
 CHECKPOINT = "valid.loss.ave.pth"
@@ -46,10 +46,10 @@ class Frames:
 def load_frames(source: Source, checkpoint: str = CHECKPOINT, device: str = "cpu") -> Frames:
     """What computes the frames of a source.
 
-    checkpoint: file in the experiment (ctc).
+    checkpoint: file in the experiment (ctc, bestrq).
 
     Errors (ValueError): no such experiment or model, no such layer, another kind of encoder."""
-    if source.kind == "ctc":
+    if source.kind in TRAINED:
         return _from_experiment(source, checkpoint, device)
     if source.kind == "hf":
         try:
@@ -94,23 +94,25 @@ def stacked(frames: Iterable[torch.Tensor]) -> np.ndarray:
 
 
 def _from_experiment(source: Source, checkpoint: str, device: str) -> Frames:
+    from ..tasks.bestrq import BestRQTask
     from ..tasks.ctc import CTCTask
     from ..train.loading import load_weights, read_config
 
     config = read_config(source.directory)
-    if "token_list" not in config:
+    task, option = (CTCTask, "token_list") if source.kind == "ctc" else (BestRQTask, "mask_conf")
+    if option not in config:
         raise ValueError(
-            f"{source.directory} is no recogniser, and ctc: reads the layers of one: give an "
-            "experiment of stage 5"
+            f"{source.directory} is no experiment of {source.kind}_train (its config.yaml has no "
+            f"{option}): name its units by how it was trained, ctc:EXP or bestrq:EXP"
         )
-    model = CTCTask.build_model(config)
+    model = task.build_model(config)
     load_weights(model, files_of(source.directory, checkpoint)[1])
     speech_encoder = model.speech_encoder
     encoder = speech_encoder.encoder
     if not isinstance(encoder, ConformerEncoder) or speech_encoder.frames_per_second is None:
         raise ValueError(
-            f"the encoder of {source.directory} is a {type(encoder).__name__}, and ctc: reads the "
-            "layers of our conformer: train one (stage 5), or give hf:DIR:LAYER"
+            f"the encoder of {source.directory} is a {type(encoder).__name__}, and {source.kind}: "
+            "reads the layers of our conformer: train one (stage 5), or give hf:DIR:LAYER"
         )
     layer = source.number or (len(encoder.layers) + 1) // 2
     if layer > len(encoder.layers):

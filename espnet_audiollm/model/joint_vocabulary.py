@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import torch
 
 from ..data.unit_tokens import BEGIN, END, UnitTokens, UnitVocabulary, unit_names
+from ..units.codec_units import CodecUnits
 from ..units.quantiser import Quantiser
 from .llm import LLM
 from .tuning import RowInit, add_tokens, enlarge
@@ -26,16 +27,25 @@ from .tuning import RowInit, add_tokens, enlarge
 Init = Literal["mean", "normal", "centroid", "zero"]
 
 
-def extend(llm: LLM, quantiser: Quantiser, init: Init = "mean", seed: int = 0) -> UnitVocabulary:
+def extend(
+    llm: LLM, quantiser: Quantiser | CodecUnits, init: Init = "mean", seed: int = 0
+) -> UnitVocabulary:
     """Add the quantiser's units, and marks around them, to an LLM and its tokenizer.
 
-    Errors (ValueError): an initialisation that is not known; the LLM has units already."""
+    Of several levels these are the units of the first.
+
+    Errors (ValueError): an initialisation that is not known, or needs centroids that a codec has
+    not; the LLM has units already."""
     if init not in get_args(Init):
         raise ValueError(f"--init {init} is none of {', '.join(get_args(Init))}")
     _check_is_of_text(llm)
     used = len(llm.tokenizer)
     added = add_tokens(llm.tokenizer, unit_names(quantiser.size))
-    near = directions(quantiser.centroids_KC) if init == "centroid" else None
+    near = None
+    if init == "centroid":
+        if isinstance(quantiser, CodecUnits):
+            raise ValueError("--init centroid: a codec's units have no centroids, give --init mean")
+        near = directions(quantiser.centroids_KC)
     rows: RowInit = "normal" if init == "centroid" else init
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

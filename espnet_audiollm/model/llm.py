@@ -212,14 +212,19 @@ def empty_llm(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
-def fingerprint(model: torch.nn.Module) -> str:
+def fingerprint(model: torch.nn.Module, buffers: bool = False) -> str:
     """sha256 over the names, shapes and values of all parameters, as a hexadecimal string.
+
+    buffers: those of real numbers count, too (a codec's codebooks).
 
     Every weight counts: a sample would miss an edited row of the vocabulary. Values are rounded
     to bfloat16 first, so that the same LLM has the same fingerprint on a GPU in bfloat16 and on a
     CPU in float32. A fine-tuned LLM differs in many weights by more than that. A 7B takes about
     ten seconds: each parameter is hashed in a thread of its own. Tied weights count once."""
-    named = sorted(model.named_parameters(), key=lambda item: item[0])
+    named = list(model.named_parameters())
+    if buffers:
+        named += [(name, b) for name, b in model.named_buffers() if b.is_floating_point()]
+    named = sorted(named, key=lambda item: item[0])
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         digests = list(pool.map(lambda item: _digest(item[1]), named))
     total = hashlib.sha256()
@@ -277,7 +282,7 @@ def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple
 
 
 def _digest(weight: torch.Tensor) -> str:
-    rounded = weight.detach().to(torch.bfloat16).contiguous().cpu()
+    rounded = weight.detach().to(torch.bfloat16).flatten().cpu()
     return hashlib.sha256(rounded.view(torch.uint8).numpy()).hexdigest()
 
 

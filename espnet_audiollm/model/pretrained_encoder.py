@@ -32,12 +32,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from transformers.utils import logging
 
-from ..store.json_files import read_object
 from ..types import SAMPLE_RATE
 from .llm import fingerprint
 from .masking import mask_padding, valid_mask
+from .pretrained_directory import check_weights, load_model, load_part, model_type
 from .pretrained_features import KaldiMel, NormalizedWave, WhisperMel
 
 
@@ -242,37 +241,25 @@ def load_network(directory: str, layer: int | None = None) -> Network:
             f"the encoder's directory '{directory}' does not exist: give one in Hugging Face form "
             "with --encoder_conf directory=DIR"
         )
-    kind, extractor_class, model_class, key_mapping = ARCHITECTURES[_model_type(place)]
-    if not list(place.glob("*.safetensors")):
-        raise ValueError(
-            f"{directory} has no weights (*.safetensors): fetch them; pickled ones (*.bin) are not "
-            "read, save_pretrained of transformers converts them"
-        )
-    extractor = _load(place, "feature extractor", extractor_class.from_pretrained)
+    kind, extractor_class, model_class, key_mapping = ARCHITECTURES[
+        model_type(place, tuple(ARCHITECTURES), "encoder")
+    ]
+    check_weights(place)
+    extractor = load_part(
+        place, "feature extractor of the encoder", extractor_class.from_pretrained
+    )
     if extractor.sampling_rate != SAMPLE_RATE:
         raise ValueError(
             f"{directory} reads audio of {extractor.sampling_rate} Hz, and stage 2 makes "
             f"{SAMPLE_RATE} Hz: take an encoder of that rate"
         )
-    config = _load(place, "configuration", AutoConfig.from_pretrained)
+    config = load_part(place, "configuration of the encoder", AutoConfig.from_pretrained)
     _prepare(config, layer, directory)
-    model = _load_model(place, config, model_class, key_mapping)
+    model = load_model(place, config, model_class, "encoder", key_mapping)
     try:
         return kind(model, extractor).eval()
     except ValueError as error:
         raise ValueError(f"{directory} cannot be used: {error}") from error
-
-
-def _model_type(place: Path) -> str:
-    file = place / "config.json"
-    found = read_object(file, "download the encoder again") if file.is_file() else {}
-    model_type = found.get("model_type")
-    if model_type not in ARCHITECTURES:
-        raise ValueError(
-            f"{file} names the architecture {model_type}; encoders of these are known: "
-            f"{', '.join(ARCHITECTURES)}"
-        )
-    return model_type
 
 
 def _prepare(config: PretrainedConfig, layer: int | None, directory: str) -> None:
@@ -287,43 +274,3 @@ def _prepare(config: PretrainedConfig, layer: int | None, directory: str) -> Non
     for name in ("mask_time_prob", "mask_feature_prob", "layerdrop", "encoder_layerdrop"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
-
-
-def _load_model(
-    place: Path, config: PretrainedConfig, model_class: Any, key_mapping: dict[str, str]
-) -> PreTrainedModel:
-    logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would list what is on top of the encoder
-    try:
-        model, report = _load(
-            place,
-            "weights",
-            model_class.from_pretrained,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            key_mapping=key_mapping or None,
-            output_loading_info=True,
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ValueError(
-            f"{place} lacks {len(missing)} weights of its encoder (first: {missing[0]}): its files "
-            "are damaged or of another architecture; fetch it again"
-        )
-    return model
-
-
-def _load(place: Path, what: str, loader: Callable, **options: Any) -> Any:
-    """Call a `from_pretrained` that fetches nothing and runs no code of the directory's; name what
-    is wrong in one line."""
-    from safetensors import SafetensorError
-
-    try:
-        return loader(str(place), local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ValueError(f"cannot load the {what} of the encoder in {place}: {line}") from error

@@ -98,6 +98,12 @@ class SpeechEncoder(nn.Module):
             x_BFM, frames_B = self.normalize(x_BFM, frames_B)
         if self.specaug is not None and self.training:
             x_BFM, frames_B = self.specaug(x_BFM, frames_B)
+        return self.encode(x_BFM, frames_B)
+
+    def encode(
+        self, x_BFM: torch.Tensor, frames_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, D) frames of normalised features, zero where padded, and (B,) numbers of them."""
         if isinstance(self.encoder, ConformerEncoder):  # it does not see padding
             x_BFM = even_length(x_BFM, EVEN_FRAMES)
         x_BTD, frames_B, _ = self.encoder(x_BFM, frames_B)

@@ -102,6 +102,11 @@ class UnitReport:
         return self.units / self.seconds
 
     @property
+    def bits_per_second(self) -> float:
+        """Of frames' units, each by itself: what a code without context would need."""
+        return self.entropy * self.frames / self.seconds
+
+    @property
     def run_length(self) -> float:
         """Frames that a unit lasts."""
         return self.frames / self.runs
@@ -112,7 +117,8 @@ class UnitReport:
             name: getattr(self, name)
             for name in "recordings speakers seconds units frames runs size used entropy".split()
         }
-        found |= {"units_per_second": self.units_per_second, "run_length": self.run_length}
+        for name in ("units_per_second", "run_length", "bits_per_second"):
+            found[name] = getattr(self, name)
         for name, share in (("words", self.words), ("voice", self.voice)):
             found |= {f"{name}_percent": share.percent, f"{name}_ci95": list(share.ci95)}
         return found

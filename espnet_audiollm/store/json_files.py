@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +33,15 @@ def read_object(path: str | Path, next_step: str) -> dict[str, Any]:
 
 
 def read_record(path: str | Path, cls: type[T], next_step: str) -> T:
-    """A dataclass of texts, numbers and flags, as an object in a file has it.
+    """A dataclass of texts, numbers and flags, as an object in a file has it; fields with a default
+    may be missing there.
 
     Errors (ValueError): fields that are missing, unknown, or of another type; what the class itself
     refuses."""
     found = read_object(path, next_step)
     names = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
-    wrong = sorted(found.keys() ^ names.keys())
+    needed = {f.name for f in fields(cls) if f.default is MISSING}  # type: ignore[arg-type]
+    wrong = sorted((found.keys() - names.keys()) | (needed - found.keys()))
     wrong += [name for name in names if name in found and not _is(found[name], names[name])]
     if wrong:
         first = f"{wrong[0]} is {found[wrong[0]]!r:.60}" if wrong[0] in found else f"no {wrong[0]}"

@@ -6,7 +6,7 @@ import re
 import pytest
 from tool_mains import main_of, run_main
 
-from espnet_audiollm.data.unit_tables import iter_units, read_set
+from espnet_audiollm.data.unit_tables import iter_levels, iter_units, read_set
 
 
 @pytest.fixture
@@ -105,6 +105,31 @@ def test_a_report(systems, quantiser, run, tmp_path):
         (tmp_path / "other" / name).write_text("u00 x\n")
     wrong = run("report_units", *sets, "--data", tmp_path / "other")
     wrong.fails("11 of 12 recordings", "first: u01", "--data")
+
+
+def test_levels(systems, quantiser, run, tmp_path):
+    data = ["--data", f"{systems}/data"]
+    learn = ["--source", "fbank", *data, "--size", 6, "--output", tmp_path / "q"]
+    done = run("learn_units", *learn, "--levels", 3)
+    done.says("6 units of fbank:4", "level 1: ", "level 3: ")
+    left = [float(share) for share in re.findall(r"level \d: ([\d.]+) %", done.out)]
+    assert 100 > left[0] > left[1] > left[2] > 0
+    units = ["--quantiser", tmp_path / "q", *data, "--output", tmp_path / "u"]
+    run("extract_units", *units, "--merge_repeats", "true").fails("3 levels", "--merge_repeats")
+    run("extract_units", *units).says("units of 12 recordings")
+    rows = list(iter_levels(tmp_path / "u"))
+    assert len(rows) == 12 and all(len(row.levels) == 3 for row in rows)
+    one = ["--quantiser", quantiser, *data, "--output", tmp_path / "one"]
+    run("extract_units", *one).says()
+    assert [row.units for row in iter_units(tmp_path / "one")] == [row.levels[0] for row in rows]
+    done = run("report_units", tmp_path / "u", *data, "--output", tmp_path / "report.json")
+    done.says(f"{tmp_path}/u level 1", f"{tmp_path}/u level 3", "bits/s")
+    found = list(json.loads((tmp_path / "report.json").read_text()).values())
+    assert len(found) == 3 and all(0 < each["bits_per_second"] <= 25 * 2.6 for each in found)
+    one = ["--quantiser", quantiser, *data, "--output", tmp_path / "u"]
+    run("extract_units", *one).says()  # of one level, in the same place
+    assert not (tmp_path / "u/units_2").exists()
+    run("learn_units", *learn[:-1], tmp_path / "x", "--levels", 0).fails("0 levels")
 
 
 def test_an_llm_gains_the_units(systems, quantiser, run, tmp_path):

@@ -3,9 +3,11 @@
 import pytest
 
 from espnet_audiollm.data.unit_tables import (
+    LevelsRow,
     UnitRow,
     UnitSet,
     expand,
+    iter_levels,
     iter_units,
     merge_repeats,
     read_set,
@@ -70,6 +72,25 @@ def test_no_or_damaged_units_json(tmp_path):
         (tmp_path / "units.json").write_text(text)
         with pytest.raises(ValueError, match=f"{says}.*bin/extract_units"):
             read_set(tmp_path)
+
+
+def test_a_table_for_each_level(tmp_path):
+    levels = UnitSet("f" * 64, 10, 25.0, merged=False, levels=2)
+    place = put(tmp_path / "a", levels, units="u 3 3 1\nv 9\n", units_2="u 0 5 5\nv 1\n")
+    assert list(iter_levels(place)) == [
+        LevelsRow("u", ((3, 3, 1), (0, 5, 5))),
+        LevelsRow("v", ((9,), (1,))),
+    ]
+    assert [row.units for row in iter_units(place)] == [(3, 3, 1), (9,)]
+    assert [row.units for row in iter_units(place, level=2)] == [(0, 5, 5), (1,)]
+    (place / "units_2").write_text("u 0 5\nv 1\n")
+    with pytest.raises(ValueError, match="u has 2 units in one level and 3.*bin/extract_units"):
+        list(iter_levels(place))
+    (place / "units_2").unlink()
+    with pytest.raises(ValueError, match="units_2 does not exist"):
+        list(iter_levels(place))
+    with pytest.raises(ValueError, match="merged repeats of 2 levels.*--merge_repeats false"):
+        UnitSet("f", 10, 25.0, merged=True, levels=2)
 
 
 def test_units_of_another_quantiser_are_refused():

@@ -232,7 +232,7 @@ def drop_a_weight(directory):
         (remove_weights, "has no weights"),
         (drop_a_weight, "lacks 1 weights.*final_layer_norm.bias"),
         (lambda d: change(d, "config.json", model_type="mimi"), "mimi; .* known: whisper, hubert"),
-        (lambda d: (d / "config.json").unlink(), "architecture None"),
+        (lambda d: (d / "config.json").unlink(), "is no encoder in Hugging Face form.*: whisper"),
         (lambda d: change(d, "preprocessor_config.json", sampling_rate=8_000), "8000 Hz"),
         (lambda d: (d / "preprocessor_config.json").unlink(), "feature extractor"),
         (lambda d: change(d, "config.json", conv_pos_batch_norm=True), "conv_pos_batch_norm|lacks"),

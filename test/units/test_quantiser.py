@@ -110,6 +110,52 @@ def test_damage_is_told(tmp_path, damage, says):
     assert "bin/learn_units" in str(error.value)
 
 
+def test_levels_quantise_what_is_left():
+    made = quantiser(residuals_RKC=torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]))
+    frames_NC = torch.tensor([[10.9, 0.1], [0.1, 0.0], [0.2, 11.3]])
+    assert made.levels == 2 and made.codes(frames_NC).tolist() == [[1, 0, 2], [1, 0, 2]]
+    assert made.units(frames_NC) == [1, 0, 2]
+    rebuilt = made.decode(made.codes(frames_NC))
+    assert rebuilt.tolist() == [[11.0, 0.0], [0.0, 0.0], [0.0, 11.0]]
+    assert made.decode(made.codes(frames_NC)[:1]).tolist() == CORNERS[[1, 0, 2]].tolist()
+    left = [((frames_NC - each).square().sum()) for each in (CORNERS[[1, 0, 2]], rebuilt)]
+    total = (frames_NC - frames_NC.mean(0)).square().sum()
+    assert made.error_by_level(frames_NC) == pytest.approx([float(x / total) for x in left])
+
+
+def test_levels_are_learned_one_after_the_other():
+    frames_NC = np.random.default_rng(0).normal(size=(900, 3)).astype(np.float32)
+    one = quantiser(**learn(frames_NC, 8, seed=3))
+    three = quantiser(**learn(frames_NC, 8, seed=3, levels=3))
+    assert torch.equal(one.centroids_KC, three.centroids_KC) and three.levels == 3
+    left_NC = frames_NC - one.decode(one.codes(torch.from_numpy(frames_NC))).numpy()
+    second = learn(left_NC, 8, seed=3)["centroids_KC"]
+    torch.testing.assert_close(three.residuals_RKC[0], second)
+    first, *later = three.error_by_level(torch.from_numpy(frames_NC))
+    assert first == pytest.approx(one.error_by_level(torch.from_numpy(frames_NC))[0])
+    assert first > later[0] > later[1] > 0
+    assert one.fingerprint != three.fingerprint
+    with pytest.raises(ValueError, match="0 levels"):
+        learn(frames_NC, 8, levels=0)
+
+
+def test_levels_are_saved_and_older_directories_have_one(tmp_path):
+    made = quantiser(residuals_RKC=torch.ones(2, 3, 2))
+    made.save(tmp_path / "q")
+    found = Quantiser.load(tmp_path / "q")
+    assert found.fingerprint == made.fingerprint and torch.equal(
+        found.residuals_RKC, made.residuals_RKC
+    )
+    edit(tmp_path / "q", levels=1)
+    with pytest.raises(ValueError, match="centroids are others"):
+        Quantiser.load(tmp_path / "q")
+    quantiser().save(tmp_path / "old")
+    facts = json.loads((tmp_path / "old/quantiser.json").read_text())
+    del facts["levels"]
+    (tmp_path / "old/quantiser.json").write_text(json.dumps(facts))
+    assert Quantiser.load(tmp_path / "old").levels == 1
+
+
 def edit(directory, **facts):
     path = directory / "quantiser.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
