@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From units of speech to a language model of text and units: tasks by tags, in nine stages. The
-# data, the recogniser and the text LLM are those of the same corpus's audiollm1.
+# From units of speech to a language model of text and units that is heard: tasks by tags, in twelve
+# stages. The data, the recogniser and the text LLM are those of the same corpus's audiollm1.
 # shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
 # shellcheck source=utils/platform.sh
@@ -8,7 +8,7 @@ set -euo pipefail
 
 ## Stages
 stage=1        # First stage to run.
-stop_stage=9   # Last stage to run.
+stop_stage=12  # Last stage to run.
 skip_stages="" # Stages to leave out ("1 2 3": what audiollm1 has is taken as it is).
 
 ## Machine
@@ -16,7 +16,7 @@ ngpu=0                       # GPUs of a training or LLM job, on each node (0: t
 num_nodes=1                  # Nodes of a training.
 num_procs=1                  # Processes of a training on a node without GPUs.
 nj="$(nproc)"                # Parallel jobs of the stages that work on the processor.
-inference_nj=1               # Parallel jobs of stages 4 and 8; each loads its model.
+inference_nj=1               # Parallel jobs of stages 5, 9 and 11; each loads its model.
 cmd_backend=local            # Where jobs run: local or slurm (see cmd.sh).
 slurm_config=conf/slurm.yaml # The cluster's partitions, accounts, ways to ask for GPUs.
 
@@ -29,24 +29,37 @@ valid_set=valid                            # Split to choose checkpoints by.
 test_set="test"                            # Split to report on.
 llm=../audiollm1/exp/llm                   # Text LLM: a Hugging Face id or directory.
 
-## Units (stages 4 and 5)
+## Answers in speech (stage 4)
+answer_voice=""  # Voice of espeak-ng that speaks the LLM's answers (en-us+f2); empty: none does.
+answer_speed=160 # Its words per minute.
+
+## Units (stages 5 and 6)
 unit_source=""      # ctc:EXP:LAYER, hf:DIR:LAYER, fbank, fbank:FRAMES (see docs/speechlm.md).
 unit_size=200       # Units in the vocabulary.
 unit_hours=1        # Hours of speech that they are learned from.
 merge_repeats=false # Write a repeated unit once.
 unit_init=mean      # How the units' rows begin: mean, normal, centroid, zero.
 
-## Tasks and training (stages 6 and 7)
+## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
 lm_config=conf/train_speechlm.yaml # Training configuration.
 lm_tag=""                          # Name of exp/speechlm_TAG (empty: from the configuration).
 lm_args=""                         # More options for the training.
 
-## Answers and scores (stages 8 and 9)
+## Answers and scores (stages 9 and 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the training.
 max_tokens=200                          # Longest answer (tokens).
 success_rule=contains                   # How accepted answers are found.
 answers_of="spoken"                     # Sources whose accepted answers are the test set's table.
+
+## Speech (stages 10 and 11)
+vocoder=train                          # train, patches (nothing is trained) or none (nothing is spoken).
+vocoder_config=conf/train_vocoder.yaml # Training configuration.
+vocoder_args=""                        # More options for its training.
+vocoder_utterances=2000                # It learns from so many: of the answers' speech, else the corpus's.
+speaker=""                             # Who speaks, of the corpus (empty: of whom there is most).
+judged_utterances=150                  # Of the test set, by chance: so many are spoken and judged.
+listen=8                               # Of these, so many are on the pages to listen to.
 
 ## Places
 dumpdir=dump # Units and examples.
@@ -60,7 +73,7 @@ _given=("$@")
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-check_stages 9
+check_stages 12
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck source=egs2/TEMPLATE/common/cmd.sh
@@ -85,7 +98,14 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
     inference="${cuda_cmd} --gpu $((ngpu > 0))"
     splits="${train_set} ${valid_set} ${test_set}"
+    case "${vocoder}" in train | patches | none) ;; *)
+        die "--vocoder ${vocoder}: train, patches or none"
+        ;;
+    esac
+    said="answers_$(tr -c 'a-zA-Z0-9\n' _ <<<"${answer_voice}")"
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
+    spoken_answers() { echo "${dumpdir}/$1/${said}"; }
+    answer_units() { echo "${dumpdir}/$1/${said}_units_${units}"; }
     examples_of() { echo "${dumpdir}/$1/tasks_${units}"; }
 
     # anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
@@ -121,7 +141,27 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     if runs 4; then
-        log "Stage 4: units of speech: ${unit_source}"
+        log "Stage 4: the answers in speech${answer_voice:+, by ${answer_voice}}"
+        [ -n "${answer_voice}" ] || log "  none: --answer_voice is empty"
+        for split in ${answer_voice:+${splits}}; do
+            out="$(spoken_answers "${split}")"
+            once "${out}.log/.done" "${data}/${split}/responses/response_ids" -- \
+                anew "${out}" ${train_cmd} "${out}.log/synthesise.log" \
+                python -m espnet_audiollm.bin.synthesise --text "${data}/${split}/responses" \
+                --voice "${answer_voice}" --speed "${answer_speed}" --nj "${nj}" --output "${out}"
+        done
+    fi
+
+    # extract DATA OUTPUT: units of a data directory.
+    extract() {
+        once "$2/.done" "$1/wav.scp" "${quantiser}/quantiser.json" -- \
+            in_jobs "${inference}" "${inference_nj}" "$2/log" \
+            python -m espnet_audiollm.bin.extract_units --quantiser "${quantiser}" \
+            --data "$1" --merge_repeats "${merge_repeats}" --device "${device}" --output "$2"
+    }
+
+    if runs 5; then
+        log "Stage 5: units of speech: ${unit_source}"
         # shellcheck disable=SC2086
         once "${quantiser}.log/.done" "${data}/${train_set}/wav.scp" -- \
             anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
@@ -129,12 +169,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --data "${data}/${train_set}" --size "${unit_size}" --max_hours "${unit_hours}" \
             --device "${device}" --output "${quantiser}"
         for split in ${splits}; do
-            out="$(units_of "${split}")"
-            once "${out}/.done" "${data}/${split}/wav.scp" "${quantiser}/quantiser.json" -- \
-                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                python -m espnet_audiollm.bin.extract_units --quantiser "${quantiser}" \
-                --data "${data}/${split}" --merge_repeats "${merge_repeats}" \
-                --device "${device}" --output "${out}"
+            extract "${data}/${split}" "$(units_of "${split}")"
+            [ -z "${answer_voice}" ] ||
+                extract "$(spoken_answers "${split}")" "$(answer_units "${split}")"
         done
         out="$(units_of "${test_set}")"
         once "${out}/report/.done" "${out}/units" "${data}/${test_set}/text" -- \
@@ -144,24 +181,27 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         grep -vE '^(#|$)' "${out}/report/report.log" || true
     fi
 
-    if runs 5; then
-        log "Stage 5: ${joint}, the text LLM with units in its vocabulary"
+    if runs 6; then
+        log "Stage 6: ${joint}, the text LLM with units in its vocabulary"
         once "${joint}.log/.done" "${quantiser}/quantiser.json" "${llm_files[@]}" -- \
             anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
             python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantiser}" \
             --init "${unit_init}" --output "${joint}"
     fi
 
-    if runs 6; then
-        log "Stage 6: tasks as token ids: ${tasks}"
+    if runs 7; then
+        log "Stage 7: tasks as token ids: ${tasks}"
         [ -s "${tasks}" ] || die "--tasks ${tasks} is missing or empty; conf/tasks.yaml is one"
+        [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${tasks}" ||
+            die "${tasks} has answers in speech: --answer_voice NAME says who speaks them"
         for split in ${splits}; do
             out="$(examples_of "${split}")"
             mkdir -p "${out}.log"
-            sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g" \
-                "${tasks}" >"${out}.log/tasks.yaml"
+            sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
+                s|{answer_units}|$(answer_units "${split}")|g" "${tasks}" >"${out}.log/tasks.yaml"
             answers=("${data}/${split}/responses/response_ids")
             [ -s "${answers[0]}" ] || answers=() # No task may need them.
+            [ -z "${answer_voice}" ] || answers+=("$(answer_units "${split}")/units")
             once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
                 "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
                 anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
@@ -170,8 +210,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
-    if runs 7; then
-        log "Stage 7: train the speech LM: ${lm_exp}"
+    if runs 8; then
+        log "Stage 8: train the speech LM: ${lm_exp}"
         # shellcheck disable=SC2086
         once "${lm_exp}/.done" "${lm_config}" "${joint}/unit_vocabulary.json" \
             "$(examples_of "${train_set}")"/{prompt_ids,response_ids,tasks.json} \
@@ -185,8 +225,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     out="${lm_exp}/respond_${test_set}"
     made="${lm_exp}/llm_${inference_checkpoint%.pth}"
-    if runs 8; then
-        log "Stage 8: an ordinary LLM directory of it, and its answers to ${test_set}"
+    if runs 9; then
+        log "Stage 9: an ordinary LLM directory of it, and its answers to ${test_set}"
         once "${made}.log/.done" "${lm_exp}/${inference_checkpoint}" -- \
             anew "${made}" ${train_cmd} "${made}.log/export.log" \
             python -m espnet_audiollm.bin.export_llm --exp "${lm_exp}" \
@@ -199,16 +239,136 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --device "${device}" --output "${out}"
     fi
 
-    if runs 9; then
-        log "Stage 9: scores"
+    # What the vocoder learns from, and what is judged: the answers' speech, or the corpus's own.
+    # true_speech FIELD SPLIT, true_units FIELD SPLIT: recordings of an output, and their units.
+    true_speech() {
+        if [ "$1" == audio ]; then echo "${data}/$2"; else spoken_answers "$2"; fi
+    }
+    true_units() { if [ "$1" == audio ]; then units_of "$2"; else answer_units "$2"; fi; }
+    voiced=audio
+    [ -z "${answer_voice}" ] || voiced=answer_audio
+    vocoder_exp="${expdir}/vocoder_${voiced}_${units}"
+    [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${units}"
+
+    if runs 10; then
+        log "Stage 10: the vocoder: ${vocoder}"
+        vocoder_data="$(true_speech "${voiced}" "${train_set}")"
+        if [ "${vocoder}" == patches ]; then
+            once "${vocoder_exp}.log/.done" "$(true_units "${voiced}" "${train_set}")/units" -- \
+                anew "${vocoder_exp}" ${train_cmd} "${vocoder_exp}.log/patches.log" \
+                python -m espnet_audiollm.bin.mean_patches --data "${vocoder_data}" \
+                --units "$(true_units "${voiced}" "${train_set}")" --output "${vocoder_exp}"
+        elif [ "${vocoder}" == train ]; then
+            part="${vocoder_exp}.data"
+            once "${part}.log/.done" "${vocoder_data}/wav.scp" -- \
+                anew "${part}" ${train_cmd} "${part}.log/subset.log" \
+                python utils/data/subset.py "${vocoder_data}" "${part}" --random "${vocoder_utterances}"
+            # shellcheck disable=SC2086
+            once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" \
+                "$(true_units "${voiced}" "${train_set}")/units" \
+                "$(true_units "${voiced}" "${valid_set}")/units" -- \
+                ${training} "${vocoder_exp}/train.log" \
+                python -m espnet_audiollm.bin.vocoder_train --config "${vocoder_config}" \
+                --train_data "${part}" --train_units "$(true_units "${voiced}" "${train_set}")" \
+                --valid_data "$(true_speech "${voiced}" "${valid_set}")" \
+                --valid_units "$(true_units "${voiced}" "${valid_set}")" \
+                --resume true --ngpu "${ngpu}" --output_dir "${vocoder_exp}" ${vocoder_args}
+        fi
+    fi
+
+    # speak UNITS ONLY OUTPUT OPTIONS...: those units that the table ONLY names.
+    speak() {
+        local voice=()
+        if [ "${voiced}" == audio ] && [ "${vocoder}" == train ]; then
+            [ -n "${speaker}" ] || speaker="$(most_frequent "${vocoder_exp}.data/utt2spk")"
+            voice=(--voice "${speaker}")
+        fi
+        once "$3/.done" "$1/units" "$2" "${vocoder_exp}/valid.loss.ave.pth" -- \
+            in_jobs "${inference}" "${inference_nj}" "$3/log" \
+            python -m espnet_audiollm.bin.speak --vocoder "${vocoder_exp}" --units "$1" \
+            --only "$2" "${voice[@]}" --device "${device}" "${@:4}" --output "$3"
+    }
+    most_frequent() { # most_frequent UTT2SPK: the first of those that come most often.
+        awk '{ n[$2]++ } END { for (s in n) print n[s], s }' "$1" | sort -k1,1nr -k2,2 |
+            awk 'NR == 1 { print $2 }'
+    }
+    shares_ids() { [ -n "$(join <(cut -d' ' -f1 "$1") <(cut -d' ' -f1 "$2"))" ]; }
+
+    # judge FIELD NAME=DIR... : the words of a call of bin/judge_speech for an output.
+    # shellcheck disable=SC2329 # once calls it.
+    judge() {
+        local field="$1" texts=() split
+        shift
+        for split in ${splits}; do texts+=("$(true_speech "${field}" "${split}")/text"); done
+        if [ "${field}" == answer_audio ] && [ -s "${data}/${test_set}/answers" ]; then
+            set -- "$@" --answers "${data}/${test_set}/answers"
+        fi
+        python -m espnet_audiollm.bin.judge_speech "$@" --leave_out_unknown true --lm_text "${texts[@]}"
+    }
+
+    # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.
+    controls() {
+        sample="${dumpdir}/${test_set}/judged_$1_${said}"
+        once "${sample}.log/.done" "$(true_speech "$1" "${test_set}")/wav.scp" -- \
+            anew "${sample}" ${train_cmd} "${sample}.log/subset.log" \
+            python utils/data/subset.py "$(true_speech "$1" "${test_set}")" "${sample}" \
+            --random "${judged_utterances}"
+        control="${vocoder_exp}/${test_set}_$1"
+        speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/units"
+        speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/shuffled" --shuffle true
+        once "${control}/judged/.done" "${sample}/text" "${control}"/{units,shuffled}/wav.scp -- \
+            judge "$1" true="${sample}" units="${control}/units" shuffled="${control}/shuffled" \
+            --text "${sample}/text" --output "${control}/judged"
+    }
+
+    if runs 11 && [ "${vocoder}" != none ]; then
+        log "Stage 11: the answers are spoken and judged"
+        for spoken in "${out}"/*/{audio,answer_audio}/units; do
+            [ -f "${spoken}" ] || continue
+            field="$(basename "$(dirname "${spoken}")")"
+            block="$(dirname "$(dirname "${spoken}")")"
+            if [ "${field}" == answer_audio ] && [ -z "${answer_voice}" ]; then continue; fi
+            controls "${field}"
+            wavs="${block}/spoken/${field}" judged="${block}/judged/${field}"
+            durations=known
+            [ "${merge_repeats}" == false ] || durations=predicted
+            if shares_ids "${spoken}" "${sample}/text"; then
+                speak "${spoken%/units}" "${sample}/text" "${wavs}" --durations "${durations}"
+            else
+                log "  ${block##*/} has no answer in speech"
+                rm -rf "${wavs}"
+            fi
+            given=("${sample}/text" "${control}/judged/speech.json")
+            [ ! -f "${wavs}/wav.scp" ] || given+=("${wavs}/wav.scp")
+            once "${judged}/.done" "${given[@]}" -- \
+                judge "${field}" answered="${wavs}" --beside "${control}/judged" \
+                --missing_is_silence true --text "${sample}/text" --output "${judged}"
+            python -m espnet_audiollm.bin.listen_speech answered="${wavs}" true="${sample}" \
+                units="${control}/units" --text "${sample}/text" --judged "${judged}" \
+                --number "${listen}" --title "${block##*/}" --output "${block}/listen.html" || failed
+        done
+    fi
+
+    if runs 12; then
+        log "Stage 12: scores"
         accepted=()
         for source in ${answers_of}; do
             [ ! -s "${data}/${test_set}/answers" ] ||
                 accepted+=(--answers "${source}=${data}/${test_set}/answers")
         done
-        python -m espnet_audiollm.bin.score_tasks "${out}" "${accepted[@]}" \
-            --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
-            --output "${lm_exp}" || failed
+        # score DIR NAME=ANSWERS...: the systems side by side.
+        score() {
+            python -m espnet_audiollm.bin.score_tasks "${@:2}" "${accepted[@]}" \
+                --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
+                --output "$1" || failed
+        }
+        score "${lm_exp}" "$(basename "${lm_exp}")=${out}" >/dev/null
+        systems=()
+        for each in "${expdir}"/*/respond_"${test_set}"/.done; do
+            each="${each%/.done}"
+            systems+=("$(basename "${each%/*}")=${each}")
+        done
+        score "${expdir}" "${systems[@]}"
     fi
     log "done: stages ${stage} to ${stop_stage}"
     exit # Before bash reads on, in a file that may be another one by now.
