@@ -13,6 +13,8 @@ import yaml
 from espnet_audiollm.data.task_mixture import read_mixture
 
 CONFIGS = ["TEMPLATE", "mini"]
+SPEECHGPT = {"1_units": "all", "2_crossmodal": "all", "3_chain": "lora"}
+SLOTS = {"{split}": "test", "{data}": "d", "{units}": "u", "{answer_units}": "a"}
 TINY = """
 batch_type: numel
 batch_bins: 4000
@@ -28,6 +30,27 @@ use_matplotlib: false
 
 
 @pytest.mark.parametrize("recipe", CONFIGS)
+@pytest.mark.parametrize("name, trained", SPEECHGPT.items())
+def test_speechgpt_s_stages_are_configurations(root, recipe, name, trained, tmp_path):
+    from espnet_audiollm.data.unit_tokens import UnitVocabulary
+    from espnet_audiollm.tasks.speechlm import SpeechLMTask, build_tuning
+
+    conf = root / "egs2" / recipe / "speechlm1/conf"
+    words = ["--config", str(conf / f"speechgpt/{name}.yaml"), "--output_dir", "none"]
+    args = SpeechLMTask.get_parser().parse_args(words)
+    tuning = build_tuning(args, UnitVocabulary("f", 9, 25.0, "e", "mean", 0))
+    assert tuning.train == trained and tuning.lora_rank == 8
+    for file in (f"{name}_tasks.yaml", "test_tasks.yaml"):
+        text = (conf / "speechgpt" / file).read_text()
+        for slot, value in SLOTS.items():
+            text = text.replace(slot, value)
+        text = text.replace("conf/instructions", f"{conf}/instructions")
+        (tmp_path / "tasks.yaml").write_text(text)
+        [source] = read_mixture(tmp_path / "tasks.yaml").sources
+        assert (source.instructions is None) == (file == "1_units_tasks.yaml")
+
+
+@pytest.mark.parametrize("recipe", CONFIGS)
 def test_configurations_are_of_the_task(root, recipe):
     from espnet_audiollm.tasks.speechlm import SpeechLMTask
 
@@ -36,13 +59,14 @@ def test_configurations_are_of_the_task(root, recipe):
     assert args.best_model_criterion == [["valid", "loss", "min"]] and args.trained == "all"
 
 
-def test_the_mixture_is_one(root, tmp_path):
-    text = (root / "egs2/TEMPLATE/speechlm1/conf/tasks.yaml").read_text()
-    for name, value in {"{split}": "test", "{data}": "d", "{units}": "u"}.items():
+@pytest.mark.parametrize("recipe, tasks", [("TEMPLATE", 4), ("mini", 7)])
+def test_the_mixture_is_one(root, tmp_path, recipe, tasks):
+    text = (root / "egs2" / recipe / "speechlm1/conf/tasks.yaml").read_text()
+    for name, value in SLOTS.items():
         text = text.replace(name, value)
     (tmp_path / "tasks.yaml").write_text(text)
     [source] = read_mixture(tmp_path / "tasks.yaml").sources
-    assert source.fields["answer"] == Path("d/test/responses") and len(source.tasks) == 4
+    assert source.fields["answer"] == Path("d/test/responses") and len(source.tasks) == tasks
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ unit_init=mean      # How the units' rows begin: mean, normal, centroid, zero.
 ## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
 lm_config=conf/train_speechlm.yaml # Training configuration.
+lm_stages=""                       # In place of both: a directory of several trainings, in order of names.
 lm_tag=""                          # Name of exp/speechlm_TAG (empty: from the configuration).
 lm_args=""                         # More options for the training.
 
@@ -91,6 +92,19 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     quantiser="${expdir}/units/${units%_merged}"
     joint="${expdir}/joint_${units}"
     lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${units}"
+    configs=("${lm_config}") mixtures=("${tasks}") test_mixture="${tasks}"
+    if [ -n "${lm_stages}" ]; then # DIR/NAME.yaml, with DIR/NAME_tasks.yaml beside each.
+        lm_exp="${expdir}/speechlm_$(basename "${lm_stages}")_${units}"
+        configs=() mixtures=()
+        for config in "${lm_stages}"/*.yaml; do
+            [ -s "${config%.yaml}_tasks.yaml" ] || continue
+            configs+=("${config}") mixtures+=("${config%.yaml}_tasks.yaml")
+        done
+        ((${#configs[@]})) || die "--lm_stages ${lm_stages}: there is no training (NAME.yaml with" \
+            "NAME_tasks.yaml beside it); conf/speechgpt has three"
+        test_mixture="${lm_stages}/test_tasks.yaml"
+        [ -s "${test_mixture}" ] || test_mixture="${mixtures[-1]}"
+    fi
     [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${units}"
     device=cpu
     ((ngpu == 0)) || device=cuda
@@ -106,7 +120,17 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
     spoken_answers() { echo "${dumpdir}/$1/${said}"; }
     answer_units() { echo "${dumpdir}/$1/${said}_units_${units}"; }
-    examples_of() { echo "${dumpdir}/$1/tasks_${units}"; }
+    # examples_of SPLIT TASKS: conf/tasks.yaml's are in tasks_UNITS.
+    examples_of() {
+        local name="${2%.yaml}"
+        name="$(tr -c 'a-zA-Z0-9_\n' _ <<<"${name#conf/}")"
+        echo "${dumpdir}/$1/${name}_${units}"
+    }
+    # training_of NUMBER: the directory of the configuration of this number, from 0 on.
+    training_of() {
+        if [ -z "${lm_stages}" ]; then echo "${lm_exp}"; else echo "${lm_exp}/$(basename "${configs[$1]}" .yaml)"; fi
+    }
+    last="$(training_of $((${#configs[@]} - 1)))"
 
     # anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
     # shellcheck disable=SC2329 # once calls it.
@@ -189,53 +213,82 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --init "${unit_init}" --output "${joint}"
     fi
 
+    # prepare SPLIT TASKS: the examples of a mixture.
+    prepare() {
+        local out answers split="$1" mixture="$2"
+        out="$(examples_of "${split}" "${mixture}")"
+        mkdir -p "${out}.log"
+        sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
+            s|{answer_units}|$(answer_units "${split}")|g" "${mixture}" >"${out}.log/tasks.yaml"
+        answers=("${data}/${split}/responses/response_ids")
+        [ -s "${answers[0]}" ] || answers=() # No task may need them.
+        [ -z "${answer_voice}" ] || answers+=("$(answer_units "${split}")/units")
+        for file in conf/instructions/*.yaml; do [ ! -s "${file}" ] || answers+=("${file}"); done
+        once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
+            "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
+            anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
+            python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
+            --llm "${joint}" --output "${out}"
+    }
+
     if runs 7; then
-        log "Stage 7: tasks as token ids: ${tasks}"
-        [ -s "${tasks}" ] || die "--tasks ${tasks} is missing or empty; conf/tasks.yaml is one"
-        [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${tasks}" ||
-            die "${tasks} has answers in speech: --answer_voice NAME says who speaks them"
-        for split in ${splits}; do
-            out="$(examples_of "${split}")"
-            mkdir -p "${out}.log"
-            sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
-                s|{answer_units}|$(answer_units "${split}")|g" "${tasks}" >"${out}.log/tasks.yaml"
-            answers=("${data}/${split}/responses/response_ids")
-            [ -s "${answers[0]}" ] || answers=() # No task may need them.
-            [ -z "${answer_voice}" ] || answers+=("$(answer_units "${split}")/units")
-            once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
-                "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
-                anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
-                python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
-                --llm "${joint}" --output "${out}"
+        log "Stage 7: tasks as token ids: ${mixtures[*]}"
+        for mixture in "${mixtures[@]}" "${test_mixture}"; do
+            [ -s "${mixture}" ] ||
+                die "--tasks ${mixture} is missing or empty; conf/tasks.yaml is one"
+            [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${mixture}" ||
+                die "${mixture} has answers in speech: --answer_voice NAME says who speaks them"
+        done
+        for mixture in "${mixtures[@]}"; do
+            prepare "${train_set}" "${mixture}"
+            prepare "${valid_set}" "${mixture}"
+        done
+        prepare "${test_set}" "${test_mixture}"
+    fi
+
+    # export_lm EXP: an ordinary LLM directory of a training.
+    export_lm() {
+        local made="$1/llm_${inference_checkpoint%.pth}"
+        once "${made}.log/.done" "$1/${inference_checkpoint}" -- \
+            anew "${made}" ${train_cmd} "${made}.log/export.log" \
+            python -m espnet_audiollm.bin.export_llm --exp "$1" \
+            --checkpoint "${inference_checkpoint}" --output "${made}"
+    }
+
+    if runs 8; then
+        begun="${joint}" before="${joint}/unit_vocabulary.json"
+        for number in "${!configs[@]}"; do
+            exp="$(training_of "${number}")"
+            log "Stage 8: train the speech LM: ${exp}"
+            train_examples="$(examples_of "${train_set}" "${mixtures[number]}")"
+            valid_examples="$(examples_of "${valid_set}" "${mixtures[number]}")"
+            # shellcheck disable=SC2086
+            once "${exp}/.done" "${configs[number]}" "${before}" \
+                "${train_examples}"/{prompt_ids,response_ids,tasks.json} \
+                "${valid_examples}"/{prompt_ids,response_ids,tasks.json} -- \
+                ${training} "${exp}/train.log" \
+                python -m espnet_audiollm.bin.speechlm_train --config "${configs[number]}" \
+                --llm "${begun}" --train_tasks "${train_examples}" \
+                --valid_tasks "${valid_examples}" --resume true --ngpu "${ngpu}" \
+                --output_dir "${exp}" ${lm_args}
+            [ "${exp}" != "${last}" ] || break
+            export_lm "${exp}" # The next one begins with it.
+            begun="${exp}/llm_${inference_checkpoint%.pth}"
+            before="${begun}.log/.done"
         done
     fi
 
-    if runs 8; then
-        log "Stage 8: train the speech LM: ${lm_exp}"
-        # shellcheck disable=SC2086
-        once "${lm_exp}/.done" "${lm_config}" "${joint}/unit_vocabulary.json" \
-            "$(examples_of "${train_set}")"/{prompt_ids,response_ids,tasks.json} \
-            "$(examples_of "${valid_set}")"/{prompt_ids,response_ids,tasks.json} -- \
-            ${training} "${lm_exp}/train.log" \
-            python -m espnet_audiollm.bin.speechlm_train --config "${lm_config}" \
-            --llm "${joint}" --train_tasks "$(examples_of "${train_set}")" \
-            --valid_tasks "$(examples_of "${valid_set}")" --resume true --ngpu "${ngpu}" \
-            --output_dir "${lm_exp}" ${lm_args}
-    fi
-
     out="${lm_exp}/respond_${test_set}"
-    made="${lm_exp}/llm_${inference_checkpoint%.pth}"
+    made="${last}/llm_${inference_checkpoint%.pth}"
     if runs 9; then
         log "Stage 9: an ordinary LLM directory of it, and its answers to ${test_set}"
-        once "${made}.log/.done" "${lm_exp}/${inference_checkpoint}" -- \
-            anew "${made}" ${train_cmd} "${made}.log/export.log" \
-            python -m espnet_audiollm.bin.export_llm --exp "${lm_exp}" \
-            --checkpoint "${inference_checkpoint}" --output "${made}"
-        once "${out}/.done" "${made}/model.safetensors" \
-            "$(examples_of "${test_set}")"/{prompt_ids,response_ids} -- \
+        export_lm "${last}"
+        examples="$(examples_of "${test_set}" "${test_mixture}")"
+        once "${out}/.done" "${made}/unit_vocabulary.json" "${made}.log/.done" \
+            "${examples}"/{prompt_ids,response_ids} -- \
             in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.respond_tasks --llm "${made}" \
-            --tasks "$(examples_of "${test_set}")" --max_tokens "${max_tokens}" \
+            --tasks "${examples}" --max_tokens "${max_tokens}" \
             --device "${device}" --output "${out}"
     fi
 
@@ -250,6 +303,14 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     vocoder_exp="${expdir}/vocoder_${voiced}_${units}"
     [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${units}"
 
+    # part_of DATA OUTPUT NUMBER: so many of its utterances by chance; all where there are no more.
+    part_of() {
+        local number
+        number="$(wc -l <"$1/utt2spk")"
+        once "$2.log/.done" "$1/wav.scp" -- anew "$2" ${train_cmd} "$2.log/subset.log" \
+            python utils/data/subset.py "$1" "$2" --random "$(($3 < number ? $3 : number))"
+    }
+
     if runs 10; then
         log "Stage 10: the vocoder: ${vocoder}"
         vocoder_data="$(true_speech "${voiced}" "${train_set}")"
@@ -260,9 +321,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 --units "$(true_units "${voiced}" "${train_set}")" --output "${vocoder_exp}"
         elif [ "${vocoder}" == train ]; then
             part="${vocoder_exp}.data"
-            once "${part}.log/.done" "${vocoder_data}/wav.scp" -- \
-                anew "${part}" ${train_cmd} "${part}.log/subset.log" \
-                python utils/data/subset.py "${vocoder_data}" "${part}" --random "${vocoder_utterances}"
+            part_of "${vocoder_data}" "${part}" "${vocoder_utterances}"
             # shellcheck disable=SC2086
             once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" \
                 "$(true_units "${voiced}" "${train_set}")/units" \
@@ -309,10 +368,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.
     controls() {
         sample="${dumpdir}/${test_set}/judged_$1_${said}"
-        once "${sample}.log/.done" "$(true_speech "$1" "${test_set}")/wav.scp" -- \
-            anew "${sample}" ${train_cmd} "${sample}.log/subset.log" \
-            python utils/data/subset.py "$(true_speech "$1" "${test_set}")" "${sample}" \
-            --random "${judged_utterances}"
+        part_of "$(true_speech "$1" "${test_set}")" "${sample}" "${judged_utterances}"
         control="${vocoder_exp}/${test_set}_$1"
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/units"
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/shuffled" --shuffle true
