@@ -56,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def cards(args: argparse.Namespace, systems: dict[str, str], texts: dict[str, str]) -> Iterator:
     """The cards of the page: each utterance in all systems, one after the other."""
-    heard, recordings = {}, {}
+    heard: dict[str, dict[str, str]] = {}
+    recordings: dict[str, dict[str, str]] = {}
     for name, directory in systems.items():
         table = Path(directory) / WAVS
         recordings[name] = read_dict(table) if table.exists() else {}

@@ -51,7 +51,9 @@ class Source:
 
     def template(self, task: Task, id_: str) -> str | None:
         """How this utterance's task is asked for; None: by its tag."""
-        return self.instructions and self.instructions.draw(task, f"{self.name} {id_}")
+        if self.instructions is None:
+            return None
+        return self.instructions.draw(task, f"{self.name} {id_}")
 
     def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value]]]:
         """(utterance, its fields) of a task, in order of ids, streamed.

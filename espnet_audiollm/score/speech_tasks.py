@@ -8,7 +8,7 @@ true speech and the other controls that were judged with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,22 +167,34 @@ def _spoken(path: Path, block: BlockReplies, step: str) -> list[Measure]:
     names = sorted(found, key=lambda name: name != ANSWERED)
     try:
         return [
-            Measure(block.name, step, f"{what}{'' if name == ANSWERED else f', {name}'}", *figure)
+            Measure(block.name, step, f"{figure[0]}{_beside(name)}", *figure[1:])
             for name in names
-            for what, *figure in _understood(found[name])
+            for figure in _understood(found[name])
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): {JUDGE_AGAIN}") from error
 
 
-def _understood(found: Mapping[str, Any]) -> Iterator[Figure]:
+def _beside(name: str) -> str:
+    return "" if name == ANSWERED else f", {name}"
+
+
+def _understood(found: Mapping[str, Any]) -> list[Figure]:
     number = found["utterances"]
     counts = f"{found['errors']}/{found['reference_words']}"
-    yield "ASR-WER %", found["wer"], tuple(found["wer_ci95"]), counts
-    yield "ASR-BLEU", found["asr_bleu"], tuple(found["asr_bleu_ci95"]), f"{number} utterances"
+    figures: list[Figure] = [
+        ("ASR-WER %", found["wer"], _interval(found["wer_ci95"]), counts),
+        ("ASR-BLEU", found["asr_bleu"], _interval(found["asr_bleu_ci95"]), f"{number} utterances"),
+    ]
     if success := found["success"]:
         counts = f"{success['count']}/{number}"
-        yield "spoken success %", success["rate"], tuple(success["ci95"]), counts
+        figures.append(("spoken success %", success["rate"], _interval(success["ci95"]), counts))
+    return figures
+
+
+def _interval(found: Sequence[float]) -> tuple[float, float]:
+    low, high = found
+    return low, high
 
 
 def _faults(place: Path, block: BlockReplies) -> list[Measure]:

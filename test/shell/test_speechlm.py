@@ -96,11 +96,17 @@ def test_one_training_and_speech(recipe):
         "valid",
         "test",
     ]
-    assert len(of(calls, "extract_units")) == 6 and len(of(calls, "prepare_tasks")) == 3
+    extracted = of(calls, "extract_units")
+    assert len(extracted) == 7 and len(of(calls, "prepare_tasks")) == 3
     [training] = of(calls, "speechlm_train")
     assert option(training, "--llm").startswith("exp/joint_")
     [vocoder] = of(calls, "vocoder_train")
-    assert "answers_en_us_f2_units" in option(vocoder, "--train_units")
+    for split, kinds in (("train", extracted[6:]), ("valid", extracted[3:4])):
+        data, units = (option(vocoder, f"--{split}_{kind}") for kind in ("data", "units"))
+        [made] = kinds
+        assert (option(made, "--data"), option(made, "--output")) == (data, units)
+    [taken] = [c for c in of(calls, "subset") if option(vocoder, "--train_data") in c]
+    assert "dump/train/answers_en_us_f2 " in taken and taken.endswith("--random 1")
     spoken = of(calls, "speak")
     assert len(spoken) == 5  # two controls of two outputs, and TTS: nobody answered QSA in speech
     assert sum("--shuffle true" in call for call in spoken) == 2

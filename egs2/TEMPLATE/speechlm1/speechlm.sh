@@ -322,13 +322,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         elif [ "${vocoder}" == train ]; then
             part="${vocoder_exp}.data"
             part_of "${vocoder_data}" "${part}" "${vocoder_utterances}"
+            extract "${part}" "${part}.units" # Tables of a training have the same ids.
             # shellcheck disable=SC2086
-            once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" \
-                "$(true_units "${voiced}" "${train_set}")/units" \
+            once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" "${part}.units/units" \
                 "$(true_units "${voiced}" "${valid_set}")/units" -- \
                 ${training} "${vocoder_exp}/train.log" \
                 python -m espnet_audiollm.bin.vocoder_train --config "${vocoder_config}" \
-                --train_data "${part}" --train_units "$(true_units "${voiced}" "${train_set}")" \
+                --train_data "${part}" --train_units "${part}.units" \
                 --valid_data "$(true_speech "${voiced}" "${valid_set}")" \
                 --valid_units "$(true_units "${voiced}" "${valid_set}")" \
                 --resume true --ngpu "${ngpu}" --output_dir "${vocoder_exp}" ${vocoder_args}
