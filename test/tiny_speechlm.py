@@ -90,7 +90,11 @@ def make_tasks(
         fields = {"audio": f"{directory}/{name}/audio", "text": f"{directory}/{name}/text"}
         tasks = [f"[{task} English]"]
         sources.append({"name": name, "language": "English", "tasks": tasks, "fields": fields})
-    mixture = {"alpha": alpha, "sources": sources}
+    return write_tasks(directory, joint, {"alpha": alpha, "sources": sources})
+
+
+def write_tasks(directory: Path, joint: Path, mixture: dict) -> Path:
+    """The examples of a mixture, as bin/prepare_tasks leaves them."""
     (directory / "tasks.yaml").write_text(yaml.safe_dump(mixture))
     tokenizer = llms.load_tokenizer(str(joint))
     encoder = Encoder(tokenizer, UnitTokens.of(tokenizer), [tokenizer.eos_token_id])

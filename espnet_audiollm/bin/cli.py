@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +41,19 @@ def user_errors(main: Callable) -> Callable:
 def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
     """An option that is "true" or "false" (the default), as in recipes."""
     parser.add_argument(name, choices=("true", "false"), default="false", help=help)
+
+
+def named(given: Sequence[str]) -> dict[str, str]:
+    """{name: directory} of words NAME=DIR.
+
+    Errors (ValueError): one without a name, or a name that comes twice."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, _, directory = each.partition("=")
+        if not directory or not name or "/" in name or name in found:
+            raise ValueError(f"{each}: give NAME=DIR, each name once and without a slash")
+        found[name] = directory
+    return found
 
 
 def add_bootstrap_options(parser: argparse.ArgumentParser) -> None:

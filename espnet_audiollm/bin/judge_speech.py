@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..data.kaldi_dir import existing, iter_utterances, read_dict, read_table
@@ -17,7 +17,7 @@ from ..progress import progress
 from ..store.atomic import atomic_write
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, user_errors
 
 HEADER = (
     "Speech",
@@ -28,7 +28,7 @@ HEADER = (
     "nothing heard",
     "utterances",
 )
-HYPOTHESES = "hypotheses"
+HYPOTHESES, RESULTS, WAVS = "hypotheses", "speech.json", "wav.scp"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -47,6 +47,13 @@ def get_parser() -> argparse.ArgumentParser:
     add("--lm_text", nargs="+", help="tables of what could be said (default: --text)")
     add("--answers", help="table of accepted answers: success of spoken answers is counted")
     add("--hypotheses", help="another judge: its tables are HYPOTHESES/NAME, nothing is recognised")
+    add("--beside", help="a directory of this command, of the same texts: its rows come along")
+    add_flag(parser, "--missing_is_silence", "true: in speech that is missing nothing was heard")
+    add_flag(
+        parser,
+        "--leave_out_unknown",
+        "true: texts with words that the judge's lexicon lacks are left out, and counted",
+    )
     add("--output", required=True, help="directory: hypotheses/NAME, speech.json, SPEECH.md")
     add_bootstrap_options(parser)
     return parser
@@ -58,30 +65,50 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     check_bootstrap(args)
     systems = named(args.speech)
-    texts = read_dict(existing(Path(args.text)))
+    texts = judged_texts(args, read_dict(existing(Path(args.text))))
     accepted = read_accepted(args.answers, texts)
     output = Path(args.output)
     if not args.hypotheses:
         recognise(args, systems, texts, output / HYPOTHESES)
     from ..score.speech_output import score_speech
 
-    found = {}
-    for name in systems:
-        heard = read_dict(existing(Path(args.hypotheses or output / HYPOTHESES) / name))
-        found[name] = score_speech(texts, heard, accepted, args.resamples, args.seed)
+    own = Path(args.hypotheses or output / HYPOTHESES)
+    tables = tables_beside(args.beside, systems) | {name: own / name for name in systems}
+    found = {
+        name: score_speech(texts, read_dict(existing(table)), accepted, args.resamples, args.seed)
+        for name, table in tables.items()
+    }
     write(output, found)
     return 0
 
 
-def named(speech: list[str]) -> dict[str, str]:
-    """{name: directory}. ValueError: one without a name, or a name that comes twice."""
-    systems: dict[str, str] = {}
-    for each in speech:
-        name, _, directory = each.partition("=")
-        if not directory or not name or "/" in name or name in systems:
-            raise ValueError(f"{each}: give NAME=DIR, each name once and without a slash")
-        systems[name] = directory
-    return systems
+def judged_texts(args: argparse.Namespace, texts: dict[str, str]) -> dict[str, str]:
+    """Those that the judge can recognise, where the others are to be left out."""
+    if args.leave_out_unknown != "true" or args.hypotheses:
+        return texts
+    from ..infer.sphinx import recognisable
+
+    found = recognisable(texts)
+    if left := [id_ for id_ in texts if id_ not in found]:
+        print(
+            f"{args.text}: {len(left)} of {len(texts)} texts (first: {left[0]}) have words that "
+            "the judge's lexicon lacks, and are left out",
+            file=sys.stderr,
+        )
+    return found
+
+
+def tables_beside(directory: str | None, systems: Iterable[str]) -> dict[str, Path]:
+    """{name: what was heard} of an earlier judgement. ValueError: a name that is judged here."""
+    if directory is None:
+        return {}
+    places = sorted((existing(Path(directory) / RESULTS).parent / HYPOTHESES).iterdir())
+    tables = {place.name: place for place in places}
+    if twice := sorted(tables.keys() & set(systems)):
+        raise ValueError(
+            f"{twice[0]} is in --beside {directory}, too: give this speech another name"
+        )
+    return tables
 
 
 def read_accepted(path: str | None, texts: dict[str, str]) -> dict | None:
@@ -96,21 +123,39 @@ def read_accepted(path: str | None, texts: dict[str, str]) -> dict | None:
 
 def recognise(args: argparse.Namespace, systems: dict, texts: dict, output: Path) -> None:
     """Write what is heard of each system, one table after the other."""
-    utterances = {name: list(spoken(name, systems[name], texts)) for name in systems}
+    silence = args.missing_is_silence == "true"
+    utterances = {name: spoken(name, systems[name], texts, silence) for name in systems}
     from ..infer.sphinx import Sphinx
 
-    tables = args.lm_text or [args.text]
-    judge = Sphinx(text for path in tables for _, text in read_table(existing(Path(path))))
+    judge = Sphinx(could_be_said(args))
     for name, each in utterances.items():
-        judged = progress(((u.id, judge([u])[0]) for u in each), len(each), f"judging {name}")
+        judged = progress(
+            ((id_, judge([u])[0] if u else "") for id_, u in each.items()),
+            len(each),
+            f"judging {name}",
+        )
         write_table(output / name, judged, presorted=True)
 
 
-def spoken(name: str, directory: str, texts: dict[str, str]) -> Iterator[Utterance]:
-    """The utterances of `texts` in a directory. ValueError: it lacks some of them."""
+def could_be_said(args: argparse.Namespace) -> Iterator[str]:
+    """The texts of the judge's language model."""
+    for path in args.lm_text or [args.text]:
+        yield from judged_texts(args, read_dict(existing(Path(path)))).values()
+
+
+def spoken(
+    name: str, directory: str, texts: dict[str, str], silence: bool
+) -> dict[str, Utterance | None]:
+    """The utterances of `texts` in a directory; None: there is no speech, and it counts as silence.
+
+    Errors (ValueError): it lacks some of them, and that does not count as silence."""
+    if silence and not (Path(directory) / WAVS).exists():
+        return dict.fromkeys(texts)
     found = {utt.id: utt for utt in iter_utterances(directory) if utt.id in texts}
-    check_same_ids(texts, found, f"{name} ({directory})", "speak all of --text, or give less of it")
-    yield from (found[id_] for id_ in texts)
+    if not silence:
+        next_step = "speak all of --text, or give less of it"
+        check_same_ids(texts, found, f"{name} ({directory})", next_step)
+    return {id_: found.get(id_) for id_ in texts}
 
 
 def write(output: Path, found: dict) -> None:
@@ -118,7 +163,7 @@ def write(output: Path, found: dict) -> None:
     from ..report.tables import Table
 
     table = Table(HEADER, tuple(row(name, each) for name, each in found.items()))
-    with atomic_write(output / "speech.json") as out:
+    with atomic_write(output / RESULTS) as out:
         json.dump({name: each.as_dict() for name, each in found.items()}, out, indent=2)
         out.write("\n")
     with atomic_write(output / "SPEECH.md") as out:

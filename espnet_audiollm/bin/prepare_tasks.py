@@ -20,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--mixture", required=True, help="YAML file of sources, tasks and their weight")
     add("--llm", required=True, help="directory of bin/extend_llm, e.g. exp/joint")
     add("--output", required=True, help="directory for the examples, e.g. dump/tasks_train")
-    add("--system_prompt", help="text of a system turn before every task (default: no such turn)")
+    add("--system_prompt", help="text of a system turn (default: that of the mixture, else none)")
     add("--max_tokens", type=int, help="leave longer examples out (default: the LLM's context)")
     return parser
 
@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     mixture.check_units(vocabulary, args.llm)
     tokenizer, config = llms.load_tokenizer(args.llm), llms.load_config(args.llm)
     units = UnitTokens.of(tokenizer)
-    encoder = Encoder(tokenizer, units, [tokenizer.eos_token_id], args.system_prompt)
+    system = mixture.system_prompt if args.system_prompt is None else args.system_prompt
+    encoder = Encoder(tokenizer, units, [tokenizer.eos_token_id], system)
     context = args.max_tokens or config.max_position_embeddings
     system = args.system_prompt
     blocks = write_examples(args.output, mixture, encoder, vocabulary, context, system)

@@ -61,12 +61,25 @@ def main(argv: list[str] | None = None) -> int:
     with split.named(args):
         about = read_about(args.tasks)
         about.check_vocabulary(read_vocabulary(args.llm), args.tasks, args.llm)
+        check_answerable(args.tasks, about)
         parts = open_parts(args, about)
         if not args.merge:
             answer(args, parts)
         if split.merges(args):
             merge(args, about, parts)
     return 0
+
+
+def check_answerable(tasks: str, about: About) -> None:
+    """Refuse (ValueError) examples in which nothing is asked."""
+    from ..data.speech_tasks import Task
+
+    silent = [block.name for block in about.blocks if Task.parse(block.tag).given is None]
+    if silent:
+        raise ValueError(
+            f"{tasks}: {len(silent)} of {len(about.blocks)} tasks (first: {silent[0]}) ask "
+            "nothing, so there is no answer: prepare a mixture without them (bin/prepare_tasks)"
+        )
 
 
 def open_parts(args: argparse.Namespace, about: About) -> Parts:

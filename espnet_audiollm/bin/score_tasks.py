@@ -1,5 +1,7 @@
 """Score the answers of bin/respond_tasks, task by task: word and character error rates, BLEU and
-chrF, success, and the shares of answers without an end or in the wrong modality."""
+chrF, success, the shares of answers without an end or in the wrong modality, and what a judge
+(bin/judge_speech) understood of speech, where it lies beside the answers. Systems stand side by
+side."""
 
 from __future__ import annotations
 
@@ -7,11 +9,16 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, named, user_errors
 
-HEADER = ("System", "task", "output", "measure", "value [95 % CI]", "counts")
+if TYPE_CHECKING:
+    from ..score.speech_tasks import Measure
+
+HEADER = ("Task", "output", "measure")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,7 +27,12 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("replies", nargs="+", help="directories of bin/respond_tasks, a system each")
+    add(
+        "replies",
+        nargs="+",
+        metavar="[NAME=]DIR",
+        help="directories of bin/respond_tasks, a system each (default name: the directory's)",
+    )
     add("--output", required=True, help="directory for results.json and RESULTS.md")
     add(
         "--answers",
@@ -44,15 +56,20 @@ def main(argv: list[str] | None = None) -> int:
     check_bootstrap(args)
     from ..data.task_replies import read_facts
     from ..report import tables as report
-    from ..score.speech_tasks import How, score_replies
+    from ..score.speech_tasks import How, check_sources, of_sources, score_replies
     from ..store.atomic import atomic_write
 
     how = How(args.success_rule, args.normalizer, args.resamples, args.seed)
     accepted = dict(_pair(each) for each in args.answers)
-    systems = {path: score_replies(path, accepted, how) for path in args.replies}
-    llms = {path: read_facts(path)[1]["llm"] for path in args.replies}
-    rows = [_row(path, each) for path, measures in systems.items() for each in measures]
-    table = report.Table(HEADER, tuple(rows))
+    places = named([each if "=" in each else f"{Path(each).name}={each}" for each in args.replies])
+    facts = {name: read_facts(path) for name, path in places.items()}
+    check_sources([block for blocks, _ in facts.values() for block in blocks], accepted)
+    systems = {
+        name: score_replies(path, of_sources(facts[name][0], accepted), how)
+        for name, path in places.items()
+    }
+    llms = {name: about["llm"] for name, (_, about) in facts.items()}
+    table = report.Table((*HEADER, *systems), tuple(side_by_side(systems)))
     words = sys.argv[1:] if argv is None else argv
     command = args.command or shlex.join(
         ["python", "-m", "espnet_audiollm.bin.score_tasks", *words]
@@ -62,11 +79,11 @@ def main(argv: list[str] | None = None) -> int:
     items = [
         {
             "name": "speechlm",
-            "label": Path(path).name,
-            "llm": llms[path],
+            "label": name,
+            "llm": llms[name],
             "measures": [each.as_dict() for each in measures],
         }
-        for path, measures in systems.items()
+        for name, measures in systems.items()
     ]
     with atomic_write(output / "results.json") as out:
         json.dump({"recipe": args.recipe, "task_systems": items}, out, indent=2)
@@ -84,18 +101,24 @@ def _pair(text: str) -> tuple[str, str]:
     return source, table
 
 
-def _row(path: str, measure) -> tuple[str, ...]:
-    from ..report.tables import within
+def side_by_side(systems: Mapping[str, Sequence[Measure]]) -> Iterator[tuple[str, ...]]:
+    """The rows of the table: a figure of each system, in the order in which they first come."""
+    from ..report.tables import NONE, within
 
-    figure = within(measure.value, measure.ci95, 1)
-    return (
-        Path(path).name,
-        measure.block,
-        measure.step,
-        measure.name,
-        figure,
-        measure.counts,
-    )
+    cells = {
+        name: {
+            (each.block, each.step, each.name): (
+                f"{within(each.value, each.ci95, 1)} ({each.counts})"
+            )
+            for each in measures
+        }
+        for name, measures in systems.items()
+    }
+    blocks = dict.fromkeys(key[0] for found in cells.values() for key in found)
+    for block in blocks:
+        keys = [key for found in cells.values() for key in found if key[0] == block]
+        for key in dict.fromkeys(keys):
+            yield (*key, *(found.get(key, NONE) for found in cells.values()))
 
 
 if __name__ == "__main__":

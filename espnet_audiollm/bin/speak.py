@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.kaldi_dir import count_lines, read_dict
+from ..data.kaldi_dir import count_lines, existing, read_dict
 from ..data.spoken_units import (
     SpokenLevels,
     SpokenUnits,
@@ -57,6 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_flag(parser, "--allow_voice_cloning", "true: voices may come from recordings")
     add("--durations", choices=("known", "predicted"), default="known", help="where they are known")
     add_flag(parser, "--shuffle", "a control: each utterance's units in random order")
+    add("--only", help="table of the utterances that are spoken (default: all of --units)")
     add("--format", choices=("wav", "flac"), default="wav", help="of the files")
     add("--batch_units", type=int, default=2000, help="unit frames in one batch")
     add("--device", default="cpu", help="cpu or cuda")
@@ -137,9 +138,11 @@ def check_units(args: argparse.Namespace, expected) -> None:
 def open_parts(args: argparse.Namespace, vocoder) -> Parts:
     """The shards that belong to the vocoder, the units and the voice."""
     table = table_of(args.units)
-    if not (number := count_lines(table)):
-        raise ValueError(f"{table} is empty: there is nothing to speak")
-    sources = [table, args.voice_prompt, args.voice_prompts]
+    wanted = chosen(args)
+    number = count_lines(table) if wanted is None else sum(id_ in wanted for id_, _ in _ids(args))
+    if not number:
+        raise ValueError(f"{table} has no utterance that is to be spoken: there is nothing to do")
+    sources = [table, args.voice_prompt, args.voice_prompts, args.only]
     if Path(args.units).is_dir():
         sources += [Path(args.units) / name for name in (DURATIONS, FACTS)]
         sources += sorted(Path(args.units).glob(f"{UNITS}_*[0-9]"))
@@ -187,13 +190,19 @@ def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
 
 def spoken_rows(args: argparse.Namespace, vocoder) -> Iterator[SpokenUnits | SpokenLevels]:
     """What is to be spoken, one level or several."""
-    mixed = args.shuffle == "true"
+    rows: Iterator[SpokenUnits | SpokenLevels]
     if args.vocoder.startswith(CODEC):
-        levels = iter_spoken_levels(args.units)
-        return map(shuffled_levels, levels) if mixed else levels
-    unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
-    rows = iter_spoken(args.units, unit_set, args.durations == "predicted")
-    return map(shuffled, rows) if mixed else rows
+        rows = iter_spoken_levels(args.units)
+    else:
+        unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
+        rows = iter_spoken(args.units, unit_set, args.durations == "predicted")
+    if (wanted := chosen(args)) is not None:
+        rows = (row for row in rows if row.id in wanted)
+    return map(_mixed, rows) if args.shuffle == "true" else rows
+
+
+def _mixed(row: SpokenUnits | SpokenLevels) -> SpokenUnits | SpokenLevels:
+    return shuffled_levels(row) if isinstance(row, SpokenLevels) else shuffled(row)
 
 
 def voices(args: argparse.Namespace, vocoder) -> Callable:
@@ -215,9 +224,15 @@ def voices(args: argparse.Namespace, vocoder) -> Callable:
         samples = read_prompt(args.voice_prompt)
         return lambda id_: (Path(args.voice_prompt).stem, samples)
     table = read_dict(args.voice_prompts)
-    ids = dict(_ids(args))
+    wanted = chosen(args)
+    ids = {id_: 0 for id_, _ in _ids(args) if wanted is None or id_ in wanted}
     check_same_ids(ids, {id_: 0 for id_ in table if id_ in ids}, args.voice_prompts, "add them")
     return lambda id_: (id_, read_prompt(table[id_]))
+
+
+def chosen(args: argparse.Namespace) -> set[str] | None:
+    """The utterances of --only; None: all."""
+    return set(read_dict(existing(Path(args.only)))) if args.only else None
 
 
 def _ids(args: argparse.Namespace):

@@ -13,8 +13,11 @@ Several tasks in one tag are answered one after the other in one decode, from on
 `[ASR SQA SQSA English]` is SpeechGPT's chain of modality, `[SQA SQSA English]`, `[SQA English]`,
 `[QA QSA English]` and `[QA English]` are its other forms.
 
-The user's turn is the tag and the input, the assistant's the outputs, a line end between two of
-them. The loss is on the assistant's turn alone.
+    [LM]                               speech alone, without a dialogue: nothing is asked
+
+The user's turn is the tag and the input, or an instruction with the input in it; the assistant's
+are the outputs, a line end between two of them. The loss is on the assistant's turn alone; with
+[LM], on all of the speech.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ FIELDS: tuple[Field, ...] = (
 )
 SPOKEN = frozenset({"audio", "translation_audio", "answer_audio"})
 BETWEEN = "\n"  # outputs
+INPUT = "{input}"  # where a way to ask for a task (data/instructions.py) has what is given
+LANGUAGE_SLOTS = ("{language}", "{translation_language}")  # of what is given, of translations
 NAMES = frozenset(language.name for language in (*LANGUAGES.values(), *PLAIN.values()))
 
 Value = str | Units
@@ -48,7 +53,7 @@ Value = str | Units
 class Step:
     """What one task in a tag makes of what."""
 
-    given: Field
+    given: Field | None  # None: nothing, there is no dialogue
     made: Field
     languages: int = 1  # that its tag names: 2 where it translates
 
@@ -63,6 +68,7 @@ STEPS = {
     "QSA": Step("text", "answer_audio"),
     "SQA": Step("audio", "answer"),
     "SQSA": Step("audio", "answer_audio"),
+    "LM": Step(None, "audio", 0),
 }
 
 
@@ -98,8 +104,8 @@ class Task:
         return "_".join((*self.steps, *self.languages)).lower()
 
     @property
-    def given(self) -> Field:
-        """The input."""
+    def given(self) -> Field | None:
+        """The input; None: there is no dialogue, the output alone is learned."""
         return STEPS[self.steps[0]].given
 
     @property
@@ -110,11 +116,23 @@ class Task:
     @property
     def fields(self) -> tuple[Field, ...]:
         """All that an example must have."""
-        return (self.given, *self.made)
+        return self.made if self.given is None else (self.given, *self.made)
 
-    def prompt(self, given: Value | Audio, system_prompt: str | None = None) -> Turns:
-        """The dialogue that asks for the outputs of an input; audio stands for its units."""
-        return user_prompt(_joined([f"{self} ", _line(given)]), system_prompt)
+    def prompt(
+        self,
+        given: Value | Audio,
+        system_prompt: str | None = None,
+        template: str | None = None,
+    ) -> Turns:
+        """The dialogue that asks for the outputs of an input; audio stands for its units.
+
+        template: how it asks, with INPUT once and LANGUAGE_SLOTS (None: by the tag)."""
+        texts = (template or f"{self} {INPUT}").split(INPUT)
+        for slot, language in zip(LANGUAGE_SLOTS, self.languages, strict=False):
+            texts = [text.replace(slot, language) for text in texts]
+        before, after = texts
+        parts = [part for part in (before, _line(given), after) if part]
+        return user_prompt(_joined(parts), system_prompt)
 
     def reply(self, values: Mapping[Field, Value]) -> Content:
         """The assistant's turn. Errors (KeyError): an output is missing."""
@@ -142,9 +160,10 @@ def _check_steps(tag: str, steps: tuple[str, ...]) -> None:
     inputs = {step: STEPS[step].given for step in steps}
     other = [step for step in steps if inputs[step] != inputs[steps[0]]]
     if other:
+        first, second = (inputs[step] or "nothing" for step in (steps[0], other[0]))
         raise ValueError(
-            f"the tag {tag!r} joins {steps[0]}, which is given {inputs[steps[0]]}, and {other[0]}, "
-            f"which is given {inputs[other[0]]}: tasks in one tag have one input"
+            f"the tag {tag!r} joins {steps[0]}, which is given {first}, and {other[0]}, "
+            f"which is given {second}: tasks in one tag have one input"
         )
 
 
@@ -159,7 +178,7 @@ def _check_languages(tag: str, steps: tuple[str, ...], languages: tuple[str, ...
             )
     needed = max(STEPS[step].languages for step in steps)
     if len(languages) != needed or len(set(languages)) < needed:
-        wanted = "one language" if needed == 1 else "two languages, from and to"
+        wanted = ("none", "one language", "two languages, from and to")[needed]
         raise ValueError(f"the tag {tag!r} has {len(languages)} languages: it needs {wanted}")
 
 

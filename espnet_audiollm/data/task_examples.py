@@ -9,17 +9,18 @@ tasks.json      the blocks, their sizes and weights; the LLM's vocabulary
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..store.atomic import atomic_write, new_directories
 from ..store.json_files import read_object
+from ..types import Units
 from .kaldi_dir import TableWriter
 from .prompt import encode, reply_ids
 from .speech_tasks import Field, Task, Value
-from .task_mixture import MARK, Mixture
+from .task_mixture import MARK, Mixture, Source
 from .unit_tokens import UnitTokens, UnitVocabulary
 from .weighting import shares
 
@@ -31,7 +32,8 @@ NEXT = "prepare the tasks again (bin/prepare_tasks)"
 
 Values: TypeAlias = Mapping[Field, Value]
 Sequences: TypeAlias = tuple[list[int], list[int]]  # prompt, response
-Encode: TypeAlias = Callable[[Task, Values], Sequences]
+Row: TypeAlias = tuple[str, list[int], list[int]]  # utterance, prompt, response
+Encode: TypeAlias = Callable[[Task, Values, str | None], Sequences]
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,41 @@ class Encoder:
     eos_ids: Sequence[int]
     system_prompt: str | None = None
 
-    def __call__(self, task: Task, values: Values) -> Sequences:
-        """The prompt, and the reply that is learned.
+    def __call__(self, task: Task, values: Values, template: str | None = None) -> Sequences:
+        """The prompt, and the reply that is learned. Without a dialogue the prompt is the token
+        that begins a text, and the reply what `pack` may join with others.
+
+        template: how the task is asked for (None: by its tag).
 
         Errors (ValueError): units that the LLM does not have, a template that does not fit."""
-        turns = task.prompt(values[task.given], self.system_prompt)
+        if task.given is None:
+            return [self._begin()], self._alone(values[task.made[0]])
+        turns = task.prompt(values[task.given], self.system_prompt, template)
         reply = reply_ids(turns, task.reply(values), self.tokenizer, self.eos_ids, self.units)
         return encode(turns, self.tokenizer, units=self.units), reply
+
+    def _begin(self) -> int:
+        begin = self.tokenizer.bos_token_id
+        return next(iter(self.eos_ids)) if begin is None else begin
+
+    def _alone(self, value: Value) -> list[int]:
+        assert isinstance(value, Units)
+        return self.units.encode(value)
+
+
+def pack(rows: Iterable[Row], context: int) -> Iterator[Row]:
+    """Rows (id, prompt, response) whose responses follow one another as long as `context` positions
+    hold them; the id and the prompt are those of the first. None is cut."""
+    waiting: Row | None = None
+    for id_, prompt, response in rows:
+        if waiting and len(waiting[1]) + len(waiting[2]) + len(response) <= context:
+            waiting = (*waiting[:2], waiting[2] + response)
+            continue
+        if waiting:
+            yield waiting
+        waiting = (id_, prompt, response)
+    if waiting:
+        yield waiting
 
 
 def write_examples(
@@ -108,7 +138,10 @@ def write_examples(
     with new_directories(directory) as (aside,):
         with TableWriter(aside) as tables:
             for name, source, task in mixture.blocks():
-                counts = _write_block(tables, name, source.examples(task), task, encoder, context)
+                rows = _rows(source, task, encoder)
+                if task.given is None:
+                    rows = pack(rows, context)
+                counts = _write_block(tables, name, rows, context)
                 counted.append((name, str(task), *counts))
         sizes = [size for _, _, size, _, _ in counted]
         weights = shares(sizes, mixture.alpha)
@@ -147,18 +180,17 @@ def read_about(directory: str | Path) -> About:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 
 
+def _rows(source: Source, task: Task, encoder: Encode) -> Iterator[Row]:
+    for id_, values in source.examples(task):
+        yield id_, *encoder(task, values, source.template(task, id_))
+
+
 def _write_block(
-    tables: TableWriter,
-    name: str,
-    examples: Iterable[tuple[str, Values]],
-    task: Task,
-    encoder: Encode,
-    context: int,
+    tables: TableWriter, name: str, rows: Iterable[Row], context: int
 ) -> tuple[int, int, int]:
     """Examples written, those left out, tokens that are predicted."""
     size = left_out = tokens = 0
-    for id_, values in examples:
-        prompt, response = encoder(task, values)
+    for id_, prompt, response in rows:
         if len(prompt) + len(response) > context:
             left_out += 1
             continue

@@ -1,11 +1,14 @@
 """What a speech LM is trained on: a YAML file that names tasks and where their data lies.
 
 alpha: 1.0              # a task's weight is its number of examples to this power (default 1)
+seed: 0                 # decides which instruction an example has (default 0)
+system_prompt: ...      # of every dialogue (default: there is no system turn)
 sources:
   - name: covost_es     # goes into the ids of its examples
     language: Spanish
     translation_language: English
     tasks: ["[ASR Spanish]", "[ASR AST S2ST Spanish English]"]
+    instructions: conf/instructions/english.yaml  # ways to ask (default: the tag itself)
     fields:             # tables of text, LLM's responses, units (data/unit_tables.py)
       audio: dump/train/units_ctc200
       text: dump/train/text
@@ -16,7 +19,7 @@ sources:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,14 @@ from ..store.responses import iter_responses
 from ..store.tables import outer_join
 from ..store.yaml_files import read_options
 from ..types import Units
+from .instructions import Instructions, read_instructions
 from .kaldi_dir import existing, read_table
 from .speech_tasks import FIELDS, SPOKEN, Field, Task, Value, check_values
 from .unit_tables import iter_units, read_set
 from .unit_tokens import UnitVocabulary
 
 NEXT = "correct the file and run the same command again"
-SOURCE_FIELDS = {"name", "language", "translation_language", "tasks", "fields"}
+SOURCE_FIELDS = {"name", "language", "translation_language", "tasks", "fields", "instructions"}
 MARK = "!"  # between a block's name and an utterance's id: before all letters in order
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,6 +47,13 @@ class Source:
     name: str
     tasks: tuple[Task, ...]
     fields: Mapping[Field, Path]
+    instructions: Instructions | None = None  # None: the tag asks
+
+    def template(self, task: Task, id_: str) -> str | None:
+        """How this utterance's task is asked for; None: by its tag."""
+        if self.instructions is None:
+            return None
+        return self.instructions.draw(task, f"{self.name} {id_}")
 
     def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value]]]:
         """(utterance, its fields) of a task, in order of ids, streamed.
@@ -78,6 +89,7 @@ class Mixture:
 
     sources: tuple[Source, ...]
     alpha: float
+    system_prompt: str | None = None  # None: no system turn
 
     def blocks(self) -> list[tuple[str, Source, Task]]:
         """(name, source, task), so that ids NAME!UTTERANCE one block after the other are sorted."""
@@ -113,14 +125,21 @@ def read_mixture(path: str | Path) -> Mixture:
     source lacks, fields that a task needs and the source has not, names that come twice."""
     found = read_options(path, NEXT)
     try:
-        _check_keys(found, {"alpha", "sources"}, "the mixture")
+        _check_keys(found, {"alpha", "seed", "sources", "system_prompt"}, "the mixture")
         alpha = found.get("alpha", 1.0)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 10:
             raise ValueError(f"alpha is {alpha!r}: give a number from 0 to 10")
         sources = found.get("sources")
         if not isinstance(sources, list) or not sources:
             raise ValueError("there are no sources")
-        mixture = Mixture(tuple(map(_source, sources)), float(alpha))
+        system = found.get("system_prompt")
+        if system is not None and not isinstance(system, str):
+            raise ValueError(f"system_prompt is {system!r}: give a text")
+        seed = found.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"seed is {seed!r}: give a whole number")
+        made = tuple(_source(source, seed) for source in sources)
+        mixture = Mixture(made, float(alpha), system)
         names = [name for name, _, _ in mixture.blocks()]
         if twice := [name for i, name in enumerate(names) if name in names[:i]]:
             raise ValueError(f"{twice[0]} comes twice: sources have names of their own")
@@ -129,7 +148,7 @@ def read_mixture(path: str | Path) -> Mixture:
     return mixture
 
 
-def _source(found: Any) -> Source:
+def _source(found: Any, seed: int) -> Source:
     if not isinstance(found, dict):
         raise ValueError(f"a source is {found!r}, not 'name: value' lines")
     name = found.get("name")
@@ -144,7 +163,17 @@ def _source(found: Any) -> Source:
     languages = (found.get("language"), found.get("translation_language"))
     for task in tasks:
         _check_task(task, name, languages, fields)
-    return Source(name, tasks, {field: Path(str(place)) for field, place in fields.items()})
+    places = {field: Path(str(place)) for field, place in fields.items()}
+    return Source(name, tasks, places, _instructions(found.get("instructions"), tasks, seed))
+
+
+def _instructions(path: Any, tasks: Iterable[Task], seed: int) -> Instructions | None:
+    if path is None:
+        return None
+    instructions = read_instructions(str(path), seed)
+    for task in tasks:
+        instructions.check(task, str(path))
+    return instructions
 
 
 def _check_task(task: Task, name: str, languages: tuple, fields: Mapping) -> None:

@@ -8,7 +8,7 @@ well it says what could have been said here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +70,33 @@ def package():
     return pocketsphinx
 
 
+def recognisable(texts: Mapping[str, str]) -> dict[str, str]:
+    """Those of {id: text} whose words are all in the lexicon: the others cannot be judged.
+
+    Errors (ValueError): none is; the package is not installed."""
+    known = read_lexicon(Path(package().get_model_path(LEXICON)))
+    found = {id_: text for id_, text in texts.items() if known.issuperset(normalize(text).split())}
+    if texts and not found:
+        raise ValueError(
+            f"all of {len(texts)} texts (first: {next(iter(texts))}) have words that are not in "
+            "the judge's lexicon of US English: judge with a recogniser of your own (--hypotheses)"
+        )
+    return found
+
+
+def read_lexicon(path: Path) -> set[str]:
+    """The words of a pronouncing dictionary."""
+    with open(path, encoding="utf-8") as lines:
+        return {line.split(maxsplit=1)[0] for line in lines if line.strip()}
+
+
 def check_words(words: Iterable[str], lexicon: Path) -> None:
     """Refuse (ValueError) words that cannot be recognised."""
-    with open(lexicon, encoding="utf-8") as lines:
-        known = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
-    missing = sorted(set(words) - known)
+    missing = sorted(set(words) - read_lexicon(lexicon))
     if missing:
         shown = ", ".join(missing[:10]) + (", ..." if missing[10:] else "")
         raise ValueError(
             f"{len(missing)} words are not in the judge's lexicon of US English: {shown}; leave "
-            "their utterances out, or judge with a recogniser of your own (--hypotheses)"
+            "their utterances out (bin/judge_speech --leave_out_unknown true), or judge with a "
+            "recogniser of your own (--hypotheses)"
         )

@@ -2,7 +2,8 @@
 
 ASR is measured in words and characters, AST and MT by BLEU and chrF, QA and SQA by success. An
 output that did not come (no end, the wrong modality) is an empty hypothesis: it counts as wrong,
-and is not left out. Speech is not judged here; that its units came is.
+and is not left out. Of speech, what bin/judge_speech found is taken (BLOCK/judged/FIELD), beside
+true speech and the other controls that were judged with it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..data.kaldi_dir import existing, read_dict
 from ..data.speech_tasks import SPOKEN, STEPS, Task
 from ..data.task_replies import FAULTS, REFERENCE, BlockReplies, read_facts
+from ..store.json_files import read_object
 from ..store.tables import check_known_ids
 from ..text.languages import LANGUAGES, PLAIN
 from ..text.normalize import normalizer
@@ -26,6 +28,9 @@ from .translation import translation_scores
 from .wer import total, total_characters, utterance_characters, utterance_errors
 
 Texts = Mapping[str, str]
+T = TypeVar("T")
+JUDGED, SPEECH, ANSWERED = "judged", "speech.json", "answered"
+JUDGE_AGAIN = "judge the speech again (bin/judge_speech)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,12 @@ def check_sources(blocks: Sequence[BlockReplies], names: Iterable[str]) -> None:
         )
 
 
+def of_sources(blocks: Iterable[BlockReplies], tables: Mapping[str, T]) -> dict[str, T]:
+    """Those of {source: value} that some block comes from."""
+    sources = {_source(block) for block in blocks}
+    return {name: table for name, table in tables.items() if name in sources}
+
+
 def score_block(
     place: Path, block: BlockReplies, accepted: Mapping[str, str | Path], how: How
 ) -> list[Measure]:
@@ -92,6 +103,7 @@ def score_block(
     for step in block.task.steps:
         field = STEPS[step].made
         if field in SPOKEN:
+            found += _spoken(place / JUDGED / field / SPEECH, block, step)
             continue
         reference, hypotheses = (read_dict(existing(p / field)) for p in (place / REFERENCE, place))
         texts = (reference, hypotheses)
@@ -145,6 +157,44 @@ def _success(
         found = normalize_all(given, how.rule)
     right = count(judge(hypotheses, reference, found, how.rule))
     return [("success %", right.rate, right.ci95, f"{right.successes}/{right.total}")]
+
+
+def _spoken(path: Path, block: BlockReplies, step: str) -> list[Measure]:
+    """What a judge understood of the answers, then of the controls; nothing where none judged."""
+    if not path.is_file():
+        return []
+    found = read_object(path, JUDGE_AGAIN)
+    names = sorted(found, key=lambda name: name != ANSWERED)
+    try:
+        return [
+            Measure(block.name, step, f"{figure[0]}{_beside(name)}", *figure[1:])
+            for name in names
+            for figure in _understood(found[name])
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): {JUDGE_AGAIN}") from error
+
+
+def _beside(name: str) -> str:
+    return "" if name == ANSWERED else f", {name}"
+
+
+def _understood(found: Mapping[str, Any]) -> list[Figure]:
+    number = found["utterances"]
+    counts = f"{found['errors']}/{found['reference_words']}"
+    figures: list[Figure] = [
+        ("ASR-WER %", found["wer"], _interval(found["wer_ci95"]), counts),
+        ("ASR-BLEU", found["asr_bleu"], _interval(found["asr_bleu_ci95"]), f"{number} utterances"),
+    ]
+    if success := found["success"]:
+        counts = f"{success['count']}/{number}"
+        figures.append(("spoken success %", success["rate"], _interval(success["ci95"]), counts))
+    return figures
+
+
+def _interval(found: Sequence[float]) -> tuple[float, float]:
+    low, high = found
+    return low, high
 
 
 def _faults(place: Path, block: BlockReplies) -> list[Measure]:

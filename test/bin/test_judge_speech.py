@@ -70,6 +70,41 @@ def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
     assert heard == by_its_own_decoder(speech, tmp_path)
 
 
+def test_answers_that_did_not_come_are_heard_as_nothing(speech, run, tmp_path):
+    """And are judged beside the controls of an earlier call; a page plays them all."""
+    rows = [(i, f"{TEXTS[i]} zzyzx" if i == "u2" else TEXTS[i]) for i in TEXTS]
+    write_table(tmp_path / "text", rows)
+    write_data_dir(tmp_path / "part", [Utterance("u3", f"{speech}/u3.wav", "f2")])
+    words = ["--text", tmp_path / "text", "--resamples", 50, "--leave_out_unknown", "true"]
+    done = run("judge_speech", f"true={speech}/true", *words, "--output", tmp_path / "c")
+    assert "1 of 4 texts (first: u2)" in done.err
+    words += [
+        "--beside",
+        tmp_path / "c",
+        "--missing_is_silence",
+        "true",
+        "--output",
+        tmp_path / "o",
+    ]
+    systems = [f"answered={tmp_path}/part", f"none={tmp_path}/nowhere"]
+    run("judge_speech", *systems, *words).says("answered", "none", "true")
+    found = json.loads((tmp_path / "o/speech.json").read_text())
+    assert found["true"] == json.loads((tmp_path / "c/speech.json").read_text())["true"]
+    assert [found[name]["utterances"] for name in ("true", "answered", "none")] == [3, 3, 3]
+    assert (found["answered"]["empty"], found["none"]["empty"]) == (2, 3)
+    assert found["none"]["wer"] == 100 and found["answered"]["exact"]["count"] == 1
+    run("judge_speech", f"true={speech}/true", *words).fails("true is in --beside", "another name")
+    page = ["--judged", tmp_path / "o", "--text", tmp_path / "text", "--number", 4]
+    done = run("listen_speech", *systems, *page, "--output", tmp_path / "p.html")
+    done.says("4 of 4 utterances")
+    html = (tmp_path / "p.html").read_text()
+    assert html.count("data:audio/") == 1 and html.count("nothing was spoken") == 7
+    assert '"understood": "tell me the opposite of early"' in html
+    run("listen_speech", *systems, *page, "--number", 0, "--output", tmp_path / "q").fails(
+        "--number 0"
+    )
+
+
 def by_its_own_decoder(speech, tmp_path):
     """What a decoder hears that is made anew for each file, with the language model as a file."""
     from pocketsphinx import Decoder, get_model_path
@@ -95,6 +130,9 @@ def test_what_is_refused(speech, run, tmp_path):
     words = ["--output", tmp_path / "o", "--text"]
     true = f"true={speech}/true"
     run("judge_speech", true, *words, tmp_path / "text").fails("2 words", "blorbl, xqzzy")
+    leave_out = ["--leave_out_unknown", "true"]
+    (tmp_path / "all").write_text("u1 xqzzy\nu2 blorbl\n")
+    run("judge_speech", true, *words, tmp_path / "all", *leave_out).fails("all of 2", "first: u1")
     (tmp_path / "text").write_text("u1 what\nu9 is\n")
     run("judge_speech", true, *words, tmp_path / "text").fails("1 of 2", "first: u9")
     run("judge_speech", true, true, *words, tmp_path / "text").fails("each name once")

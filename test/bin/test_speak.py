@@ -126,6 +126,15 @@ def test_shuffled_units_are_as_long_and_something_else(place, run, tmp_path):
     assert sum(not np.array_equal(true[id_], shuffled[id_]) for id_ in true) > 6
 
 
+def test_some_of_the_utterances(place, run, tmp_path):
+    (tmp_path / "some").write_text("u03 x\nu07 y\n")
+    words = ["--vocoder", place / "patches", "--units", place / "units", "--output", tmp_path / "o"]
+    run("speak", *words, "--only", tmp_path / "some").says("2 utterances")
+    assert list(read_dict(tmp_path / "o/wav.scp")) == ["u03", "u07"]
+    (tmp_path / "some").write_text("v1 x\n")
+    run("speak", *words, "--only", tmp_path / "some").fails("no utterance", "nothing to do")
+
+
 def test_voices_of_prompts(place, run, tmp_path):
     words = ["--vocoder", place / "prompt", "--units", place / "units"]
     given = [*words, "--output", tmp_path / "o"]

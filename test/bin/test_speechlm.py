@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny_speechlm import make_world, options
+from tiny_speechlm import make_joint, make_tables, make_world, options, write_tasks
 from tool_mains import main_of, run_main
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -135,3 +135,76 @@ def test_what_is_refused(learned, run, tmp_path):
     wrong = ["--exp", learned / "exp", "--llm", other / "joint", "--output", tmp_path / "x"]
     run("export_llm", *wrong).fails("trained with another llm", "give the LLM")
     assert not (tmp_path / "x").exists()
+
+
+STAGES = {  # of SpeechGPT: tasks, what is trained, epochs
+    "1_units": (["[LM]"], "all", 2),
+    "2_crossmodal": (["[ASR English]", "[TTS English]"], "all", 30),
+    "3_chain": (["[ASR SQA SQSA English]"], "lora", 30),
+}
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """A training from the export of the one before, three times."""
+    from espnet_audiollm.bin import export_llm
+
+    place, begun = tmp_path_factory.mktemp("stages"), "joint"
+    joint = make_joint(place)
+    (place / "ways.yaml").write_text("ASR: ['What is {input}']\nTTS: ['Say {input}']\n")
+    for split, number in (("train", 24), ("valid", 6)):
+        make_tables(place / split, joint, number, seed=number)
+    for name, (tags, how, epochs) in STAGES.items():
+        world = place / name
+        for split in ("train", "valid"):
+            (world / split).mkdir(parents=True)
+            fields = {"audio": f"{place}/{split}/audio", "text": f"{place}/{split}/text"}
+            fields |= {"answer": fields["text"], "answer_audio": fields["audio"]}
+            source = {"name": "a", "tasks": tags, "fields": fields}
+            source |= {} if name == "1_units" else {"language": "English"}
+            ways = {"instructions": f"{place}/ways.yaml"} if name == "2_crossmodal" else {}
+            write_tasks(world / split, joint, {"sources": [source | ways]})
+        (world / "joint").symlink_to(place / begun)
+        more = dict(trained=how, max_epoch=epochs, scheduler=None, batch_bins=500)
+        SpeechLMTask.main(cmd=options(world, world / "exp", **more))
+        words = ["--exp", f"{world}/exp", "--output", f"{place}/llm_{name}"]
+        assert export_llm.main(words) == 0
+        begun = f"llm_{name}"
+    return place
+
+
+def test_trainings_go_on_from_one_another(stages, run, tmp_path):
+    facts = [read_vocabulary(stages / name) for name in ("joint", "llm_1_units", "llm_3_chain")]
+    assert facts[0] == facts[1] == facts[2]
+    weights = [
+        AutoModelForCausalLM.from_pretrained(stages / f"llm_{name}").state_dict() for name in STAGES
+    ]
+    key = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(weights[0][key], weights[1][key])
+    assert torch.equal(weights[1][key], weights[2][key])  # LoRA has queries and values alone
+    key = "model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(weights[1][key], weights[2][key])
+    [block] = read_about(stages / "1_units/train/tasks").blocks
+    assert block.size < 24 and block.name == "a.lm"  # packed
+    words = ["--max_tokens", 40, "--output", tmp_path / "o"]
+    tasks = stages / "3_chain/valid/tasks"
+    run("respond_tasks", "--llm", stages / "llm_3_chain", "--tasks", tasks, *words).says("no end")
+    chain = tmp_path / "o/a.asr_sqa_sqsa_english"
+    assert read_dict(chain / "reference/answer") == read_dict(stages / "valid/text")
+    assert read_dict(chain / "reference/answer_audio/units") == read_dict(
+        stages / "valid/audio/units"
+    )
+    tasks = stages / "1_units/valid/tasks"
+    run("respond_tasks", "--llm", stages / "llm_3_chain", "--tasks", tasks, *words).fails(
+        "1 of 1 tasks", "first: a.lm", "without them"
+    )
+
+
+def test_a_stage_of_another_vocabulary_is_refused(stages, tmp_path):
+    other = make_joint(tmp_path, seed=5)
+    world = stages / "2_crossmodal"
+    cmd = [
+        str(other) if word == f"{world}/joint" else word for word in options(world, tmp_path / "x")
+    ]
+    with pytest.raises(ValueError, match="another llm .*prepare the tasks again"):
+        SpeechLMTask.main(cmd=cmd)

@@ -48,7 +48,12 @@ def test_tags_as_dialogues(tag, asked, said):
 
 
 def test_every_task_has_a_case():
-    assert {step for tag, _, _ in CASES for step in Task.parse(tag).steps} == set(STEPS)
+    assert {step for tag, _, _ in CASES for step in Task.parse(tag).steps} == set(STEPS) - {"LM"}
+
+
+def test_speech_alone_asks_nothing():
+    task = Task.parse("[LM]")
+    assert (task.given, task.fields, task.key, str(task)) == (None, ("audio",), "lm", "[LM]")
 
 
 def test_what_a_task_needs():
@@ -79,6 +84,8 @@ def test_text_is_one_line():
         ("[AST Spanish]", "1 languages.*two languages"),
         ("[AST Spanish Spanish]", "two languages"),
         ("[ASR ASR Spanish]", "ASR twice"),
+        ("[LM Spanish]", "1 languages.*needs none"),
+        ("[LM ASR Spanish]", "LM, which is given nothing, and ASR, which is given audio"),
         ("[ASR TTS Spanish]", "ASR, which is given audio, and TTS, which is given text"),
     ],
 )

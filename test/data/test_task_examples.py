@@ -134,6 +134,80 @@ def test_rows_of_a_mixture(mixture, tmp_path):
     assert facts["vocabulary"]["quantiser"] == "f" * 64 and facts["alpha"] == 0.5
 
 
+CHAIN = {
+    "[ASR SQA SQSA English]": ("audio", "the cat\nthe mat\n", True),
+    "[ASR SQA English]": ("audio", "the cat\nthe mat", False),
+    "[QA QSA English]": ("text", "the mat\n", True),
+    "[QA English]": ("text", "the mat", False),
+}
+
+
+@pytest.mark.parametrize("tag", CHAIN)
+@pytest.mark.parametrize("make", MAKERS)
+def test_token_ids_of_the_chain_s_four_forms(make, tag):
+    """SpeechGPT's third stage: the input is only read, all that follows is learned."""
+    encode = encoder(make)
+    values = {
+        "audio": Units((1, 2)), "text": "the cat", "answer": "the mat", "answer_audio": Units((5,)),
+    }  # fmt: skip
+    given, text, spoken = CHAIN[tag]
+    prompt, response = encode(Task.parse(tag), values, "{input} Tell me.")
+    units, eos = encode.units, encode.tokenizer.eos_token_id
+    heard = (units.begin, units.first + 1, units.first + 2, units.end) if given == "audio" else ()
+    assert tuple(id_ for id_ in prompt if id_ >= units.begin) == heard
+    asked = decode(prompt, encode.tokenizer)
+    assert "Tell me." in asked and "[" + tag[1:] not in asked
+    assert ("the cat" in asked) == (given == "text")
+    said = [units.begin, units.first + 5, units.end] if spoken else []
+    learned = [id_ for id_ in response if id_ >= units.begin]
+    assert learned == said and response[-1] == eos
+    begin = response.index(units.begin) if spoken else len(response)
+    assert decode(response[:begin], encode.tokenizer) == text.strip()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_speech_alone_is_packed(mixture, tmp_path, make):
+    """No tag, no transcript: u is <1 2 2>, v <8>, one begin of a text before them."""
+    read = mixture({"name": "lm", "tasks": ["[LM]"], "fields": {"audio": "audio"}})
+    encode = encoder(make)
+    begin = encode.tokenizer.bos_token_id
+    begin = encode.tokenizer.eos_token_id if begin is None else begin
+    u, v = (encode.units.encode(Units(ids)) for ids in ((1, 2, 2), (8,)))
+    for context, rows in ((9, {"lm.lm!u": u + v}), (8, {"lm.lm!u": u, "lm.lm!v": v})):
+        [block] = write_examples(tmp_path / str(context), read, encode, VOCABULARY, context)
+        found = read_dict(tmp_path / str(context) / "response_ids")
+        assert {id_: list(map(int, row.split())) for id_, row in found.items()} == rows
+        prompts = read_dict(tmp_path / str(context) / "prompt_ids")
+        assert set(prompts.values()) == {str(begin)}
+        assert (block.size, block.left_out, block.tokens) == (len(rows), 0, len(u + v))
+    with pytest.raises(ValueError, match="none of 2 examples fits"):
+        write_examples(tmp_path / "none", read, encode, VOCABULARY, 3)
+
+
+def test_instructions_of_a_source(mixture, tmp_path):
+    """Each utterance's own, drawn by the mixture's seed."""
+    (tmp_path / "ways.yaml").write_text("ASR: ['One {input}', 'Two {input}', 'Three {input}']")
+    ways = {"instructions": str(tmp_path / "ways.yaml"), "tasks": ["[ASR Spanish]"]}
+    encode, asked = encoder(chat_llms.chatml_trained), {}
+    for seed in range(5):
+        read = mixture({**SOURCE, **ways}, seed=seed, system_prompt="Be brief.")
+        assert read.system_prompt == "Be brief."
+        write_examples(tmp_path / f"{seed}", read, encode, VOCABULARY, 200)
+        rows = read_dict(tmp_path / f"{seed}/prompt_ids")
+        for id_, row in rows.items():
+            words = decode(map(int, row.split()), encode.tokenizer)
+            asked[seed, id_] = next(w for w in ("One", "Two", "Three") if w in words)
+            [source] = read.sources
+            assert source.template(source.tasks[0], id_[-1]) == f"{asked[seed, id_]} {{input}}"
+    assert len(set(asked.values())) > 1
+    with pytest.raises(ValueError, match="no template for .TTS Spanish"):
+        mixture({**SOURCE, **ways, "tasks": ["[TTS Spanish]"]})
+    with pytest.raises(ValueError, match="seed is 'x'"):
+        mixture(SOURCE, seed="x")
+    with pytest.raises(ValueError, match="system_prompt is 3"):
+        mixture(SOURCE, system_prompt=3)
+
+
 def test_longer_examples_are_left_out_and_counted(mixture, tmp_path):
     read = mixture({**SOURCE, "tasks": ["[TTS Spanish]"]})
     encode = encoder(chat_llms.chatml_trained)

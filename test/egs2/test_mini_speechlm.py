@@ -13,6 +13,8 @@ import yaml
 from espnet_audiollm.data.task_mixture import read_mixture
 
 CONFIGS = ["TEMPLATE", "mini"]
+SPEECHGPT = {"1_units": "all", "2_crossmodal": "all", "3_chain": "lora"}
+SLOTS = {"{split}": "test", "{data}": "d", "{units}": "u", "{answer_units}": "a"}
 TINY = """
 batch_type: numel
 batch_bins: 4000
@@ -28,6 +30,27 @@ use_matplotlib: false
 
 
 @pytest.mark.parametrize("recipe", CONFIGS)
+@pytest.mark.parametrize("name, trained", SPEECHGPT.items())
+def test_speechgpt_s_stages_are_configurations(root, recipe, name, trained, tmp_path):
+    from espnet_audiollm.data.unit_tokens import UnitVocabulary
+    from espnet_audiollm.tasks.speechlm import SpeechLMTask, build_tuning
+
+    conf = root / "egs2" / recipe / "speechlm1/conf"
+    words = ["--config", str(conf / f"speechgpt/{name}.yaml"), "--output_dir", "none"]
+    args = SpeechLMTask.get_parser().parse_args(words)
+    tuning = build_tuning(args, UnitVocabulary("f", 9, 25.0, "e", "mean", 0))
+    assert tuning.train == trained and tuning.lora_rank == 8
+    for file in (f"{name}_tasks.yaml", "test_tasks.yaml"):
+        text = (conf / "speechgpt" / file).read_text()
+        for slot, value in SLOTS.items():
+            text = text.replace(slot, value)
+        text = text.replace("conf/instructions", f"{conf}/instructions")
+        (tmp_path / "tasks.yaml").write_text(text)
+        [source] = read_mixture(tmp_path / "tasks.yaml").sources
+        assert (source.instructions is None) == (file == "1_units_tasks.yaml")
+
+
+@pytest.mark.parametrize("recipe", CONFIGS)
 def test_configurations_are_of_the_task(root, recipe):
     from espnet_audiollm.tasks.speechlm import SpeechLMTask
 
@@ -36,13 +59,14 @@ def test_configurations_are_of_the_task(root, recipe):
     assert args.best_model_criterion == [["valid", "loss", "min"]] and args.trained == "all"
 
 
-def test_the_mixture_is_one(root, tmp_path):
-    text = (root / "egs2/TEMPLATE/speechlm1/conf/tasks.yaml").read_text()
-    for name, value in {"{split}": "test", "{data}": "d", "{units}": "u"}.items():
+@pytest.mark.parametrize("recipe, tasks", [("TEMPLATE", 4), ("mini", 7)])
+def test_the_mixture_is_one(root, tmp_path, recipe, tasks):
+    text = (root / "egs2" / recipe / "speechlm1/conf/tasks.yaml").read_text()
+    for name, value in SLOTS.items():
         text = text.replace(name, value)
     (tmp_path / "tasks.yaml").write_text(text)
     [source] = read_mixture(tmp_path / "tasks.yaml").sources
-    assert source.fields["answer"] == Path("d/test/responses") and len(source.tasks) == 4
+    assert source.fields["answer"] == Path("d/test/responses") and len(source.tasks) == tasks
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +82,17 @@ def systems(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audiollm(systems, tmp_path_factory):
-    """What audiollm1 leaves: three splits, and the LLM's answers to them."""
-    from espnet_audiollm.bin import generate_responses
+    """What audiollm1 leaves: three splits, and an LLM's answers to them."""
+    from tiny_systems import WORDS
+    from written_runs import write_store
 
     place = tmp_path_factory.mktemp("audiollm1")
     for split in ("train", "valid", "test"):
         data = place / "dump" / split
         shutil.copytree(systems / "data", data, ignore=shutil.ignore_patterns("wav", "bpe"))
-        words = ["--llm", f"{systems}/llm", "--data", str(data), "--output", f"{data}/responses"]
-        generate_responses.main(words)
+        answers = {f"u{i:02}": (f"{WORDS[i]} {WORDS[i + 1]} .", [5, 2]) for i in range(12)}
+        write_store(data / "responses", answers)
+        (data / "answers").write_text("".join(f"u{i:02} {WORDS[i]}\n" for i in range(12)))
     return place
 
 
@@ -80,25 +106,40 @@ def run(root, place, *words):
     )
 
 
+def tiny_run(systems, audiollm, tmp_path):
+    """The words of a run from stage 4 on: mean patches speak, four utterances are judged."""
+    words = ["--stage", 4, "--audiollm", audiollm, "--llm", f"{systems}/llm"]
+    words += ["--unit_source", "fbank:8", "--unit_size", 6, "--max_tokens", 20, "--nj", 1]
+    words += ["--vocoder", "patches", "--judged_utterances", 4, "--listen", 2]
+    return [*words, "--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
+
+
 @pytest.mark.long
 def test_from_units_to_scores(root, systems, audiollm, tmp_path):
     (tmp_path / "train_tiny.yaml").write_text(TINY)
-    words = ["--stage", 4, "--audiollm", audiollm, "--llm", f"{systems}/llm"]
-    words += ["--unit_source", "fbank:8", "--unit_size", 6, "--max_tokens", 20, "--nj", 1]
-    words += ["--lm_config", tmp_path / "train_tiny.yaml", "--answers_of", ""]
-    words += ["--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
+    words = tiny_run(systems, audiollm, tmp_path)
+    words += ["--lm_config", tmp_path / "train_tiny.yaml"]
     done = run(root, tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     exp = tmp_path / "exp/speechlm_tiny_fbank_8_6"
     results = json.loads((exp / "results.json").read_text())
     [system] = results["task_systems"]
-    found = {(m["step"], m["name"]) for m in system["measures"]}
+    found = {(m["step"], m["name"]): m for m in system["measures"]}
     wanted = {("ASR", "WER %"), ("SQA", "success %"), ("QA", "success %"), ("faults", "no end %")}
-    assert wanted <= found
+    assert wanted <= found.keys()
+    spoken = ["TTS", "SQSA", "QSA"]
+    kinds = ["", ", true", ", units", ", shuffled"]
+    assert {(step, f"ASR-WER %{kind}") for step in spoken for kind in kinds} <= found.keys()
+    assert found["SQSA", "ASR-WER %, true"]["value"] < found["SQSA", "ASR-WER %, shuffled"]["value"]
+    assert found["SQSA", "spoken success %, true"]["counts"].endswith("/4")
     assert results["recipe"] == "mini" and "./run.sh" in (exp / "RESULTS.md").read_text()
+    assert json.loads((tmp_path / "exp/results.json").read_text())["task_systems"] == [system]
+    pages = sorted((exp / "respond_test").glob("*/listen.html"))
+    assert len(pages) == 4 and "data:audio/" in pages[0].read_text()
     before = (exp / "1epoch.pth").stat().st_mtime_ns
     again = run(root, tmp_path, *words)
-    assert again.returncode == 0 and again.stdout.count("up to date") == 12
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "learn.log" not in again.stdout and again.stdout.count("up to date") >= 30
     assert (exp / "1epoch.pth").stat().st_mtime_ns == before
 
 
@@ -117,7 +158,9 @@ def test_the_other_recipe_answers_each_transcript(root, tmp_path):
 def test_what_is_refused(root, tmp_path):
     for words, says in [
         (["--unit_source", ""], "--unit_source"),
-        (["--stage", 10], "from 1 to 9"),
+        (["--stage", 13], "from 1 to 12"),
+        (["--vocoder", "some"], "train, patches or none"),
+        (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
         (["--units", "x"], "units"),
     ]:
         done = run(root, tmp_path, *words)

@@ -1,6 +1,7 @@
 """Scores of a speech LM's answers, by hand."""
 
 import json
+import shutil
 
 import pytest
 
@@ -86,6 +87,44 @@ def test_reports(replies, tmp_path, capsys):
     [system] = results["task_systems"]
     assert system["llm"] == "exp/llm" and len(system["measures"]) == 6
     assert "| WER % | 37.5 [" in (tmp_path / "exp/RESULTS.md").read_text()
+
+
+def heard(wer, errors, success=None):
+    """What bin/judge_speech leaves of one system."""
+    return {
+        "utterances": 4, "wer": wer, "wer_ci95": [wer - 1, wer + 1], "errors": errors,
+        "reference_words": 8, "asr_bleu": 50.0, "asr_bleu_ci95": [40.0, 60.0], "success": success,
+    }  # fmt: skip
+
+
+def test_judged_speech_stands_in_the_table(replies, tmp_path, capsys):
+    """Answers first, then the controls; a system without it has no figure there."""
+    chain = "[ASR SQA SQSA English]"
+    fields = {"text": ASR[1]["text"], "answer": (["blue"] * 4, ["blue"] * 4)}
+    out = replies(m__asr_sqa_sqsa_english=(chain, fields, []))
+    judged = out / "m.asr_sqa_sqsa_english/judged/answer_audio"
+    judged.mkdir(parents=True)
+    success = {"count": 3, "rate": 75.0, "ci95": [40.0, 90.0]}
+    found = {"true": heard(12.5, 1), "answered": heard(25.0, 2, success)}
+    (judged / "speech.json").write_text(json.dumps(found))
+    measures = [m for m in score_replies(out, how=HOW) if m.step == "SQSA"]
+    assert [(m.name, m.value, m.counts) for m in measures] == [
+        ("ASR-WER %", 25.0, "2/8"),
+        ("ASR-BLEU", 50.0, "4 utterances"),
+        ("spoken success %", 75.0, "3/4"),
+        ("ASR-WER %, true", 12.5, "1/8"),
+        ("ASR-BLEU, true", 50.0, "4 utterances"),
+    ]
+    other = shutil.copytree(out, tmp_path / "other")
+    shutil.rmtree(other / "m.asr_sqa_sqsa_english/judged")
+    words = [f"one={out}", f"two={other}", "--output", f"{tmp_path}/exp", "--resamples", "50"]
+    assert score_tasks.main(words) == 0
+    table = (tmp_path / "exp/RESULTS.md").read_text()
+    assert "| SQSA | ASR-WER % | 25.0 [24.0, 26.0] (2/8) | – |" in table
+    assert "| Task | output | measure | one | two |" in table
+    (judged / "speech.json").write_text(json.dumps({"answered": {"wer": 1}}))
+    with pytest.raises(ValueError, match="speech.json is damaged.*judge the speech again"):
+        score_replies(out, how=HOW)
 
 
 def test_what_is_refused(replies, tmp_path):

@@ -50,7 +50,7 @@ FORMAT=2
 # jobs makes no other result), without those that say which device or server computes it.
 same_words() {
     local words=" $*"
-    sed -E 's/ --(device|ngpu|vllm_url) [^ ]+//g' <<<"python${words#* python}"
+    sed -E 's/ --(device|ngpu|nj|vllm_url) [^ ]+//g' <<<"python${words#* python}"
 }
 
 # once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents

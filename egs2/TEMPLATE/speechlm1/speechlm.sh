@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From units of speech to a language model of text and units: tasks by tags, in nine stages. The
-# data, the recogniser and the text LLM are those of the same corpus's audiollm1.
+# From units of speech to a language model of text and units that is heard: tasks by tags, in twelve
+# stages. The data, the recogniser and the text LLM are those of the same corpus's audiollm1.
 # shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
 # shellcheck source=utils/platform.sh
@@ -8,7 +8,7 @@ set -euo pipefail
 
 ## Stages
 stage=1        # First stage to run.
-stop_stage=9   # Last stage to run.
+stop_stage=12  # Last stage to run.
 skip_stages="" # Stages to leave out ("1 2 3": what audiollm1 has is taken as it is).
 
 ## Machine
@@ -16,7 +16,7 @@ ngpu=0                       # GPUs of a training or LLM job, on each node (0: t
 num_nodes=1                  # Nodes of a training.
 num_procs=1                  # Processes of a training on a node without GPUs.
 nj="$(nproc)"                # Parallel jobs of the stages that work on the processor.
-inference_nj=1               # Parallel jobs of stages 4 and 8; each loads its model.
+inference_nj=1               # Parallel jobs of stages 5, 9 and 11; each loads its model.
 cmd_backend=local            # Where jobs run: local or slurm (see cmd.sh).
 slurm_config=conf/slurm.yaml # The cluster's partitions, accounts, ways to ask for GPUs.
 
@@ -29,24 +29,38 @@ valid_set=valid                            # Split to choose checkpoints by.
 test_set="test"                            # Split to report on.
 llm=../audiollm1/exp/llm                   # Text LLM: a Hugging Face id or directory.
 
-## Units (stages 4 and 5)
+## Answers in speech (stage 4)
+answer_voice=""  # Voice of espeak-ng that speaks the LLM's answers (en-us+f2); empty: none does.
+answer_speed=160 # Its words per minute.
+
+## Units (stages 5 and 6)
 unit_source=""      # ctc:EXP:LAYER, hf:DIR:LAYER, fbank, fbank:FRAMES (see docs/speechlm.md).
 unit_size=200       # Units in the vocabulary.
 unit_hours=1        # Hours of speech that they are learned from.
 merge_repeats=false # Write a repeated unit once.
 unit_init=mean      # How the units' rows begin: mean, normal, centroid, zero.
 
-## Tasks and training (stages 6 and 7)
+## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
 lm_config=conf/train_speechlm.yaml # Training configuration.
+lm_stages=""                       # In place of both: a directory of several trainings, in order of names.
 lm_tag=""                          # Name of exp/speechlm_TAG (empty: from the configuration).
 lm_args=""                         # More options for the training.
 
-## Answers and scores (stages 8 and 9)
+## Answers and scores (stages 9 and 12)
 inference_checkpoint=valid.loss.ave.pth # Checkpoint of the training.
 max_tokens=200                          # Longest answer (tokens).
 success_rule=contains                   # How accepted answers are found.
 answers_of="spoken"                     # Sources whose accepted answers are the test set's table.
+
+## Speech (stages 10 and 11)
+vocoder=train                          # train, patches (nothing is trained) or none (nothing is spoken).
+vocoder_config=conf/train_vocoder.yaml # Training configuration.
+vocoder_args=""                        # More options for its training.
+vocoder_utterances=2000                # It learns from so many: of the answers' speech, else the corpus's.
+speaker=""                             # Who speaks, of the corpus (empty: of whom there is most).
+judged_utterances=150                  # Of the test set, by chance: so many are spoken and judged.
+listen=8                               # Of these, so many are on the pages to listen to.
 
 ## Places
 dumpdir=dump # Units and examples.
@@ -60,7 +74,7 @@ _given=("$@")
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-check_stages 9
+check_stages 12
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck source=egs2/TEMPLATE/common/cmd.sh
@@ -78,6 +92,19 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     quantiser="${expdir}/units/${units%_merged}"
     joint="${expdir}/joint_${units}"
     lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${units}"
+    configs=("${lm_config}") mixtures=("${tasks}") test_mixture="${tasks}"
+    if [ -n "${lm_stages}" ]; then # DIR/NAME.yaml, with DIR/NAME_tasks.yaml beside each.
+        lm_exp="${expdir}/speechlm_$(basename "${lm_stages}")_${units}"
+        configs=() mixtures=()
+        for config in "${lm_stages}"/*.yaml; do
+            [ -s "${config%.yaml}_tasks.yaml" ] || continue
+            configs+=("${config}") mixtures+=("${config%.yaml}_tasks.yaml")
+        done
+        ((${#configs[@]})) || die "--lm_stages ${lm_stages}: there is no training (NAME.yaml with" \
+            "NAME_tasks.yaml beside it); conf/speechgpt has three"
+        test_mixture="${lm_stages}/test_tasks.yaml"
+        [ -s "${test_mixture}" ] || test_mixture="${mixtures[-1]}"
+    fi
     [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${units}"
     device=cpu
     ((ngpu == 0)) || device=cuda
@@ -85,8 +112,25 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
     inference="${cuda_cmd} --gpu $((ngpu > 0))"
     splits="${train_set} ${valid_set} ${test_set}"
+    case "${vocoder}" in train | patches | none) ;; *)
+        die "--vocoder ${vocoder}: train, patches or none"
+        ;;
+    esac
+    said="answers_$(tr -c 'a-zA-Z0-9\n' _ <<<"${answer_voice}")"
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
-    examples_of() { echo "${dumpdir}/$1/tasks_${units}"; }
+    spoken_answers() { echo "${dumpdir}/$1/${said}"; }
+    answer_units() { echo "${dumpdir}/$1/${said}_units_${units}"; }
+    # examples_of SPLIT TASKS: conf/tasks.yaml's are in tasks_UNITS.
+    examples_of() {
+        local name="${2%.yaml}"
+        name="$(tr -c 'a-zA-Z0-9_\n' _ <<<"${name#conf/}")"
+        echo "${dumpdir}/$1/${name}_${units}"
+    }
+    # training_of NUMBER: the directory of the configuration of this number, from 0 on.
+    training_of() {
+        if [ -z "${lm_stages}" ]; then echo "${lm_exp}"; else echo "${lm_exp}/$(basename "${configs[$1]}" .yaml)"; fi
+    }
+    last="$(training_of $((${#configs[@]} - 1)))"
 
     # anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
     # shellcheck disable=SC2329 # once calls it.
@@ -121,7 +165,27 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     if runs 4; then
-        log "Stage 4: units of speech: ${unit_source}"
+        log "Stage 4: the answers in speech${answer_voice:+, by ${answer_voice}}"
+        [ -n "${answer_voice}" ] || log "  none: --answer_voice is empty"
+        for split in ${answer_voice:+${splits}}; do
+            out="$(spoken_answers "${split}")"
+            once "${out}.log/.done" "${data}/${split}/responses/response_ids" -- \
+                anew "${out}" ${train_cmd} "${out}.log/synthesise.log" \
+                python -m espnet_audiollm.bin.synthesise --text "${data}/${split}/responses" \
+                --voice "${answer_voice}" --speed "${answer_speed}" --nj "${nj}" --output "${out}"
+        done
+    fi
+
+    # extract DATA OUTPUT: units of a data directory.
+    extract() {
+        once "$2/.done" "$1/wav.scp" "${quantiser}/quantiser.json" -- \
+            in_jobs "${inference}" "${inference_nj}" "$2/log" \
+            python -m espnet_audiollm.bin.extract_units --quantiser "${quantiser}" \
+            --data "$1" --merge_repeats "${merge_repeats}" --device "${device}" --output "$2"
+    }
+
+    if runs 5; then
+        log "Stage 5: units of speech: ${unit_source}"
         # shellcheck disable=SC2086
         once "${quantiser}.log/.done" "${data}/${train_set}/wav.scp" -- \
             anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
@@ -129,12 +193,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --data "${data}/${train_set}" --size "${unit_size}" --max_hours "${unit_hours}" \
             --device "${device}" --output "${quantiser}"
         for split in ${splits}; do
-            out="$(units_of "${split}")"
-            once "${out}/.done" "${data}/${split}/wav.scp" "${quantiser}/quantiser.json" -- \
-                in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-                python -m espnet_audiollm.bin.extract_units --quantiser "${quantiser}" \
-                --data "${data}/${split}" --merge_repeats "${merge_repeats}" \
-                --device "${device}" --output "${out}"
+            extract "${data}/${split}" "$(units_of "${split}")"
+            [ -z "${answer_voice}" ] ||
+                extract "$(spoken_answers "${split}")" "$(answer_units "${split}")"
         done
         out="$(units_of "${test_set}")"
         once "${out}/report/.done" "${out}/units" "${data}/${test_set}/text" -- \
@@ -144,71 +205,226 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         grep -vE '^(#|$)' "${out}/report/report.log" || true
     fi
 
-    if runs 5; then
-        log "Stage 5: ${joint}, the text LLM with units in its vocabulary"
+    if runs 6; then
+        log "Stage 6: ${joint}, the text LLM with units in its vocabulary"
         once "${joint}.log/.done" "${quantiser}/quantiser.json" "${llm_files[@]}" -- \
             anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
             python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantiser}" \
             --init "${unit_init}" --output "${joint}"
     fi
 
-    if runs 6; then
-        log "Stage 6: tasks as token ids: ${tasks}"
-        [ -s "${tasks}" ] || die "--tasks ${tasks} is missing or empty; conf/tasks.yaml is one"
-        for split in ${splits}; do
-            out="$(examples_of "${split}")"
-            mkdir -p "${out}.log"
-            sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g" \
-                "${tasks}" >"${out}.log/tasks.yaml"
-            answers=("${data}/${split}/responses/response_ids")
-            [ -s "${answers[0]}" ] || answers=() # No task may need them.
-            once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
-                "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
-                anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
-                python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
-                --llm "${joint}" --output "${out}"
+    # prepare SPLIT TASKS: the examples of a mixture.
+    prepare() {
+        local out answers split="$1" mixture="$2"
+        out="$(examples_of "${split}" "${mixture}")"
+        mkdir -p "${out}.log"
+        sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
+            s|{answer_units}|$(answer_units "${split}")|g" "${mixture}" >"${out}.log/tasks.yaml"
+        answers=("${data}/${split}/responses/response_ids")
+        [ -s "${answers[0]}" ] || answers=() # No task may need them.
+        [ -z "${answer_voice}" ] || answers+=("$(answer_units "${split}")/units")
+        for file in conf/instructions/*.yaml; do [ ! -s "${file}" ] || answers+=("${file}"); done
+        once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
+            "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
+            anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
+            python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
+            --llm "${joint}" --output "${out}"
+    }
+
+    if runs 7; then
+        log "Stage 7: tasks as token ids: ${mixtures[*]}"
+        for mixture in "${mixtures[@]}" "${test_mixture}"; do
+            [ -s "${mixture}" ] ||
+                die "--tasks ${mixture} is missing or empty; conf/tasks.yaml is one"
+            [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${mixture}" ||
+                die "${mixture} has answers in speech: --answer_voice NAME says who speaks them"
+        done
+        for mixture in "${mixtures[@]}"; do
+            prepare "${train_set}" "${mixture}"
+            prepare "${valid_set}" "${mixture}"
+        done
+        prepare "${test_set}" "${test_mixture}"
+    fi
+
+    # export_lm EXP: an ordinary LLM directory of a training.
+    export_lm() {
+        local made="$1/llm_${inference_checkpoint%.pth}"
+        once "${made}.log/.done" "$1/${inference_checkpoint}" -- \
+            anew "${made}" ${train_cmd} "${made}.log/export.log" \
+            python -m espnet_audiollm.bin.export_llm --exp "$1" \
+            --checkpoint "${inference_checkpoint}" --output "${made}"
+    }
+
+    if runs 8; then
+        begun="${joint}" before="${joint}/unit_vocabulary.json"
+        for number in "${!configs[@]}"; do
+            exp="$(training_of "${number}")"
+            log "Stage 8: train the speech LM: ${exp}"
+            train_examples="$(examples_of "${train_set}" "${mixtures[number]}")"
+            valid_examples="$(examples_of "${valid_set}" "${mixtures[number]}")"
+            # shellcheck disable=SC2086
+            once "${exp}/.done" "${configs[number]}" "${before}" \
+                "${train_examples}"/{prompt_ids,response_ids,tasks.json} \
+                "${valid_examples}"/{prompt_ids,response_ids,tasks.json} -- \
+                ${training} "${exp}/train.log" \
+                python -m espnet_audiollm.bin.speechlm_train --config "${configs[number]}" \
+                --llm "${begun}" --train_tasks "${train_examples}" \
+                --valid_tasks "${valid_examples}" --resume true --ngpu "${ngpu}" \
+                --output_dir "${exp}" ${lm_args}
+            [ "${exp}" != "${last}" ] || break
+            export_lm "${exp}" # The next one begins with it.
+            begun="${exp}/llm_${inference_checkpoint%.pth}"
+            before="${begun}.log/.done"
         done
     fi
 
-    if runs 7; then
-        log "Stage 7: train the speech LM: ${lm_exp}"
-        # shellcheck disable=SC2086
-        once "${lm_exp}/.done" "${lm_config}" "${joint}/unit_vocabulary.json" \
-            "$(examples_of "${train_set}")"/{prompt_ids,response_ids,tasks.json} \
-            "$(examples_of "${valid_set}")"/{prompt_ids,response_ids,tasks.json} -- \
-            ${training} "${lm_exp}/train.log" \
-            python -m espnet_audiollm.bin.speechlm_train --config "${lm_config}" \
-            --llm "${joint}" --train_tasks "$(examples_of "${train_set}")" \
-            --valid_tasks "$(examples_of "${valid_set}")" --resume true --ngpu "${ngpu}" \
-            --output_dir "${lm_exp}" ${lm_args}
-    fi
-
     out="${lm_exp}/respond_${test_set}"
-    made="${lm_exp}/llm_${inference_checkpoint%.pth}"
-    if runs 8; then
-        log "Stage 8: an ordinary LLM directory of it, and its answers to ${test_set}"
-        once "${made}.log/.done" "${lm_exp}/${inference_checkpoint}" -- \
-            anew "${made}" ${train_cmd} "${made}.log/export.log" \
-            python -m espnet_audiollm.bin.export_llm --exp "${lm_exp}" \
-            --checkpoint "${inference_checkpoint}" --output "${made}"
-        once "${out}/.done" "${made}/model.safetensors" \
-            "$(examples_of "${test_set}")"/{prompt_ids,response_ids} -- \
+    made="${last}/llm_${inference_checkpoint%.pth}"
+    if runs 9; then
+        log "Stage 9: an ordinary LLM directory of it, and its answers to ${test_set}"
+        export_lm "${last}"
+        examples="$(examples_of "${test_set}" "${test_mixture}")"
+        once "${out}/.done" "${made}/unit_vocabulary.json" "${made}.log/.done" \
+            "${examples}"/{prompt_ids,response_ids} -- \
             in_jobs "${inference}" "${inference_nj}" "${out}/log" \
             python -m espnet_audiollm.bin.respond_tasks --llm "${made}" \
-            --tasks "$(examples_of "${test_set}")" --max_tokens "${max_tokens}" \
+            --tasks "${examples}" --max_tokens "${max_tokens}" \
             --device "${device}" --output "${out}"
     fi
 
-    if runs 9; then
-        log "Stage 9: scores"
+    # What the vocoder learns from, and what is judged: the answers' speech, or the corpus's own.
+    # true_speech FIELD SPLIT, true_units FIELD SPLIT: recordings of an output, and their units.
+    true_speech() {
+        if [ "$1" == audio ]; then echo "${data}/$2"; else spoken_answers "$2"; fi
+    }
+    true_units() { if [ "$1" == audio ]; then units_of "$2"; else answer_units "$2"; fi; }
+    voiced=audio
+    [ -z "${answer_voice}" ] || voiced=answer_audio
+    vocoder_exp="${expdir}/vocoder_${voiced}_${units}"
+    [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${units}"
+
+    # part_of DATA OUTPUT NUMBER: so many of its utterances by chance; all where there are no more.
+    part_of() {
+        local number
+        number="$(wc -l <"$1/utt2spk")"
+        once "$2.log/.done" "$1/wav.scp" -- anew "$2" ${train_cmd} "$2.log/subset.log" \
+            python utils/data/subset.py "$1" "$2" --random "$(($3 < number ? $3 : number))"
+    }
+
+    if runs 10; then
+        log "Stage 10: the vocoder: ${vocoder}"
+        vocoder_data="$(true_speech "${voiced}" "${train_set}")"
+        if [ "${vocoder}" == patches ]; then
+            once "${vocoder_exp}.log/.done" "$(true_units "${voiced}" "${train_set}")/units" -- \
+                anew "${vocoder_exp}" ${train_cmd} "${vocoder_exp}.log/patches.log" \
+                python -m espnet_audiollm.bin.mean_patches --data "${vocoder_data}" \
+                --units "$(true_units "${voiced}" "${train_set}")" --output "${vocoder_exp}"
+        elif [ "${vocoder}" == train ]; then
+            part="${vocoder_exp}.data"
+            part_of "${vocoder_data}" "${part}" "${vocoder_utterances}"
+            extract "${part}" "${part}.units" # Tables of a training have the same ids.
+            # shellcheck disable=SC2086
+            once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" "${part}.units/units" \
+                "$(true_units "${voiced}" "${valid_set}")/units" -- \
+                ${training} "${vocoder_exp}/train.log" \
+                python -m espnet_audiollm.bin.vocoder_train --config "${vocoder_config}" \
+                --train_data "${part}" --train_units "${part}.units" \
+                --valid_data "$(true_speech "${voiced}" "${valid_set}")" \
+                --valid_units "$(true_units "${voiced}" "${valid_set}")" \
+                --resume true --ngpu "${ngpu}" --output_dir "${vocoder_exp}" ${vocoder_args}
+        fi
+    fi
+
+    # speak UNITS ONLY OUTPUT OPTIONS...: those units that the table ONLY names.
+    speak() {
+        local voice=()
+        if [ "${voiced}" == audio ] && [ "${vocoder}" == train ]; then
+            [ -n "${speaker}" ] || speaker="$(most_frequent "${vocoder_exp}.data/utt2spk")"
+            voice=(--voice "${speaker}")
+        fi
+        once "$3/.done" "$1/units" "$2" "${vocoder_exp}/valid.loss.ave.pth" -- \
+            in_jobs "${inference}" "${inference_nj}" "$3/log" \
+            python -m espnet_audiollm.bin.speak --vocoder "${vocoder_exp}" --units "$1" \
+            --only "$2" "${voice[@]}" --device "${device}" "${@:4}" --output "$3"
+    }
+    most_frequent() { # most_frequent UTT2SPK: the first of those that come most often.
+        awk '{ n[$2]++ } END { for (s in n) print n[s], s }' "$1" | sort -k1,1nr -k2,2 |
+            awk 'NR == 1 { print $2 }'
+    }
+    shares_ids() { [ -n "$(join <(cut -d' ' -f1 "$1") <(cut -d' ' -f1 "$2"))" ]; }
+
+    # judge FIELD NAME=DIR... : the words of a call of bin/judge_speech for an output.
+    # shellcheck disable=SC2329 # once calls it.
+    judge() {
+        local field="$1" texts=() split
+        shift
+        for split in ${splits}; do texts+=("$(true_speech "${field}" "${split}")/text"); done
+        if [ "${field}" == answer_audio ] && [ -s "${data}/${test_set}/answers" ]; then
+            set -- "$@" --answers "${data}/${test_set}/answers"
+        fi
+        python -m espnet_audiollm.bin.judge_speech "$@" --leave_out_unknown true --lm_text "${texts[@]}"
+    }
+
+    # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.
+    controls() {
+        sample="${dumpdir}/${test_set}/judged_$1_${said}"
+        part_of "$(true_speech "$1" "${test_set}")" "${sample}" "${judged_utterances}"
+        control="${vocoder_exp}/${test_set}_$1"
+        speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/units"
+        speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/shuffled" --shuffle true
+        once "${control}/judged/.done" "${sample}/text" "${control}"/{units,shuffled}/wav.scp -- \
+            judge "$1" true="${sample}" units="${control}/units" shuffled="${control}/shuffled" \
+            --text "${sample}/text" --output "${control}/judged"
+    }
+
+    if runs 11 && [ "${vocoder}" != none ]; then
+        log "Stage 11: the answers are spoken and judged"
+        for spoken in "${out}"/*/{audio,answer_audio}/units; do
+            [ -f "${spoken}" ] || continue
+            field="$(basename "$(dirname "${spoken}")")"
+            block="$(dirname "$(dirname "${spoken}")")"
+            if [ "${field}" == answer_audio ] && [ -z "${answer_voice}" ]; then continue; fi
+            controls "${field}"
+            wavs="${block}/spoken/${field}" judged="${block}/judged/${field}"
+            durations=known
+            [ "${merge_repeats}" == false ] || durations=predicted
+            if shares_ids "${spoken}" "${sample}/text"; then
+                speak "${spoken%/units}" "${sample}/text" "${wavs}" --durations "${durations}"
+            else
+                log "  ${block##*/} has no answer in speech"
+                rm -rf "${wavs}"
+            fi
+            given=("${sample}/text" "${control}/judged/speech.json")
+            [ ! -f "${wavs}/wav.scp" ] || given+=("${wavs}/wav.scp")
+            once "${judged}/.done" "${given[@]}" -- \
+                judge "${field}" answered="${wavs}" --beside "${control}/judged" \
+                --missing_is_silence true --text "${sample}/text" --output "${judged}"
+            python -m espnet_audiollm.bin.listen_speech answered="${wavs}" true="${sample}" \
+                units="${control}/units" --text "${sample}/text" --judged "${judged}" \
+                --number "${listen}" --title "${block##*/}" --output "${block}/listen.html" || failed
+        done
+    fi
+
+    if runs 12; then
+        log "Stage 12: scores"
         accepted=()
         for source in ${answers_of}; do
             [ ! -s "${data}/${test_set}/answers" ] ||
                 accepted+=(--answers "${source}=${data}/${test_set}/answers")
         done
-        python -m espnet_audiollm.bin.score_tasks "${out}" "${accepted[@]}" \
-            --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
-            --output "${lm_exp}" || failed
+        # score DIR NAME=ANSWERS...: the systems side by side.
+        score() {
+            python -m espnet_audiollm.bin.score_tasks "${@:2}" "${accepted[@]}" \
+                --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
+                --output "$1" || failed
+        }
+        score "${lm_exp}" "$(basename "${lm_exp}")=${out}" >/dev/null
+        systems=()
+        for each in "${expdir}"/*/respond_"${test_set}"/.done; do
+            each="${each%/.done}"
+            systems+=("$(basename "${each%/*}")=${each}")
+        done
+        score "${expdir}" "${systems[@]}"
     fi
     log "done: stages ${stage} to ${stop_stage}"
     exit # Before bash reads on, in a file that may be another one by now.

@@ -1,0 +1,185 @@
+"""What speechlm.sh runs, in which order and on what. The Python mains are replaced by one that
+notes its words in `calls` and leaves the files that the next stages look for."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("1_units", "2_crossmodal", "3_chain")
+FAKE_PYTHON = """#!/usr/bin/env bash
+set -euo pipefail
+option() { # option NAME WORD...: the word after NAME
+    local name="$1"
+    while shift && [ $# -gt 0 ]; do [ "$1" != "${name}" ] || { echo "$2"; return; }; done
+}
+if [ "$1" != -m ]; then # A tool of utils/data.
+    echo "$(basename "$1" .py) ${*:2}" >> calls
+    mkdir -p "$3" && cp -r "$2/." "$3"
+    exit
+fi
+module="${2##*.}"
+echo "${module} ${*:3}" >> calls
+[ "${module}" != "${FAIL:-}" ] || { echo "${module}: error: the moon is full" >&2; exit 1; }
+out="$(option --output "$@")$(option --output_dir "$@")"
+leave() { mkdir -p "$(dirname "$1")" && echo "${2:-a 1}" > "$1"; }
+case "${module}" in
+    synthesise | speak) leave "${out}/wav.scp" && leave "${out}/text" && leave "${out}/utt2spk" ;;
+    learn_units) leave "${out}/quantiser.json" ;;
+    extract_units) leave "${out}/units" ;;
+    extend_llm | export_llm) leave "${out}/unit_vocabulary.json" "${out}" ;;
+    prepare_tasks)
+        for file in prompt_ids response_ids tasks.json; do
+            leave "${out}/${file}" "$(cat "$(option --mixture "$@")")"
+        done ;;
+    mean_patches | vocoder_train) leave "${out}/valid.loss.ave.pth" ;;
+    speechlm_train) leave "${out}/valid.loss.ave.pth" "$(option --llm "$@")" ;;
+    respond_tasks)
+        leave "${out}/spoken.tts_english/audio/units"
+        leave "${out}/spoken.qsa_english/answer_audio/units" "b 1" ;;
+    judge_speech) leave "${out}/speech.json" ;;
+esac
+"""
+
+
+def executable(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """The mini recipe where the environment is the fake one, and what audiollm1 leaves."""
+    shutil.copytree(ROOT / "egs2/TEMPLATE", tmp_path / "egs2/TEMPLATE", symlinks=True)
+    shutil.copytree(ROOT / "egs2/mini/speechlm1", tmp_path / "egs2/mini/speechlm1", symlinks=True)
+    shutil.copytree(ROOT / "utils", tmp_path / "utils")
+    executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
+    (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
+    place = tmp_path / "egs2/mini/speechlm1"
+    other = tmp_path / "egs2/mini/audiollm1"
+    executable(other / "run.sh", "#!/bin/sh\n")
+    for split in ("train", "valid", "test"):
+        for name in ("wav.scp", "text", "answers", "utt2spk", "responses/response_ids"):
+            path = other / "dump" / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("a 1\n")
+    return place
+
+
+def run(place, *words, **variables):
+    (place / "calls").unlink(missing_ok=True)
+    command = [place / "run.sh", "--nj", "1", *map(str, words)]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **variables}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    calls = place / "calls"
+    return done, calls.read_text().splitlines() if calls.exists() else []
+
+
+def option(call, name):
+    words = call.split()
+    return words[words.index(name) + 1]
+
+
+def of(calls, module):
+    return [call for call in calls if call.split()[0] == module]
+
+
+def test_one_training_and_speech(recipe):
+    done, calls = run(recipe)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [option(c, "--text").split("/")[-2] for c in of(calls, "synthesise")] == [
+        "train",
+        "valid",
+        "test",
+    ]
+    extracted = of(calls, "extract_units")
+    assert len(extracted) == 7 and len(of(calls, "prepare_tasks")) == 3
+    [training] = of(calls, "speechlm_train")
+    assert option(training, "--llm").startswith("exp/joint_")
+    [vocoder] = of(calls, "vocoder_train")
+    for split, kinds in (("train", extracted[6:]), ("valid", extracted[3:4])):
+        data, units = (option(vocoder, f"--{split}_{kind}") for kind in ("data", "units"))
+        [made] = kinds
+        assert (option(made, "--data"), option(made, "--output")) == (data, units)
+    [taken] = [c for c in of(calls, "subset") if option(vocoder, "--train_data") in c]
+    assert "dump/train/answers_en_us_f2 " in taken and taken.endswith("--random 1")
+    spoken = of(calls, "speak")
+    assert len(spoken) == 5  # two controls of two outputs, and TTS: nobody answered QSA in speech
+    assert sum("--shuffle true" in call for call in spoken) == 2
+    assert all("--voice" not in call.split() for call in spoken)  # the vocoder has one voice
+    judged = [c for c in of(calls, "judge_speech") if "--beside" in c]
+    assert ["--answers" in call.split() for call in judged] == [False, True]  # TTS, QSA
+    assert "spoken.qsa_english has no answer in speech" in done.stdout
+    assert len(of(calls, "listen_speech")) == 2 and len(of(calls, "score_tasks")) == 2
+    again, calls = run(recipe)
+    assert again.returncode == 0, again.stderr
+    assert {call.split()[0] for call in calls} == {"listen_speech", "score_tasks"}
+
+
+def test_the_corpus_own_speakers_and_no_vocoder(recipe):
+    words = ["--answer_voice", "", "--tasks", "conf/other.yaml", "--stage", 4]
+    (recipe / "conf/other.yaml").write_text("tasks of text\n")
+    done, calls = run(recipe, *words, "--vocoder", "none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = {call.split()[0] for call in calls}
+    assert not made & {"synthesise", "vocoder_train", "speak", "judge_speech", "mean_patches"}
+    done, calls = run(recipe, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [vocoder] = of(calls, "vocoder_train")
+    assert "answers" not in vocoder
+    assert {option(call, "--voice") for call in of(calls, "speak")} == {"1"}  # of utt2spk
+    assert not any("answer_audio" in call for call in of(calls, "judge_speech"))
+
+
+def test_three_trainings_each_from_the_one_before(recipe):
+    words = ["--lm_stages", "conf/speechgpt", "--stop_stage", 9]
+    done, calls = run(recipe, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trainings = of(calls, "speechlm_train")
+    assert [Path(option(call, "--config")).stem for call in trainings] == list(STAGES)
+    places = [option(call, "--output_dir") for call in trainings]
+    begun = [option(call, "--llm") for call in trainings]
+    assert begun[1:] == [f"{place}/llm_valid.loss.ave" for place in places[:2]]
+    assert begun[0].startswith("exp/joint_")
+    assert [Path(place).name for place in places] == list(STAGES)
+    read = [Path(option(call, "--train_tasks")).name for call in trainings]
+    assert [name.startswith(f"speechgpt_{s}_tasks") for name, s in zip(read, STAGES, strict=True)]
+    prepared = [option(call, "--output") for call in of(calls, "prepare_tasks")]
+    assert len(prepared) == 7 and "test/speechgpt_test_tasks_" in prepared[-1]
+    [answered] = of(calls, "respond_tasks")
+    assert option(answered, "--llm") == f"{places[2]}/llm_valid.loss.ave"
+    again, calls = run(recipe, *words)
+    assert again.returncode == 0 and not calls
+    config = recipe / "conf/speechgpt/2_crossmodal.yaml"
+    config.write_text(config.read_text() + "# changed\n")
+    done, calls = run(recipe, *words)
+    assert [Path(option(c, "--config")).stem for c in of(calls, "speechlm_train")] == [
+        "2_crossmodal"
+    ]
+
+
+def test_a_stage_that_fails_is_gone_on_with(recipe):
+    words = ["--lm_stages", "conf/speechgpt", "--stop_stage", 9]
+    done, calls = run(recipe, *words, FAIL="export_llm")
+    assert done.returncode and "--stage 8" in done.stderr and len(of(calls, "speechlm_train")) == 1
+    done, calls = run(recipe, *words, "--stage", 8)
+    assert done.returncode == 0, done.stderr
+    assert len(of(calls, "speechlm_train")) == 2
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--lm_stages", "conf"], "--lm_stages conf: there is no training"),
+        (["--vocoder", "some"], "train, patches or none"),
+        (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
+        (["--stage", 7, "--tasks", "none.yaml"], "none.yaml is missing"),
+    ],
+)
+def test_what_is_refused(recipe, words, says):
+    done, calls = run(recipe, *words)
+    assert done.returncode and says in done.stderr and not calls
