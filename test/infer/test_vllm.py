@@ -205,10 +205,11 @@ def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
     words = stage7(llm_dir, tmp_path)
     generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
     broken, seen = tmp_path / "broken", []
+    others = processes_of_vllm()  # of the server of the other tests
 
     def kill():
         until(lambda: any(broken.glob("*shard*")))
-        seen.extend(processes_of(vllm_server.find_python()))
+        seen.extend(pid for pid in processes_of_vllm() if pid not in others)
         os.kill(max(seen, key=memory), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -218,11 +219,12 @@ def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
     assert len(seen) > 1 and "(1 of 3 times without" in capfd.readouterr().err
     ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
     assert ids[0] == ids[1]
-    until(lambda: not processes_of(vllm_server.find_python()), 30.0)
+    until(lambda: set(processes_of_vllm()) == set(others), 30.0)
 
 
-def processes_of(python):
+def processes_of_vllm():
     """What this process, or those that it started, run of vLLM's Python."""
+    python = vllm_server.find_python()
     return [pid for pid in descendants(os.getpid()) if memory(pid) and runs(pid, python)]
 
 
