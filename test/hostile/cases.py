@@ -119,12 +119,6 @@ TABLE_CASES += [
         ("units_2 does not exist",),
         {**UNITS, "u/units.json": json.dumps({**UNIT_SET, "levels": 2})},
     ),
-    Case(
-        "units-codec-none",
-        ("speak", "--vocoder", "codec:data", "--units", "u", "--output", "out"),
-        ("data is no codec", "dac, mimi, encodec"),
-        UNITS,
-    ),
     Case("units-none", REPORT, ("a has no units",), {**UNITS, "u/units": "a\nb 3\n"}),
     Case(
         "units-letters", REPORT, ("1 of 2 units", "first: x"), {**UNITS, "u/units": "a 1 x\nb 3\n"}
