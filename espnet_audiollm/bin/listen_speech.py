@@ -64,9 +64,9 @@ def cards(args: argparse.Namespace, systems: dict[str, str], texts: dict[str, st
         judged = Path(args.judged or "") / HYPOTHESES / name
         heard[name] = read_dict(judged) if args.judged and judged.exists() else {}
     for id_, text in texts.items():
-        for name, table in recordings.items():
+        for name, sources in recordings.items():
             more = {"understood": heard[name][id_]} if id_ in heard[name] else {}
-            yield card(f"{id_} {name}", name, text, table.get(id_), more)
+            yield card(f"{id_} {name}", name, text, sources.get(id_), more)
 
 
 def card(id_: str, name: str, text: str, source: str | None, more: dict[str, str]):

@@ -224,8 +224,8 @@ def voices(args: argparse.Namespace, vocoder) -> Callable:
         samples = read_prompt(args.voice_prompt)
         return lambda id_: (Path(args.voice_prompt).stem, samples)
     table = read_dict(args.voice_prompts)
-    wanted = chosen(args)
-    ids = {id_: 0 for id_, _ in _ids(args) if wanted is None or id_ in wanted}
+    only = chosen(args)
+    ids = {id_: 0 for id_, _ in _ids(args) if only is None or id_ in only}
     check_same_ids(ids, {id_: 0 for id_ in table if id_ in ids}, args.voice_prompts, "add them")
     return lambda id_: (id_, read_prompt(table[id_]))
 

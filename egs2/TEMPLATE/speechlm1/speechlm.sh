@@ -353,16 +353,17 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     }
     shares_ids() { [ -n "$(join <(cut -d' ' -f1 "$1") <(cut -d' ' -f1 "$2"))" ]; }
 
-    # judge FIELD NAME=DIR... : the words of a call of bin/judge_speech for an output.
+    # judge FIELD PLACE NAME=DIR...: what is understood of an output.
     # shellcheck disable=SC2329 # once calls it.
     judge() {
-        local field="$1" texts=() split
-        shift
+        local field="$1" place="$2" texts=() split
+        shift 2
         for split in ${splits}; do texts+=("$(true_speech "${field}" "${split}")/text"); done
         if [ "${field}" == answer_audio ] && [ -s "${data}/${test_set}/answers" ]; then
             set -- "$@" --answers "${data}/${test_set}/answers"
         fi
-        python -m espnet_audiollm.bin.judge_speech "$@" --leave_out_unknown true --lm_text "${texts[@]}"
+        ${train_cmd} "${place}/judge.log" python -m espnet_audiollm.bin.judge_speech "$@" \
+            --leave_out_unknown true --lm_text "${texts[@]}" --output "${place}"
     }
 
     # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.
@@ -373,8 +374,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/units"
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/shuffled" --shuffle true
         once "${control}/judged/.done" "${sample}/text" "${control}"/{units,shuffled}/wav.scp -- \
-            judge "$1" true="${sample}" units="${control}/units" shuffled="${control}/shuffled" \
-            --text "${sample}/text" --output "${control}/judged"
+            judge "$1" "${control}/judged" true="${sample}" units="${control}/units" shuffled="${control}/shuffled" \
+            --text "${sample}/text"
     }
 
     if runs 11 && [ "${vocoder}" != none ]; then
@@ -397,8 +398,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             given=("${sample}/text" "${control}/judged/speech.json")
             [ ! -f "${wavs}/wav.scp" ] || given+=("${wavs}/wav.scp")
             once "${judged}/.done" "${given[@]}" -- \
-                judge "${field}" answered="${wavs}" --beside "${control}/judged" \
-                --missing_is_silence true --text "${sample}/text" --output "${judged}"
+                judge "${field}" "${judged}" answered="${wavs}" --beside "${control}/judged" \
+                --missing_is_silence true --text "${sample}/text"
             python -m espnet_audiollm.bin.listen_speech answered="${wavs}" true="${sample}" \
                 units="${control}/units" --text "${sample}/text" --judged "${judged}" \
                 --number "${listen}" --title "${block##*/}" --output "${block}/listen.html" || failed
