@@ -181,3 +181,12 @@ def test_models_say_what_they_can(client, align_exp, llm_dir):
             assert other.models.list().data[0].modalities == ["text"]
             with pytest.raises(openai.BadRequestError, match="does not speak; it writes text only"):
                 ask(other, user_text(), **SPEAK)
+
+
+def test_parts_are_measured(speaking, capsys):
+    from bench import bench_spoken_parts
+
+    words = [str(speaking / name) for name in ("patches", "answer_audio")]
+    found = bench_spoken_parts.main([*words, "--number", "1"])
+    assert found["parts"] == 3 and found["mel of parts"] < 1.2 * found["mel of whole"]
+    assert found["largest joint"] <= 1.05 and "first sound" in capsys.readouterr().out
