@@ -183,7 +183,7 @@ def test_a_table_that_somebody_wrote(place, run, tmp_path):
     (tmp_path / "units").write_text("a 1 6 2\n")
     run("speak", *words).fails("a: 1 of 3 units (first: 6)", "0 to 5")
     (tmp_path / "units").write_text("")
-    run("speak", *words).fails("is empty")
+    run("speak", *words).fails("units has no utterance")
 
 
 def test_what_is_refused(place, systems, run, tmp_path):

@@ -185,7 +185,7 @@ def test_parts_that_do_not_belong_together_are_refused(speaking, others, run, tm
         ({"vocoder": others / "patches"}, "the vocoder"),
         ({"speech_llm": others / "joint"}, "prepare the tasks again"),
         ({"speech_llm": speaking / "text_llm"}, "no units in its vocabulary"),
-        ({"encoder": speaking / "vocoder"}, "is no recogniser"),
+        ({"encoder": speaking / "vocoder"}, "no experiment of ctc_train"),
     ):
         run("pack", *parts(speaking, **wrong), *out).fails(says)
     run("pack", "--speech_llm", speaking / "llm", *out).fails("needs --quantiser")
