@@ -6,7 +6,15 @@ The templates are minimal ones that give the published formats; the tokenizers a
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from espnet_audiollm.model import llm as llms
 
 LLAMA2 = (
     "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
@@ -117,6 +125,24 @@ def tiny_llama(vocab_size, seed=0, dtype=torch.float32, context=512, layers=2, *
         pad_token_id=None,
     )
     return LlamaForCausalLM(LlamaConfig(**config | sizes)).to(dtype).eval().requires_grad_(False)
+
+
+def tiny_windowed_llm(window):
+    """In fp64; its layers attend to so many positions."""
+    tokenizer = llama2_trained()
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=window,
+        initializer_range=0.3,
+    )
+    model = MistralForCausalLM(config).double().eval().requires_grad_(False)
+    return llms.wrap(model, tokenizer, "windowed")
 
 
 def save_tiny_llm(directory, seed=0, tokenizer=None, context=512, many_ends=True, **sizes):

@@ -3,7 +3,7 @@
 import chat_llms
 import pytest
 import torch
-from transformers import DynamicCache, MistralConfig, MistralForCausalLM
+from transformers import DynamicCache
 
 from espnet_audiollm.data.prompt import decode, encode
 from espnet_audiollm.infer.decoder import Decoder, Session
@@ -128,20 +128,7 @@ def test_a_real_model_continues(stories):
 
 def test_a_sliding_window_is_continued_beyond_its_window():
     """Such an LLM's own cache forgets what a changed turn would need again."""
-    tokenizer = chat_llms.llama2_trained()
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=4,
-        initializer_range=0.3,
-    )
-    model = MistralForCausalLM(config).double().eval().requires_grad_(False)
-    llm = llms.wrap(model, tokenizer, "sliding")
+    llm = chat_llms.tiny_windowed_llm(4)
     session = Session(llm)
     for prompt in ([1, *range(260, 272)], [1, *range(260, 269), 300, 301]):
         assert tokens(session, prompt) == afresh(llm, prompt)

@@ -6,7 +6,6 @@ from pathlib import Path
 import chat_llms
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
 
 from espnet_audiollm.infer.decoder import embed
 from espnet_audiollm.infer.generate import Prompts, generate
@@ -110,19 +109,7 @@ def test_fewer_positions_are_read_where_prompts_begin_alike(random_llm):
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_layers_with_windows_are_not_refilled(rows):
     """Their caches forget positions, also those of a common beginning."""
-    tokenizer = chat_llms.llama2_trained()
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-        initializer_range=0.2,
-    )
-    llm = llms.wrap(MistralForCausalLM(config).double().eval(), tokenizer, "windows")
+    llm = chat_llms.tiny_windowed_llm(8)
     prompts = [[*BEGINNING, *prompt] for prompt in PROMPTS]
     for answer, prompt in zip(generate(llm, prompts, 20, rows=rows), prompts, strict=True):
         assert answer.ids == generate(llm, [prompt], 20)[0].ids
