@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="ctc:EXP[:LAYER], bestrq:EXP[:LAYER], hf:DIR:LAYER, fbank[:FRAMES]",
     )
     add("--checkpoint", default="valid.loss.ave.pth", help="file in EXP")
-    add("--data", help="directory of stage 2, e.g. dump/train (not for a codec)")
+    add("--data", nargs="+", help="directories of stage 2, e.g. dump/train (not for a codec)")
     add("--output", required=True, help="directory of the quantiser, e.g. exp/units/ctc200")
     add("--size", type=int, default=200, help="number of units (of each level)")
     add("--levels", type=int, default=1, help="units of a frame; of a codec: its first codebooks")
@@ -57,17 +58,18 @@ def main(argv: list[str] | None = None) -> int:
         return name_codec(source, args)
     if not args.data:
         raise ValueError(f"--source {source} needs --data: a directory of stage 2 to learn from")
-    total = check_durations(args.data)
+    total = sum(map(check_durations, args.data))
     from ..infer.unit_frames import choose, load_frames, stacked
     from ..units.quantiser import Quantiser, learn
 
     frames = load_frames(source, args.checkpoint, args.device)
     share = min(1.0, 3600 * args.max_hours / total)
-    chosen = choose(iter_utterances(args.data), share, args.seed)
+    heard = chain.from_iterable(map(iter_utterances, args.data))
+    chosen = choose(heard, share, args.seed)
     frames_NC = stacked(all_frames(frames, chosen, args.batch_seconds))
     learned = (
-        f"{len(frames_NC)} frames of {len(chosen)} utterances of {args.data}, seed {args.seed}, "
-        f"normalize {args.normalize}"
+        f"{len(frames_NC)} frames of {len(chosen)} utterances of {' and '.join(args.data)}, "
+        f"seed {args.seed}, normalize {args.normalize}"
     )
     quantiser = Quantiser(
         frames.source,

@@ -9,6 +9,7 @@ import sys
 from .cli import user_errors
 
 HEADER = ("Task", "examples", "share of an epoch %", "predicted tokens", "too long, left out")
+HEADER += ("incomplete, left out",)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,6 +21,8 @@ def get_parser() -> argparse.ArgumentParser:
     add("--mixture", required=True, help="YAML file of sources, tasks and their weight")
     add("--llm", required=True, help="directory of bin/extend_llm, e.g. exp/joint")
     add("--output", required=True, help="directory for the examples, e.g. dump/tasks_train")
+    add("--language", help="code of the language spoken, for {language} in the mixture: fr")
+    add("--translation_language", help="code for {translation_language} in the mixture: en")
     add("--system_prompt", help="text of a system turn (default: that of the mixture, else none)")
     add("--max_tokens", type=int, help="leave longer examples out (default: the LLM's context)")
     return parser
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     from ..model import llm as llms
     from ..report.tables import Table
 
-    mixture = read_mixture(args.mixture)
+    mixture = read_mixture(args.mixture, (args.language, args.translation_language))
     vocabulary = read_vocabulary(args.llm)
     mixture.check_units(vocabulary, args.llm)
     tokenizer, config = llms.load_tokenizer(args.llm), llms.load_config(args.llm)
@@ -45,10 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     system = mixture.system_prompt if args.system_prompt is None else args.system_prompt
     encoder = Encoder(tokenizer, units, [tokenizer.eos_token_id], system)
     context = args.max_tokens or config.max_position_embeddings
-    system = args.system_prompt
     blocks = write_examples(args.output, mixture, encoder, vocabulary, context, system)
     rows = (
-        (b.name, str(b.size), f"{100 * b.weight:.1f}", str(b.tokens), str(b.left_out))
+        (
+            b.name,
+            str(b.size),
+            f"{100 * b.weight:.1f}",
+            *map(str, (b.tokens, b.left_out, b.incomplete)),
+        )
         for b in blocks
     )
     print(Table(HEADER, tuple(rows)).screen())

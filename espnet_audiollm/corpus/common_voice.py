@@ -1,4 +1,4 @@
-"""Common Voice's layout, which CoVoST 2 builds on too.
+"""Common Voice's layout, which CoVoST 2 and CVSS build on too.
 
 A release has a directory for each language: {split}.tsv with the columns client_id (a speaker),
 path (a clip) and sentence, among others that change from release to release, and clips/, with MP3.
@@ -6,7 +6,7 @@ path (a clip) and sentence, among others that change from release to release, an
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from ..text.normalize import normalize
@@ -48,6 +48,19 @@ def utterances(
             faults.leave_out(table, corpus.EMPTY, id_)
         elif corpus.has_audio(place / "clips" / name, id_, table, faults):
             yield name, Utterance(id_, f"{place}/clips/{name}", row["client_id"], text=sentence)
+
+
+def translated(
+    place: Path, extra: Mapping[str, Mapping[str, str]], text: str, faults: corpus.Faults
+) -> Iterator[corpus.Entry]:
+    """The clips that others have translated, {clip's file name: its lines in further tables}, with
+    these; a clip that the release lacks is an error."""
+    missing = set(extra)
+    for name, utt in utterances(place, "validated", text, faults, only=extra):
+        missing.discard(name)
+        yield corpus.Entry(utt, extra[name])
+    for name in sorted(missing):
+        faults.lacks(place, "translations whose clip is not there", name)
 
 
 def unquote(field: str) -> str:

@@ -21,6 +21,7 @@ from ..types import Seconds, Utterance
 
 REQUIRED = ("wav.scp", "utt2spk")
 CARRIED = ("answers", "category", "translation", "summary", "question")  # from data/ to dump/
+CARRIED += ("translation_audio",)  # a recording of the translation, as in wav.scp
 OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 

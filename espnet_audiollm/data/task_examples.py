@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -46,6 +46,7 @@ class Block:
     left_out: int  # that are longer than the LLM's context
     tokens: int  # that are predicted in one pass
     weight: float  # share of an epoch
+    incomplete: int = 0  # utterances that were left out since a table lacks them
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,14 @@ def write_examples(
     with new_directories(directory) as (aside,):
         with TableWriter(aside) as tables:
             for name, source, task in mixture.blocks():
-                rows = _rows(source, task, encoder)
+                gaps: list[int] = []
+                rows = _rows(source, task, encoder, gaps)
                 if task.given is None:
                     rows = pack(rows, context)
                 counts = _write_block(tables, name, rows, context)
-                counted.append((name, str(task), *counts))
-        sizes = [size for _, _, size, _, _ in counted]
-        weights = shares(sizes, mixture.alpha)
-        blocks = [Block(*counts, weight) for counts, weight in zip(counted, weights, strict=True)]
+                counted.append(Block(name, str(task), *counts, 0.0, sum(gaps)))
+        weights = shares([block.size for block in counted], mixture.alpha)
+        blocks = [replace(b, weight=share) for b, share in zip(counted, weights, strict=True)]
         facts = {
             "alpha": mixture.alpha,
             "vocabulary": asdict(vocabulary),
@@ -180,9 +181,13 @@ def read_about(directory: str | Path) -> About:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 
 
-def _rows(source: Source, task: Task, encoder: Encode) -> Iterator[Row]:
+def _rows(source: Source, task: Task, encoder: Encode, gaps: list[int]) -> Iterator[Row]:
+    gaps.append(0)
     for id_, values in source.examples(task):
-        yield id_, *encoder(task, values, source.template(task, id_))
+        if values is None:
+            gaps[0] += 1
+        else:
+            yield id_, *encoder(task, values, source.template(task, id_))
 
 
 def _write_block(

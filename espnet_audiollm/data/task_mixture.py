@@ -14,12 +14,16 @@ sources:
       text: dump/train/text
       translation: dump/train/translation
       translation_audio: dump/train_target/units_ctc200
+    incomplete: leave_out # utterances that a table lacks (default: refuse)
+
+{language} and {translation_language} anywhere in it are the names of languages that the command
+line gives by their codes (bin/prepare_tasks --language fr).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +31,18 @@ from typing import Any
 from ..store.responses import iter_responses
 from ..store.tables import outer_join
 from ..store.yaml_files import read_options
+from ..text.languages import by_code
 from ..types import Units
 from .instructions import Instructions, read_instructions
 from .kaldi_dir import existing, read_table
-from .speech_tasks import FIELDS, SPOKEN, Field, Task, Value, check_values
+from .speech_tasks import FIELDS, LANGUAGE_SLOTS, SPOKEN, Field, Task, Value, check_values
 from .unit_tables import iter_units, read_set
 from .unit_tokens import UnitVocabulary
 
 NEXT = "correct the file and run the same command again"
 SOURCE_FIELDS = {"name", "language", "translation_language", "tasks", "fields", "instructions"}
+SOURCE_FIELDS |= {"incomplete"}
+INCOMPLETE = ("refuse", "leave_out")  # what is done with an utterance that a table lacks
 MARK = "!"  # between a block's name and an utterance's id: before all letters in order
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -48,6 +55,7 @@ class Source:
     tasks: tuple[Task, ...]
     fields: Mapping[Field, Path]
     instructions: Instructions | None = None  # None: the tag asks
+    gaps: bool = False  # utterances that a table lacks are left out
 
     def template(self, task: Task, id_: str) -> str | None:
         """How this utterance's task is asked for; None: by its tag."""
@@ -55,18 +63,23 @@ class Source:
             return None
         return self.instructions.draw(task, f"{self.name} {id_}")
 
-    def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value]]]:
-        """(utterance, its fields) of a task, in order of ids, streamed.
+    def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value] | None]]:
+        """(utterance, its fields) of a task, in order of ids, streamed. None in their place: a
+        table lacks the utterance, and the source leaves such out.
 
         Errors (ValueError): tables with other ids, an empty text or no units."""
         names = list(dict.fromkeys(task.fields))
         for id_, values in outer_join(*(self._rows(name) for name in names)):
             found = {n: value for n, value in zip(names, values, strict=True) if value is not None}
             lacking = [str(self.fields[name]) for name in names if name not in found]
+            if lacking and self.gaps:
+                yield id_, None
+                continue
             if lacking:
                 raise ValueError(
                     f"{self.name}: {id_} is missing in {', '.join(lacking)}: {task} needs all of "
-                    f"{', '.join(names)}; run the stages that make them again"
+                    f"{', '.join(names)}; run the stages that make them again, or say incomplete: "
+                    "leave_out in the source"
                 )
             check_values(id_, task, found)
             yield id_, found
@@ -118,13 +131,18 @@ class Mixture:
         return found.pop() if len(found) == 1 else None
 
 
-def read_mixture(path: str | Path) -> Mixture:
+def read_mixture(path: str | Path, languages: Sequence[str | None] = ()) -> Mixture:
     """The sources that a file names.
 
+    languages: codes for {language} and {translation_language} (None: the file has no such slot).
+
     Errors (ValueError): unknown or missing keys, tags that are unknown or of a language that the
-    source lacks, fields that a task needs and the source has not, names that come twice."""
+    source lacks, fields that a task needs and the source has not, names that come twice, codes of
+    no language."""
     found = read_options(path, NEXT)
     try:
+        codes = zip(LANGUAGE_SLOTS, languages, strict=False)
+        found = _filled(found, {slot: _name(code) for slot, code in codes if code})
         _check_keys(found, {"alpha", "seed", "sources", "system_prompt"}, "the mixture")
         alpha = found.get("alpha", 1.0)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 10:
@@ -164,7 +182,33 @@ def _source(found: Any, seed: int) -> Source:
     for task in tasks:
         _check_task(task, name, languages, fields)
     places = {field: Path(str(place)) for field, place in fields.items()}
-    return Source(name, tasks, places, _instructions(found.get("instructions"), tasks, seed))
+    gaps = found.get("incomplete", INCOMPLETE[0])
+    if gaps not in INCOMPLETE:
+        raise ValueError(f"incomplete is {gaps!r} in {name}: {' or '.join(INCOMPLETE)}")
+    instructions = _instructions(found.get("instructions"), tasks, seed)
+    return Source(name, tasks, places, instructions, gaps == "leave_out")
+
+
+def _filled(found: Any, names: Mapping[str, str]) -> Any:
+    """What was read, with the slots of languages filled in all its texts."""
+    if isinstance(found, dict):
+        return {key: _filled(value, names) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_filled(value, names) for value in found]
+    if not isinstance(found, str):
+        return found
+    for slot, name in names.items():
+        found = found.replace(slot, name)
+    if lacking := [slot for slot in LANGUAGE_SLOTS if slot in found]:
+        raise ValueError(f"{found!r} needs a language: give --{lacking[0].strip('{}')} CODE")
+    return found
+
+
+def _name(code: str) -> str:
+    language = by_code(code)
+    if language is None:
+        raise ValueError(f"no language has the code {code!r}: give one as corpora do (fr, zh-CN)")
+    return language.name
 
 
 def _instructions(path: Any, tasks: Iterable[Task], seed: int) -> Instructions | None:

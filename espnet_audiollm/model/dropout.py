@@ -6,9 +6,15 @@ part of a training step (docs/LOG.md). Here four elements share a number of 64 b
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LEVELS = 2**16  # a probability is rounded to a multiple of 1 / LEVELS
 
@@ -36,10 +42,33 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float):
         super().__init__()
-        if not 0 <= probability <= 1:
-            raise ValueError(f"dropout_rate is {probability}; it can be from 0 to 1")
+        _check("dropout_rate", probability)
         self.probability = probability
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of the same shape."""
         return dropout(x, self.probability, self.training)
+
+
+def drop_in_layers(model: PreTrainedModel, probability: float) -> None:
+    """From now on drop, in training mode, elements of what each attention and each feed-forward
+    network of an LLM adds to its layer's hidden states.
+
+    Errors (ValueError): no probability, an architecture without such layers."""
+    from .layers import decoder_layers
+
+    _check("--llm_dropout", probability)
+    for layer in decoder_layers(model):
+        for part in (layer.self_attn, layer.mlp):
+            part.register_forward_hook(partial(_dropped, probability))
+
+
+def _dropped(probability: float, module: nn.Module, inputs, output):
+    if isinstance(output, tuple):
+        return (dropout(output[0], probability, module.training), *output[1:])
+    return dropout(output, probability, module.training)
+
+
+def _check(option: str, probability: float) -> None:
+    if not 0 <= probability <= 1:
+        raise ValueError(f"{option} is {probability}; it can be from 0 to 1")

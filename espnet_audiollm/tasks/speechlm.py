@@ -14,6 +14,7 @@ from ..data.kaldi_dir import existing
 from ..data.task_examples import LENGTHS, PROMPTS, RESPONSES, read_about
 from ..data.unit_tokens import UnitVocabulary, read_vocabulary, unit_names
 from ..model import llm as llms
+from ..model.dropout import drop_in_layers
 from ..model.recompute import recompute_layers
 from ..model.speechlm import SpeechLMESPnetModel
 from ..model.tuning import Tuning
@@ -53,6 +54,12 @@ class SpeechLMTask(SpeechTask):
             action=NestedDictAction,
             default={},
             help="Of LoRA: lora_rank, lora_alpha, lora_dropout, lora_targets, seed",
+        )
+        add(
+            "--llm_dropout",
+            type=float,
+            default=0.0,
+            help="Of what each attention and feed-forward network adds (AudioPaLM: 0.1)",
         )
         add("--packed", type=str2bool, default=True, help="No padding inside the LLM")
         add(
@@ -97,6 +104,8 @@ class SpeechLMTask(SpeechTask):
         if args.init == "scratch":
             llm = llms.at_random(llm, args.seed)
         llms.tune_loaded(llm, tuning)
+        if args.llm_dropout:
+            drop_in_layers(llm.model, args.llm_dropout)
         if args.llm_activation_checkpointing:
             recompute_layers(llm.model)
         return SpeechLMESPnetModel(llm, made_of(llm, vocabulary), args.packed)

@@ -181,3 +181,9 @@ yo Yoruba, zgh Tamazight, zu Zulu"""
 
 LANGUAGES = {language.code: language for language in _RULED}
 PLAIN = {code: Language(code, name) for code, name in (each.split() for each in _PLAIN.split(","))}
+
+
+def by_code(code: str) -> Language | None:
+    """The language of a code; a region is let pass ("zh-CN" is "zh"). None: it is not known."""
+    code = code.split("-")[0]
+    return LANGUAGES.get(code) or PLAIN.get(code)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..store.json_files import read_object
-from .languages import KEPT, LANGUAGES, PLAIN, Language
+from .languages import KEPT, LANGUAGES, PLAIN, Language, by_code
 from .numbers import can_spell, spell_out
 
 NO_WORD = re.compile(r"[^a-zA-Z0-9']|(?<![a-zA-Z0-9])'|'(?![a-zA-Z0-9])")  # `_stays`, for ASCII
@@ -115,7 +115,8 @@ def normalizer(name: str) -> Normalizer:
         return form
     code, *options = name.split("+")
     code = code.split("-")[0]
-    if code != "basic" and code not in LANGUAGES and code not in PLAIN:
+    language = by_code(code)
+    if code != "basic" and language is None:
         raise ValueError(
             f"there is no normaliser '{name}': give basic or whisper (any language) or one of "
             f"{' '.join(sorted([*LANGUAGES, *PLAIN]))}, with +numbers to have numbers spelled out"
@@ -126,7 +127,6 @@ def normalizer(name: str) -> Normalizer:
         raise ValueError("basic+numbers: numbers are spelled in a language, such as en+numbers")
     if options and not can_spell(code):
         raise ValueError(f"{name}: the library num2words cannot spell the numbers of '{code}'")
-    language = LANGUAGES.get(code) or PLAIN.get(code)
     return Normalizer(name, language, bool(options))
 
 

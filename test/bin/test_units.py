@@ -35,6 +35,7 @@ def test_the_seed_decides(systems, quantiser, run, tmp_path):
 
     learn(quantiser).says("6 units of fbank:4 at 25 a second", "12 utterances")
     learn(quantiser, "--seed", 1).fails("is there already")
+    learn(tmp_path / "both", "--data", *[f"{systems}/data"] * 2).says("24 utterances")
     learn(tmp_path / "half", "--max_hours", 0.002).says("6 units")
     learned = json.loads((tmp_path / "half/quantiser.json").read_text())["learned"]
     assert 0 < int(re.search(r"(\d+) utterances", learned)[1]) < 12
@@ -158,5 +159,14 @@ def test_tasks_are_prepared(systems, quantiser, run, tmp_path):
     done = run("prepare_tasks", *words, "--llm", tmp_path / "joint")
     done.says("a.asr_english", "a.tts_english", "50.0")
     assert len((tmp_path / "tasks/prompt_ids").read_text().splitlines()) == 24
+    source = source.replace("English", "{language}").replace("language: {", "language: '{")
+    source = source.replace("}', tasks", "}', tasks").replace(
+        "language}, tasks", "language}', tasks"
+    )
+    (tmp_path / "mix.yaml").write_text(f"system_prompt: Do it.\nsources: [{source}{fields}}}]\n")
+    again = ["--mixture", tmp_path / "mix.yaml", "--output", tmp_path / "more", "--language", "cy"]
+    run("prepare_tasks", *again, "--llm", tmp_path / "joint").says("a.asr_welsh")
+    facts = json.loads((tmp_path / "more/tasks.json").read_text())
+    assert facts["system_prompt"] == "Do it."  # for who asks the trained model
     run("prepare_tasks", *words, "--llm", f"{systems}/llm").fails("no units in its vocabulary")
     run("prepare_tasks", *words, "--llm", tmp_path / "joint", "--max_tokens", 0).fails("at least 1")

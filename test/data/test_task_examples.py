@@ -222,9 +222,38 @@ def test_longer_examples_are_left_out_and_counted(mixture, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_utterances_that_a_table_lacks_are_left_out_and_counted(mixture, tmp_path):
+    read = mixture({**SOURCE, "incomplete": "leave_out"})
+    (tmp_path / "target/units").write_text("u 3 4\n")
+    encode = encoder(chat_llms.chatml_trained)
+    blocks = write_examples(tmp_path / "out", read, encode, VOCABULARY, 200)
+    assert {block.tag: (block.size, block.incomplete) for block in blocks} == {
+        "[ASR Spanish]": (2, 0),
+        "[ASR AST S2ST Spanish English]": (1, 1),
+    }
+    assert list(read_about(tmp_path / "out").blocks) == blocks
+
+
+def test_languages_are_given_by_their_codes(mixture, tmp_path):
+    tasks = ["[ASR {language}]", "[MT {language} {translation_language}]"]
+    names = {"language": "{language}", "translation_language": "{translation_language}"}
+    with pytest.raises(ValueError, match="needs a language: give --language CODE"):
+        mixture({**SOURCE, **names, "tasks": tasks})
+    read = read_mixture(tmp_path / "mix.yaml", ("sv-SE", "en"))
+    assert [str(task) for task in read.sources[0].tasks] == [
+        "[ASR Swedish]",
+        "[MT Swedish English]",
+    ]
+    with pytest.raises(ValueError, match="no language has the code 'xx'"):
+        read_mixture(tmp_path / "mix.yaml", ("xx", "en"))
+    with pytest.raises(ValueError, match="give --translation_language CODE"):
+        read_mixture(tmp_path / "mix.yaml", ("sv", None))
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
+        ({"incomplete": "maybe"}, "incomplete is 'maybe'"),
         ({"tasks": ["[ASR German]"]}, r"boats has Spanish and English .* \[ASR German\]"),
         ({"tasks": ["[AST English Spanish]"]}, "asks for English to Spanish"),
         ({"translation_language": None}, "boats has Spanish .*Spanish to English"),

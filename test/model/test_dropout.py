@@ -1,9 +1,11 @@
 """Dropout with cheaper random numbers: what it keeps, and how often."""
 
+import chat_llms
 import pytest
 import torch
 
-from espnet_audiollm.model.dropout import Dropout, dropout
+from espnet_audiollm.model import llm as llms
+from espnet_audiollm.model.dropout import Dropout, drop_in_layers, dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -46,3 +48,25 @@ def test_without_training_or_at_the_ends():
     assert not dropout(x, 1.0, True).any() and dropout(x[:0], 0.5, True).shape == (0, 5)
     with pytest.raises(ValueError, match=r"dropout_rate is 1.5"):
         Dropout(1.5)
+
+
+def test_an_llm_drops_in_training_alone(tmp_path):
+    model = llms.load(str(chat_llms.save_tiny_llm(tmp_path / "llm"))).model
+    ids = torch.arange(20)[None]
+    before = model(ids).logits
+    drop_in_layers(model, 0.5)
+    assert torch.equal(model(ids).logits, before)
+    model.train()
+    torch.manual_seed(0)
+    first, second = model(ids).logits, model(ids).logits
+    torch.manual_seed(0)
+    assert torch.equal(model(ids).logits, first) and not torch.equal(first, second)
+    with pytest.raises(ValueError, match="--llm_dropout is 1.5"):
+        drop_in_layers(model, 1.5)
+
+
+def test_a_layer_that_drops_all_adds_nothing(tmp_path):
+    model = llms.load(str(chat_llms.save_tiny_llm(tmp_path / "llm"))).model
+    drop_in_layers(model, 1.0)
+    states = model.train()(torch.arange(9)[None], output_hidden_states=True).hidden_states
+    assert torch.equal(states[0], states[-2] if len(states) > 2 else states[0])
