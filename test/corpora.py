@@ -192,6 +192,25 @@ def covost(place: Path, pair: str = "fr_en") -> None:
     (place / f"covost_v2.{pair}.tsv").write_text("path\ttranslation\tsplit\n" + "".join(lines))
 
 
+CVSS_SAID = {  # clips of `common_voice`, in English as it is spoken
+    "train": {39: "the cat sleeps", 38: "how are you", 37: "he says no"},
+    "dev": {35: "one two"},
+    "test": {34: "summer ends"},
+}
+
+
+def cvss(root: Path, version: str = "c", lang: str = "fr") -> Path:
+    """A language of CVSS as its archive has it: WAV at 24 kHz, tables without a header."""
+    place = root / f"cvss_{version}_{lang}_en_v1.0"
+    for split, said in CVSS_SAID.items():
+        rows = {f"common_voice_{lang}_{number}.mp3": text for number, text in said.items()}
+        for name in rows:
+            say(place / split / f"{name}.wav", 0.15, 24_000)
+        lines = (f"{name}\t{text}\n" for name, text in rows.items())
+        (place / f"{split}.tsv").write_text("".join(lines))
+    return place
+
+
 CHATS = [  # French, English: fit to be joined
     [("le chat", "the cat"), ("la vache", "the cow"), ("un enfant", "a child")],
     [("mange", "eats"), ("dort", "sleeps"), ("chante", "sings"), ("court", "runs")],

@@ -5,6 +5,7 @@
 AN4="${AN4:-}"                   # Directory of CMU's AN4, with etc/ and wav/.
 COMMONVOICE="${COMMONVOICE:-}"   # Directory of a Common Voice release, with a directory a language.
 COVOST2="${COVOST2:-}"           # Directory of CoVoST 2's covost_v2.*_*.tsv.
+CVSS="${CVSS:-}"                 # Directory of CVSS's unpacked cvss_{c,t}_*_en_v1.0.
 FSDD="${FSDD:-}"                 # Directory of the Free Spoken Digit Dataset, with recordings/.
 LIBRISPEECH="${LIBRISPEECH:-}"   # Directory that holds train-clean-100, dev-clean, test-clean, ...
 MLS_ENGLISH="${MLS_ENGLISH:-}"   # Directory of Multilingual LibriSpeech's English: train, dev, test.

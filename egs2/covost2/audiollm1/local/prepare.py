@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
@@ -58,9 +57,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, str]]:
-    """{split: {clip: translation}}."""
-    found: dict[str, dict[str, str]] = {split: {} for split in SPLITS}
+def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, dict[str, str]]]:
+    """{split: {clip: {"translation": text}}}."""
+    found: dict[str, dict[str, dict[str, str]]] = {split: {} for split in SPLITS}
     for row in corpus.read_columns(table, ("path", "translation", "split"), faults):
         split = "train" if row["split"] == "train_covost" else row["split"]
         if split not in found:
@@ -71,20 +70,8 @@ def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, str]
         elif row["path"] in found[split]:
             faults.add(table, corpus.TWICE, row["path"])
         else:
-            found[split][row["path"]] = translation
+            found[split][row["path"]] = {"translation": translation}
     return found
-
-
-def entries(
-    clips: Path, translated: dict[str, str], text: str, faults: corpus.Faults
-) -> Iterator[corpus.Entry]:
-    """The translated clips that Common Voice has."""
-    missing = set(translated)
-    for name, utt in common_voice.utterances(clips, "validated", text, faults, only=translated):
-        missing.discard(name)
-        yield corpus.Entry(utt, {"translation": translated[name]})
-    for name in sorted(missing):
-        faults.lacks(clips, "translations whose clip is not there", name)
 
 
 @user_errors
@@ -105,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     names = {"train": "train", "dev": "valid", "test": "test"}
     places = {split: str(args.output / name) for split, name in names.items()}
     splits = {
-        place: entries(clips, found[split], args.text, faults) for split, place in places.items()
+        place: common_voice.translated(clips, found[split], args.text, faults)
+        for split, place in places.items()
     }
     counts = dict(zip(SPLITS, PUBLISHED[pair], strict=True))
     corpus.write_splits(splits, faults, {(places[split],): counts[split] for split in SPLITS})

@@ -1,0 +1,1 @@
+../../TEMPLATE/audiollm1/audiollm.sh
