@@ -234,7 +234,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 2; then
         log "Stage 2: 16 kHz mono, ${min_audio} to ${max_audio} s"
-        for split in ${splits}; do format_data "${split}"; done
+        for split in ${splits}; do format_data "data/${split}" "${dumpdir}/${split}"; done
         for copy in ${noisy}; do add_noise "${clean}" "${noise_of[${copy}]}" "${copy}"; done
     fi
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Make a recipe directory: setup.sh egs2/CORPUS/KIND, of a KIND that TEMPLATE has (audiollm1). Of a
-# recipe that is there it fixes the links that lead nowhere, and changes nothing that anybody wrote.
+# Make a recipe directory: setup.sh egs2/CORPUS/KIND, of a KIND that TEMPLATE has (audiollm1,
+# speechlm1). A KIND with a file on_top_of takes its data from the corpus's recipe of the kind named
+# there, which is made as well. Of a recipe that is there it fixes the links that lead nowhere, and
+# changes nothing that anybody wrote.
 set -euo pipefail
 
 die() {
@@ -36,9 +38,24 @@ fill_in() { # fill_in SKELETON PLACE, unless there is something.
     mv "$2.tmp" "$2"
 }
 
+skeletons=(common "${kind}")
+if [ -e "${template}/${kind}/on_top_of" ]; then
+    below="$(<"${template}/${kind}/on_top_of")"
+    skeletons=("${kind}")
+    [ -e "${egs2}/${corpus}/${below}/run.sh" ] || "$0" "${egs2}/${corpus}/${below}"
+fi
+
 new=true
 [ ! -e "${recipe}/run.sh" ] || new=false
-mkdir -p "${recipe}/conf" "${recipe}/local"
+mkdir -p "${recipe}/conf"
+if "${new}"; then # The author's own, to be changed.
+    for part in "${skeletons[@]}"; do
+        for name in $(cd "${template}/${part}/skeleton" && find . ! -type d); do
+            mkdir -p "$(dirname "${recipe}/${name}")"
+            fill_in "${template}/${part}/skeleton/${name}" "${recipe}/${name}"
+        done
+    done
+fi
 link ../../../utils "${recipe}/utils"
 for part in common "${kind}"; do
     for path in "${template}/${part}"/*.sh; do
@@ -52,14 +69,13 @@ if ! "${new}"; then
     echo "${recipe}: its links are complete"
     exit
 fi
-for part in common "${kind}"; do # The author's own, to be changed.
-    for name in $(cd "${template}/${part}/skeleton" && find . ! -type d); do
-        fill_in "${template}/${part}/skeleton/${name}" "${recipe}/${name}"
-    done
-done
+first="write local/data.sh: what it must leave is said there;"
+[ -z "${below:-}" ] || first="see that ../${below} prepares the corpus;"
+guide="${template}/${kind}/README.md"
+[ -e "${guide}" ] || guide="$(dirname "${egs2}")/docs/${kind%1}.md"
 cat <<END
 ${recipe} is made. Now
-  1. write local/data.sh: what it must leave is said there;
+  1. ${first}
   2. look over run.sh and the configurations in conf that are no links (for one GPU);
-  3. ./run.sh --${corpus} DIR --stop_stage 2, then on to the table; ${template}/${kind}/README.md helps.
+  3. ./run.sh --${corpus} DIR --stop_stage 2, then on to the table; ${guide} helps.
 END

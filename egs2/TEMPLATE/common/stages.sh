@@ -127,12 +127,11 @@ prepare_data() {
         python utils/data/validate.py "${tested[@]}" --allow_pipes "${allow_pipes}"
 }
 
-# format_data SPLIT: stage 2, data/SPLIT as 16 kHz mono in ${dumpdir}/SPLIT.
+# format_data DATA OUTPUT: stage 2, a data directory as 16 kHz mono.
 format_data() {
-    local out="${dumpdir}/$1"
-    JOB_KEY="$(hash_of "${out}" "data/$1/wav.scp")" \
-        in_jobs "${train_cmd}" "${nj}" "${out}/log/format" \
-        python -m espnet_audiollm.bin.format_data "data/$1" "${out}" \
+    JOB_KEY="$(hash_of "$2" "$1/wav.scp")" \
+        in_jobs "${train_cmd}" "${nj}" "$2/log/format" \
+        python -m espnet_audiollm.bin.format_data "$1" "$2" \
         --min_audio "${min_audio}" --max_audio "${max_audio}" \
         --allow_pipes "${allow_pipes}" || failed
 }

@@ -24,14 +24,24 @@ slurm_config=conf/slurm.yaml # The cluster's partitions, accounts, ways to ask f
 recipe="$(basename "$(dirname "${PWD}")")" # Name in the results.
 audiollm=../audiollm1                      # The corpus's other recipe.
 audiollm_args=""                           # More options for its run.sh.
+local_data_opts=""                         # Its options for local/data.sh.
+ctc_config=""                              # Its recogniser's training configuration (empty: its own).
 train_set=train                            # Split to learn from.
 valid_set=valid                            # Split to choose checkpoints by.
 test_set="test"                            # Split to report on.
-llm=../audiollm1/exp/llm                   # Text LLM: a Hugging Face id or directory.
+llm=""                                     # Text LLM: a Hugging Face id, a directory, conf/llm/NAME.yaml.
 
-## Answers in speech (stage 4)
-answer_voice=""  # Voice of espeak-ng that speaks the LLM's answers (en-us+f2); empty: none does.
-answer_speed=160 # Its words per minute.
+## Languages (stage 7)
+language=""             # Code of the language spoken (fr), where the tasks have {language}.
+translation_language="" # Code for {translation_language} (en).
+
+## Answers and translations in speech (stage 4)
+spoken_translations=false # The corpus has recordings of the translations (table translation_audio).
+translation_speaker=""    # One name for their voice (empty: that of each utterance's speaker).
+min_audio=0.1             # Shortest of them kept (seconds).
+max_audio=20              # Longest of them kept (seconds).
+answer_voice=""           # Voice of espeak-ng that speaks the LLM's answers (en-us+f2); empty: none does.
+answer_speed=160          # Its words per minute.
 
 ## Units (stages 5 and 6)
 unit_source=""      # ctc:EXP:LAYER, hf:DIR:LAYER, fbank, fbank:FRAMES (see docs/speechlm.md).
@@ -111,15 +121,19 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
     training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
     inference="${cuda_cmd} --gpu $((ngpu > 0))"
-    splits="${train_set} ${valid_set} ${test_set}"
+    splits="${train_set} ${valid_set} ${test_set}" translated="" # Splits with spoken translations.
+    ! "${spoken_translations}" || translated="${splits}"
     case "${vocoder}" in train | patches | none) ;; *)
         die "--vocoder ${vocoder}: train, patches or none"
         ;;
     esac
+    allow_pipes=false # Of the recordings of translations.
     said="answers_$(tr -c 'a-zA-Z0-9\n' _ <<<"${answer_voice}")"
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
     spoken_answers() { echo "${dumpdir}/$1/${said}"; }
     answer_units() { echo "${dumpdir}/$1/${said}_units_${units}"; }
+    translations() { echo "${dumpdir}/$1/translations"; }
+    translation_units() { echo "${dumpdir}/$1/translations_units_${units}"; }
     # examples_of SPLIT TASKS: conf/tasks.yaml's are in tasks_UNITS.
     examples_of() {
         local name="${2%.yaml}"
@@ -141,10 +155,32 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # others FIRST LAST: stages of the other recipe. Without behaviours: an answer to each transcript.
     others() {
+        local more=() tag
+        [ -z "${local_data_opts}" ] || more+=(--local_data_opts "${local_data_opts}")
+        if [ -n "${ctc_config}" ]; then # Tokens are not in the name: --unit_source has to know it.
+            tag="$(name_of ctc "${ctc_config}")"
+            more+=(--ctc_config "$(from_there "${ctc_config}")" --ctc_tag "${tag#ctc_}")
+        fi
+        [ -z "${llm}" ] || more+=(--llm "$(from_there "${llm}")")
         # shellcheck disable=SC2086
-        (cd "${audiollm}" && ./run.sh --behaviours "" --stage "$1" --stop_stage "$2" \
-            --ngpu "${ngpu}" --cmd_backend "${cmd_backend}" ${audiollm_args}) || failed
+        (cd "${audiollm}" && ./run.sh --behaviours "" --stage "$1" --stop_stage "$2" --ngpu "${ngpu}" \
+            --cmd_backend "${cmd_backend}" "${more[@]}" ${audiollm_args}) || failed
     }
+    # from_there PATH: a path as the other recipe says it; what is none stays as it is.
+    from_there() {
+        if [[ $1 == ../* || (-e $1 && $1 != /*) ]]; then
+            realpath -sm --relative-to="${audiollm}" "$1"
+        else
+            echo "$1"
+        fi
+    }
+    # asks_for WORD: whether a mixture has it.
+    asks_for() { cat "${mixtures[@]}" "${test_mixture}" 2>/dev/null | grep -v '^ *#' | grep -qF -- "$1"; }
+    for number in 3 6; do
+        if runs "${number}"; then
+            [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY; conf/llm/*.yaml are known ones"
+        fi
+    done
     shopt -s nullglob
     llm_files=("${llm}"/*.json "${llm}"/*.safetensors) # None of a Hugging Face id.
     shopt -u nullglob
@@ -161,7 +197,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 3; then
         log "Stage 3: the text LLM's answers, by ${audiollm}"
-        others 7 7
+        if [ -n "${answer_voice}" ] || asks_for /responses; then others 7 7; else
+            log "  none: no task has answers"
+        fi
     fi
 
     if runs 4; then
@@ -173,6 +211,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 anew "${out}" ${train_cmd} "${out}.log/synthesise.log" \
                 python -m espnet_audiollm.bin.synthesise --text "${data}/${split}/responses" \
                 --voice "${answer_voice}" --speed "${answer_speed}" --nj "${nj}" --output "${out}"
+        done
+        "${spoken_translations}" || log "  no translations: --spoken_translations is false"
+        for split in ${translated}; do
+            out="$(translations "${split}")"
+            once "${out}.log/.done" "${data}/${split}"/{translation,translation_audio,utt2spk} -- \
+                anew "${out}.given" ${train_cmd} "${out}.log/list.log" \
+                python -m espnet_audiollm.bin.spoken_translations "${data}/${split}" "${out}.given" \
+                --speaker "${translation_speaker}"
+            format_data "${out}.given" "${out}"
         done
     fi
 
@@ -186,16 +233,21 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 5; then
         log "Stage 5: units of speech: ${unit_source}"
+        heard=("${data}/${train_set}")
+        ! "${spoken_translations}" || heard+=("$(translations "${train_set}")")
         # shellcheck disable=SC2086
-        once "${quantiser}.log/.done" "${data}/${train_set}/wav.scp" -- \
+        once "${quantiser}.log/.done" "${heard[@]/%//wav.scp}" -- \
             anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
             python -m espnet_audiollm.bin.learn_units --source "${unit_source}" \
-            --data "${data}/${train_set}" --size "${unit_size}" --max_hours "${unit_hours}" \
+            --data "${heard[@]}" --size "${unit_size}" --max_hours "${unit_hours}" \
             --device "${device}" --output "${quantiser}"
         for split in ${splits}; do
             extract "${data}/${split}" "$(units_of "${split}")"
             [ -z "${answer_voice}" ] ||
                 extract "$(spoken_answers "${split}")" "$(answer_units "${split}")"
+        done
+        for split in ${translated}; do
+            extract "$(translations "${split}")" "$(translation_units "${split}")"
         done
         out="$(units_of "${test_set}")"
         once "${out}/report/.done" "${out}/units" "${data}/${test_set}/text" -- \
@@ -219,16 +271,19 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         out="$(examples_of "${split}" "${mixture}")"
         mkdir -p "${out}.log"
         sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
-            s|{answer_units}|$(answer_units "${split}")|g" "${mixture}" >"${out}.log/tasks.yaml"
+            s|{answer_units}|$(answer_units "${split}")|g
+            s|{translation_units}|$(translation_units "${split}")|g" "${mixture}" >"${out}.log/tasks.yaml"
         answers=("${data}/${split}/responses/response_ids")
         [ -s "${answers[0]}" ] || answers=() # No task may need them.
         [ -z "${answer_voice}" ] || answers+=("$(answer_units "${split}")/units")
+        ! "${spoken_translations}" || answers+=("$(translation_units "${split}")/units")
+        [ ! -s "${data}/${split}/translation" ] || answers+=("${data}/${split}/translation")
         for file in conf/instructions/*.yaml; do [ ! -s "${file}" ] || answers+=("${file}"); done
         once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
             "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
             anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
             python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
-            --llm "${joint}" --output "${out}"
+            --llm "${joint}" "${languages[@]}" --output "${out}"
     }
 
     if runs 7; then
@@ -238,7 +293,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 die "--tasks ${mixture} is missing or empty; conf/tasks.yaml is one"
             [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${mixture}" ||
                 die "${mixture} has answers in speech: --answer_voice NAME says who speaks them"
+            "${spoken_translations}" || ! grep -q '{translation_units}' "${mixture}" ||
+                die "${mixture} has spoken translations: --spoken_translations true, with a corpus that has them"
         done
+        languages=()
+        [ -z "${language}" ] || languages+=(--language "${language}")
+        [ -z "${translation_language}" ] || languages+=(--translation_language "${translation_language}")
         for mixture in "${mixtures[@]}"; do
             prepare "${train_set}" "${mixture}"
             prepare "${valid_set}" "${mixture}"
@@ -292,14 +352,22 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --device "${device}" --output "${out}"
     fi
 
-    # What the vocoder learns from, and what is judged: the answers' speech, or the corpus's own.
+    # What the vocoder learns from, and what is judged: the translations' speech, the answers', or the
+    # corpus's own. Where translations are spoken, so is their language alone: TTS is theirs.
     # true_speech FIELD SPLIT, true_units FIELD SPLIT: recordings of an output, and their units.
     true_speech() {
-        if [ "$1" == audio ]; then echo "${data}/$2"; else spoken_answers "$2"; fi
+        if [ "$1" == answer_audio ]; then
+            spoken_answers "$2"
+        elif "${spoken_translations}"; then translations "$2"; else echo "${data}/$2"; fi
     }
-    true_units() { if [ "$1" == audio ]; then units_of "$2"; else answer_units "$2"; fi; }
+    true_units() {
+        if [ "$1" == answer_audio ]; then
+            answer_units "$2"
+        elif "${spoken_translations}"; then translation_units "$2"; else units_of "$2"; fi
+    }
     voiced=audio
     [ -z "${answer_voice}" ] || voiced=answer_audio
+    ! "${spoken_translations}" || voiced=translation_audio
     vocoder_exp="${expdir}/vocoder_${voiced}_${units}"
     [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${units}"
 
@@ -338,7 +406,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     # speak UNITS ONLY OUTPUT OPTIONS...: those units that the table ONLY names.
     speak() {
         local voice=()
-        if [ "${voiced}" == audio ] && [ "${vocoder}" == train ]; then
+        if [ "${voiced}" != answer_audio ] && [ "${vocoder}" == train ]; then
             [ -n "${speaker}" ] || speaker="$(most_frequent "${vocoder_exp}.data/utt2spk")"
             voice=(--voice "${speaker}")
         fi
@@ -380,7 +448,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 11 && [ "${vocoder}" != none ]; then
         log "Stage 11: the answers are spoken and judged"
-        for spoken in "${out}"/*/{audio,answer_audio}/units; do
+        for spoken in "${out}"/*/{audio,answer_audio,translation_audio}/units; do
             [ -f "${spoken}" ] || continue
             field="$(basename "$(dirname "${spoken}")")"
             block="$(dirname "$(dirname "${spoken}")")"
