@@ -103,17 +103,24 @@ def make_covost(place):
     return f"--covost2 {place}/covost"
 
 
+def make_cvss(place):
+    corpora.common_voice(place)
+    corpora.cvss(place)
+    return f"--cvss {place}"
+
+
 CORPORA = {  # recipe: (the option that names the corpus, how a small one is made, utterances)
     "an4": ("an4", corpora.an4, 1),
     "commonvoice": ("commonvoice", corpora.common_voice, 4),
     "covost2": ("commonvoice", make_covost, 3),
+    "cvss": ("commonvoice", make_cvss, 3),
     "mls_english": ("mls_english", corpora.mls, 6),
     "spoken_squad": ("spoken_squad", corpora.spoken_squad, 1),
     "triviaqa_tts": ("triviaqa", make_triviaqa, 2),
     "voxpopuli": ("voxpopuli", corpora.voxpopuli, 2),
     "webquestions_tts": ("webquestions", corpora.webquestions, 3),
 }
-LANG = {"commonvoice": ["--lang", "fr"], "voxpopuli": ["--lang", "de"]}
+LANG = {"commonvoice": ["--lang", "fr"], "cvss": ["--lang", "fr"], "voxpopuli": ["--lang", "de"]}
 
 
 @pytest.mark.parametrize("name", CORPORA)

@@ -156,15 +156,38 @@ def test_another_kind_has_a_template_of_its_own(checkout):
     assert (made / "local/data.sh").is_file()
 
 
+def test_a_speech_lm_in_one_command(checkout):
+    done = setup(checkout, "egs2/sea_shanties/speechlm1")
+    assert done.returncode == 0, done.stderr
+    assert "audiollm1 is made" in done.stdout and "speechlm1 is made" in done.stdout
+    made = checkout / "egs2/sea_shanties/speechlm1"
+    assert (made.parent / "audiollm1/local/data.sh").is_file() and not (made / "local").exists()
+    own = {name: target for name, target in LINKS.items() if name != "audiollm.sh"}
+    assert links(made) == own | {"speechlm.sh": "../../TEMPLATE/speechlm1/speechlm.sh"}
+    assert not (made / "conf/tasks.yaml").is_symlink() and (made / "conf/speechgpt").is_dir()
+    for name in ("run.sh", "README.md", "conf/tasks.yaml"):
+        text = (made / name).read_text()
+        assert "sea_shanties" in text and "CORPUS" not in text and "VARIABLE" not in text
+    before = state(made.parent)
+    assert setup(checkout, "egs2/sea_shanties/speechlm1").returncode == 0
+    assert state(made.parent) == before
+    done = run(made, "--llm", "none", "--stop_stage", 1)
+    assert done.returncode == 1 and "--sea_shanties DIR" in done.stderr
+
+
 def recipes() -> list[Path]:
     root = Path(__file__).parents[2]
-    return sorted(path.parent for path in root.glob("egs2/*/audiollm1/run.sh"))
+    return sorted(path.parent for path in root.glob("egs2/*/*1/run.sh"))
 
 
-@pytest.mark.parametrize("source", recipes(), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("source", recipes(), ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_the_recipes_are_as_setup_makes_them(checkout, source):
     """All have the template's links; who adds a configuration to it runs setup.sh for each."""
-    own = checkout / "egs2" / source.parent.name / "audiollm1"
+    own = checkout / "egs2" / source.parent.name / source.name
+    if source.name != "audiollm1":  # which would be made, too
+        below = own.parent / "audiollm1/run.sh"
+        below.parent.mkdir(parents=True)
+        below.touch()
     ignore = shutil.ignore_patterns("data", "dump", "exp", "downloads")
     shutil.copytree(source, own, symlinks=True, ignore=ignore)
     before = state(own)

@@ -29,6 +29,8 @@ leave() { mkdir -p "$(dirname "$1")" && echo "${2:-a 1}" > "$1"; }
 case "${module}" in
     synthesise | speak) leave "${out}/wav.scp" && leave "${out}/text" && leave "${out}/utt2spk" ;;
     learn_units) leave "${out}/quantiser.json" ;;
+    spoken_translations | format_data)
+        for file in wav.scp text utt2spk; do leave "$4/${file}"; done ;;
     extract_units) leave "${out}/units" ;;
     extend_llm | export_llm) leave "${out}/unit_vocabulary.json" "${out}" ;;
     prepare_tasks)
@@ -39,7 +41,8 @@ case "${module}" in
     speechlm_train) leave "${out}/valid.loss.ave.pth" "$(option --llm "$@")" ;;
     respond_tasks)
         leave "${out}/spoken.tts_english/audio/units"
-        leave "${out}/spoken.qsa_english/answer_audio/units" "b 1" ;;
+        leave "${out}/spoken.qsa_english/answer_audio/units" "b 1"
+        leave "${out}/cvss.s2st_french_english/translation_audio/units" ;;
     judge_speech) leave "${out}/speech.json" ;;
 esac
 """
@@ -55,19 +58,25 @@ def executable(path, text):
 def recipe(tmp_path):
     """The mini recipe where the environment is the fake one, and what audiollm1 leaves."""
     shutil.copytree(ROOT / "egs2/TEMPLATE", tmp_path / "egs2/TEMPLATE", symlinks=True)
-    shutil.copytree(ROOT / "egs2/mini/speechlm1", tmp_path / "egs2/mini/speechlm1", symlinks=True)
+    for name in ("mini", "cvss"):
+        own = f"egs2/{name}/speechlm1"
+        shutil.copytree(ROOT / own, tmp_path / own, symlinks=True)
     shutil.copytree(ROOT / "utils", tmp_path / "utils")
     executable(tmp_path / "tools/bin/python", FAKE_PYTHON)
     (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
-    place = tmp_path / "egs2/mini/speechlm1"
-    other = tmp_path / "egs2/mini/audiollm1"
-    executable(other / "run.sh", "#!/bin/sh\n")
+    given_by_audiollm1(tmp_path / "egs2/mini/audiollm1", "answers", "responses/response_ids")
+    given_by_audiollm1(tmp_path / "egs2/cvss/audiollm1", "translation", "translation_audio")
+    return tmp_path / "egs2/mini/speechlm1"
+
+
+def given_by_audiollm1(other, *more):
+    """Its data, and a run.sh that notes its words."""
+    executable(other / "run.sh", '#!/bin/sh\nprintf "%s|" "$@" >> words\n')
     for split in ("train", "valid", "test"):
-        for name in ("wav.scp", "text", "answers", "utt2spk", "responses/response_ids"):
+        for name in ("wav.scp", "text", "utt2spk", *more):
             path = other / "dump" / split / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("a 1\n")
-    return place
 
 
 def run(place, *words, **variables):
@@ -162,6 +171,38 @@ def test_three_trainings_each_from_the_one_before(recipe):
     ]
 
 
+def test_spoken_translations(recipe):
+    place = recipe.parents[1] / "cvss/speechlm1"
+    words = ["--lang", "fr", "--llm", "conf/llm/llama3.2_1b_instruct.yaml"]
+    words += ["--local_data_opts", "--subset true", "--audiollm_args", "--max_audio 9"]
+    done, calls = run(place, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = (place.parent / "audiollm1/words").read_text()
+    assert "--llm|../speechlm1/conf/llm/llama3.2_1b_instruct.yaml|--max_audio|9|" in asked
+    assert (
+        "--local_data_opts|--subset true|--ctc_config|../speechlm1/conf/train_ctc_25hz.yaml|"
+        in asked
+    )
+    assert "--ctc_tag|25hz|" in asked and "--stage|7|" not in asked  # no task has answers
+    given = [call.split()[1:] for call in of(calls, "spoken_translations")]
+    for split, (data, out, *speaker) in zip(("train", "valid", "test"), given, strict=True):
+        assert data == f"../audiollm1/dump/{split}" and out == f"dump/{split}/translations.given"
+        assert speaker == ["--speaker", "cvss_c"]
+    [learned] = of(calls, "learn_units")
+    assert "--data ../audiollm1/dump/train dump/train/translations " in learned
+    assert len(of(calls, "format_data")) == 3 and len(of(calls, "extract_units")) == 7
+    prepared = of(calls, "prepare_tasks")
+    assert all("--language fr --translation_language en" in call for call in prepared)
+    mixture = (place / option(prepared[0], "--mixture")).read_text()
+    assert 'translation_audio: "dump/train/translations_units_' in mixture
+    [vocoder] = of(calls, "vocoder_train")
+    assert option(vocoder, "--valid_data") == "dump/valid/translations"
+    assert {option(call, "--voice") for call in of(calls, "speak")} == {"1"}
+    judged = [call for call in of(calls, "judge_speech") if "--beside" in call]
+    assert any("translation_audio" in call for call in judged)
+    assert all("audiollm1" not in call for call in of(calls, "judge_speech"))  # no French
+
+
 def test_a_stage_that_fails_is_gone_on_with(recipe):
     words = ["--lm_stages", "conf/speechgpt", "--stop_stage", 9]
     done, calls = run(recipe, *words, FAIL="export_llm")
@@ -177,6 +218,8 @@ def test_a_stage_that_fails_is_gone_on_with(recipe):
         (["--lm_stages", "conf"], "--lm_stages conf: there is no training"),
         (["--vocoder", "some"], "train, patches or none"),
         (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
+        (["--stage", 7, "--tasks", "../../cvss/speechlm1/conf/tasks.yaml"], "spoken translations"),
+        (["--stage", 3, "--llm", ""], "stage 3 needs --llm"),
         (["--stage", 7, "--tasks", "none.yaml"], "none.yaml is missing"),
     ],
 )

@@ -453,6 +453,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             field="$(basename "$(dirname "${spoken}")")"
             block="$(dirname "$(dirname "${spoken}")")"
             if [ "${field}" == answer_audio ] && [ -z "${answer_voice}" ]; then continue; fi
+            if [ "${field}" == translation_audio ] && ! "${spoken_translations}"; then continue; fi
             controls "${field}"
             wavs="${block}/spoken/${field}" judged="${block}/judged/${field}"
             durations=known
