@@ -86,7 +86,7 @@ def test_gpu_hours_are_those_of_the_command_beside_them(readme, capsys, monkeypa
         found.append(tuple(rows))
     assert HOURS.findall(text) == found
     measured = readme.parent.name == "audiollm1"  # bin/estimate knows no speech LM
-    assert bool(found) == (measured and readme.parents[1].name not in ("an4", "fsdd"))
+    assert bool(found) == (measured and readme.parents[1].name not in ("an4", "cvss", "fsdd"))
 
 
 @by_readme
