@@ -9,7 +9,13 @@ from espnet_audiollm.data.aligned_units import aligned, check_same_length, numbe
     "frames, rate, number, other, found",
     [
         ([7, 8], 12.5, 4, 25.0, [7, 7, 8, 8]),
-        ([7, 8, 9, 6], 25.0, 2, 12.5, [8, 6]),  # the middle of 80 ms is where its second unit begins
+        (
+            [7, 8, 9, 6],
+            25.0,
+            2,
+            12.5,
+            [8, 6],
+        ),  # the middle of 80 ms is where its second unit begins
         ([7, 8], 25.0, 6, 75.0, [7, 7, 7, 8, 8, 8]),
         ([7, 8, 9], 75.0, 2, 50.0, [7, 9]),  # at 10 and 30 ms; units begin at 0, 13.3 and 26.7
         ([7, 8], 12.5, 6, 25.0, [7, 7, 8, 8, 8, 8]),  # past the end

@@ -1,5 +1,6 @@
-"""SoundStorm's training by the shared trainer: it learns, and goes on bit for bit; masks and dropout
-draw random numbers all along."""
+"""SoundStorm's training by the shared trainer: it learns, and goes on bit for bit.
+
+Masks and dropout draw random numbers all along."""
 
 import shutil
 
@@ -99,3 +100,17 @@ def test_what_is_refused(place, tmp_path):
     (other / "units_3").unlink()
     with pytest.raises(ValueError, match="units_3"):
         train(place, tmp_path / "q", "--train_levels", str(other))
+
+
+def test_the_recipe_s_configuration(root, place):
+    from dataclasses import asdict, replace
+
+    from tiny_levels import UNITS
+
+    conf = root / "egs2/mini/speechlm1/conf/train_soundstorm.yaml"
+    args = SoundStormTask.get_parser().parse_args(["--config", str(conf), "--output_dir", "none"])
+    args.unit_set = asdict(replace(UNITS, size=200))
+    args.level_set = asdict(replace(LEVELS, size=200, levels=4))
+    with torch.device("meta"):
+        model = SoundStormTask.build_model(args)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(3e6, rel=0.15)
