@@ -93,7 +93,7 @@ def test_what_is_refused(place, tmp_path):
         SoundStormTask.main(cmd=[*words[:-1], str(tmp_path)])
     with pytest.raises(ValueError, match="another quantiser"):
         SoundStormTask.main(cmd=[*words[:-1], str(place / "units")])
-    with pytest.raises(ValueError, match="utterance u0: 0.80 s.*and 3.20 s of levels"):
+    with pytest.raises(ValueError, match="utterance u.: .*and 3.20 s of levels"):
         train(place, tmp_path / "o", "--train_levels", f"{tmp_path}/long")
     with pytest.raises(ValueError, match="--soundstorm_conf.*height"):
         train(place, tmp_path / "p", "--soundstorm_conf", "height=3")
