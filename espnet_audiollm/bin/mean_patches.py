@@ -1,4 +1,5 @@
-"""The vocoder that needs no training: the mean mel patch of each unit in a voice's recordings."""
+"""The vocoder that needs no training: the mean mel patch of each unit in a voice's recordings, or
+(--levels true) of each unit of every level, which add up to any voice."""
 
 from __future__ import annotations
 
@@ -7,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import count_lines, existing, read_dict
-from ..data.unit_tables import UNITS, iter_units, merge_repeats, read_set
+from ..data.unit_tables import UNITS, UnitSet, iter_levels, iter_units, merge_repeats, read_set
 from ..progress import progress
 from ..store.tables import check_same_ids
-from .cli import user_errors
+from .cli import add_flag, user_errors
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="directory of stage 2 in the voice that is wanted")
     add("--units", required=True, help="its units, of bin/extract_units")
     add("--output", required=True, help="directory of the vocoder, e.g. exp/patches_ctc200")
+    add_flag(parser, "--levels", "patches of all levels of the units, not of the first alone")
     return parser
 
 
@@ -35,20 +41,50 @@ def main(argv: list[str] | None = None) -> int:
     check_same_ids(ids, {id_: 0 for id_ in wavs if id_ in ids}, args.data, "extract units of it")
     import yaml
 
-    from ..infer.speak import CHECKPOINT, PATCHES
-    from ..model.mean_patches import MeanPatches
-    from ..model.unit_vocoder import frames_per_unit
+    from ..infer.speak import CHECKPOINT
     from ..store.atomic import atomic_write, new_directories
     from ..train.checkpoints import save
 
-    patches = MeanPatches(unit_set.size, frames_per_unit(unit_set.frames_per_second))
-    patches.learn(recordings(args.units, wavs))
+    make = level_patches if args.levels == "true" else patches_of_units
+    kind, patches = make(args.units, unit_set, wavs)
     with new_directories(args.output) as (aside,):
         save(patches.state_dict(), aside / CHECKPOINT)
         with atomic_write(aside / "config.yaml") as out:
-            yaml.safe_dump({"vocoder": PATCHES, "unit_set": asdict(unit_set)}, out)
+            yaml.safe_dump({"vocoder": kind, "unit_set": asdict(unit_set)}, out)
     print(f"{args.output}: mean patches of {unit_set.size} units from {len(ids)} recordings")
     return 0
+
+
+def patches_of_units(units: str, unit_set: UnitSet, wavs: dict[str, str]) -> tuple[str, nn.Module]:
+    """The name of the kind, and patches of the first level."""
+    from ..infer.speak import PATCHES
+    from ..model.mean_patches import MeanPatches
+    from ..model.unit_vocoder import frames_per_unit
+
+    patches = MeanPatches(unit_set.size, frames_per_unit(unit_set.frames_per_second))
+    return PATCHES, patches.learn(recordings(units, wavs))
+
+
+def level_patches(units: str, unit_set: UnitSet, wavs: dict[str, str]) -> tuple[str, nn.Module]:
+    """The name of the kind, and patches of all levels."""
+    from ..infer.unit_levels import LEVEL_PATCHES
+    from ..model.mean_patches import LevelPatches
+    from ..model.unit_vocoder import frames_per_unit
+
+    frames = frames_per_unit(unit_set.frames_per_second)
+    patches = LevelPatches(unit_set.size, unit_set.levels, frames)
+    return LEVEL_PATCHES, patches.learn(lambda: recordings_of_levels(units, wavs))
+
+
+def recordings_of_levels(units: str, wavs: dict[str, str]) -> Iterator[tuple]:
+    """(samples, units of all levels) of each recording."""
+    import torch
+
+    from ..data.audio import read_mono_16k
+
+    number = count_lines(Path(units) / UNITS)
+    for row in progress(iter_levels(units), number, "mean_patches"):
+        yield torch.from_numpy(read_mono_16k(wavs[row.id])), torch.tensor(row.levels)
 
 
 def recordings(units: str, wavs: dict[str, str]) -> Iterator[tuple]:

@@ -1,5 +1,6 @@
 """Speak units: WAV or FLAC files and a data directory of them, by a vocoder of bin/vocoder_train
-or by the codec whose units they are (--vocoder codec:DIR).
+or by the codec whose units they are (--vocoder codec:DIR). With --acoustic, semantic units become
+those of the codec first, in the voice of a prompt.
 
 Every file says in its metadata that its speech was generated. A voice that is taken from somebody's
 recording needs --allow_voice_cloning true: ask the person first."""
@@ -32,10 +33,10 @@ from .add_noise import recording
 from .cli import add_flag, user_errors
 
 if TYPE_CHECKING:
+    from ..infer.acoustic import AcousticVocoder
     from ..infer.speak import Vocoder
-    from ..infer.unit_levels import CodecVocoder
+    from ..infer.unit_levels import LevelsVocoder
 
-CODEC = "codec:"  # before a codec's directory
 MADE = ("utt2spk", "utt2dur", "utt2num_samples", "wav.scp")
 FIELDS = ("id", "audio", "samples", "voice")
 
@@ -49,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--vocoder", required=True, help="of bin/vocoder_train or bin/mean_patches, or codec:DIR")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in it")
     add("--units", required=True, help='directory of units, or a table "id 17 4 80"')
-    add("--quantiser", help="of a table: the directory of bin/learn_units that made the units")
+    add("--quantiser", help="of bin/learn_units: what made the units of a table, or of a prompt")
     add("--output", required=True, help="data directory to make, e.g. exp/spoken")
     add("--voice", help="a speaker of the vocoder's table (default: its only one)")
     add("--voice_prompt", help="recording whose voice all speak in; 3 s are used")
@@ -58,11 +59,34 @@ def get_parser() -> argparse.ArgumentParser:
     add("--durations", choices=("known", "predicted"), default="known", help="where they are known")
     add_flag(parser, "--shuffle", "a control: each utterance's units in random order")
     add("--only", help="table of the utterances that are spoken (default: all of --units)")
+    add_acoustic_options(parser)
     add("--format", choices=("wav", "flac"), default="wav", help="of the files")
     add("--batch_units", type=int, default=2000, help="unit frames in one batch")
     add("--device", default="cpu", help="cpu or cuda")
     split.add_options(parser)
     return parser
+
+
+def add_acoustic_options(parser: argparse.ArgumentParser) -> None:
+    """Add what belongs to --acoustic."""
+    add = parser.add_argument_group("From semantic units to a codec's").add_argument
+    add("--acoustic", help="of bin/soundstorm_train; --vocoder speaks its levels")
+    add("--encoder", help="where --quantiser's encoder lies now (default: where it lay then)")
+    add("--level_quantiser", help="of bin/learn_units: what made the levels (a codec is enough)")
+    add(
+        "--iterations",
+        type=int,
+        nargs="+",
+        default=[16, 1],
+        help="for the first level, the second, ...; the last number is for all that follow",
+    )
+    add("--temperature", type=float, default=1.0, help="of the first level's units")
+    add("--seed", type=int, default=0, help="of what is drawn by chance")
+    add(
+        "--min_prompt",
+        type=float,
+        help="shortest voice prompt (s; not given: 3 with --acoustic, else 0.5)",
+    )
 
 
 @user_errors
@@ -82,19 +106,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def load(args: argparse.Namespace) -> Vocoder | CodecVocoder:
+def load(args: argparse.Namespace) -> Vocoder | LevelsVocoder | AcousticVocoder:
     """What speaks the units.
 
     Errors (ValueError): it is missing, or the units are not for it; of a codec, options that it
     has no use for."""
     from ..infer.speak import load_vocoder
+    from ..infer.unit_levels import CODEC, is_of_levels, load_levels_vocoder
 
-    if not args.vocoder.startswith(CODEC):
+    if args.acoustic:
+        return load_acoustic(args)
+    if not (args.vocoder.startswith(CODEC) or is_of_levels(args.vocoder)):
         vocoder = load_vocoder(args.vocoder, args.checkpoint, args.device)
         check_units(args, vocoder.unit_set)
         return vocoder
-    from ..infer.unit_levels import load_codec_vocoder
-
     if not Path(args.units).is_dir():
         raise ValueError(
             f"--units {args.units} is no directory: a codec speaks those of bin/extract_units, "
@@ -102,7 +127,26 @@ def load(args: argparse.Namespace) -> Vocoder | CodecVocoder:
         )
     if args.durations == "predicted":
         raise ValueError("--durations predicted: a codec's units have one frame each")
-    return load_codec_vocoder(args.vocoder.removeprefix(CODEC), read_set(args.units), args.device)
+    unit_set = read_set(args.units)
+    return load_levels_vocoder(args.vocoder, unit_set, args.units, args.checkpoint, args.device)
+
+
+def load_acoustic(args: argparse.Namespace) -> AcousticVocoder:
+    """SoundStorm with what speaks its levels, and with a reader of prompts where voices are taken
+    from recordings. Errors (ValueError): parts that do not fit one another."""
+    from dataclasses import replace
+
+    from ..infer.acoustic import Decoding, load_acoustic_vocoder, load_prompt_reader
+
+    decoding = Decoding(tuple(args.iterations), args.temperature, args.seed)
+    vocoder = load_acoustic_vocoder(
+        args.acoustic, args.vocoder, decoding, args.checkpoint, args.device
+    )
+    check_units(args, vocoder.unit_set)
+    if not (args.voice_prompt or args.voice_prompts):
+        return vocoder
+    reader = load_prompt_reader(vocoder, args.quantiser, args.encoder, args.level_quantiser)
+    return replace(vocoder, reader=reader)
 
 
 def check_cloning(args: argparse.Namespace) -> None:
@@ -121,15 +165,16 @@ def check_units(args: argparse.Namespace, expected) -> None:
     """ValueError: units of another quantiser than the vocoder's, or nobody says whose they are."""
     from ..units.quantiser import read_quantiser
 
+    whose = args.acoustic or args.vocoder
     if Path(args.units).is_dir():
-        read_set(args.units).check_quantiser(expected.quantiser, args.units, args.vocoder)
+        read_set(args.units).check_quantiser(expected.quantiser, args.units, whose)
         return
     if not args.quantiser:
         raise ValueError(f"{args.units} does not say whose units it has: give --quantiser, too")
     found = read_quantiser(args.quantiser).fingerprint
     if found != expected.quantiser:
         raise ValueError(
-            f"{args.vocoder} was made for units of another quantiser ({expected.quantiser[:12]}) "
+            f"{whose} was made for units of another quantiser ({expected.quantiser[:12]}) "
             f"than {args.quantiser} ({found[:12]}): give the quantiser of the units, and a vocoder "
             "that was trained on its units"
         )
@@ -146,7 +191,8 @@ def open_parts(args: argparse.Namespace, vocoder) -> Parts:
     if Path(args.units).is_dir():
         sources += [Path(args.units) / name for name in (DURATIONS, FACTS)]
         sources += sorted(Path(args.units).glob(f"{UNITS}_*[0-9]"))
-    names = ("voice", "durations", "shuffle", "format", "batch_units")
+    names = ["voice", "durations", "shuffle", "format", "batch_units"]
+    names += ["iterations", "temperature", "seed"] * bool(args.acoustic)
     inputs = {
         "options": {name: getattr(args, name) for name in names},
         "vocoder": vocoder.fingerprint,
@@ -190,8 +236,10 @@ def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
 
 def spoken_rows(args: argparse.Namespace, vocoder) -> Iterator[SpokenUnits | SpokenLevels]:
     """What is to be spoken, one level or several."""
+    from ..infer.unit_levels import LevelsVocoder
+
     rows: Iterator[SpokenUnits | SpokenLevels]
-    if args.vocoder.startswith(CODEC):
+    if isinstance(vocoder, LevelsVocoder):
         rows = iter_spoken_levels(args.units)
     else:
         unit_set = read_set(args.units) if Path(args.units).is_dir() else vocoder.unit_set
@@ -210,9 +258,12 @@ def voices(args: argparse.Namespace, vocoder) -> Callable:
 
     Errors (ValueError): a voice of a kind that the vocoder has not; prompts that are missing, too
     short or silent."""
-    from ..infer.speak import read_prompt
+    from ..infer.acoustic import PROMPT
+    from ..infer.speak import SHORTEST_PROMPT, read_prompt
 
     prompted = args.voice_prompt or args.voice_prompts
+    shortest = PROMPT if args.acoustic else SHORTEST_PROMPT
+    shortest = shortest if args.min_prompt is None else args.min_prompt
     if vocoder.by_prompt != bool(prompted):
         wanted = "--voice_prompt or --voice_prompts" if vocoder.by_prompt else "--voice"
         raise ValueError(f"the voices of {args.vocoder} are chosen by {wanted}")
@@ -221,13 +272,13 @@ def voices(args: argparse.Namespace, vocoder) -> Callable:
         name = vocoder.speakers[number] if vocoder.speakers else "mean"
         return lambda id_: (name, number)
     if args.voice_prompt:
-        samples = read_prompt(args.voice_prompt)
+        samples = read_prompt(args.voice_prompt, shortest)
         return lambda id_: (Path(args.voice_prompt).stem, samples)
     table = read_dict(args.voice_prompts)
     only = chosen(args)
     ids = {id_: 0 for id_, _ in _ids(args) if only is None or id_ in only}
     check_same_ids(ids, {id_: 0 for id_ in table if id_ in ids}, args.voice_prompts, "add them")
-    return lambda id_: (id_, read_prompt(table[id_]))
+    return lambda id_: (id_, read_prompt(table[id_], shortest))
 
 
 def chosen(args: argparse.Namespace) -> set[str] | None:

@@ -110,8 +110,14 @@ def table_of_level(level: int) -> str:
 def iter_levels(directory: str | Path) -> Iterator[LevelsRow]:
     """The units of all levels of all recordings in order of ids, read side by side.
 
-    Errors (ValueError): as for `iter_units`; levels of different lengths."""
+    Errors (ValueError): as for `iter_units`; repeats that are merged, levels of different
+    lengths."""
     directory, unit_set = Path(directory), read_set(directory)
+    if unit_set.merged:
+        raise ValueError(
+            f"{directory}: repeats are merged, and levels have a unit for each frame: extract them "
+            "again with --merge_repeats false"
+        )
     names = [table_of_level(level + 1) for level in range(unit_set.levels)]
     for id_, values in side_by_side(directory, names):
         pairs = zip(names, values, strict=True)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from ..data.audio import read_mono_16k
@@ -49,9 +50,14 @@ def audio_batches(utterances: Iterable[Utterance], seconds: Seconds) -> list[lis
 
 def read_batch(utterances: Sequence[Utterance], device: str = "cpu"):
     """(B, N) samples, zero-padded, and (B,) lengths."""
-    waves = [torch.from_numpy(read_mono_16k(u.audio)) for u in utterances]
+    return pad_waves([read_mono_16k(u.audio) for u in utterances], device)
+
+
+def pad_waves(waves: Sequence[np.ndarray], device: str = "cpu"):
+    """(B, N) samples, zero-padded, and (B,) lengths."""
     lengths_B = torch.tensor([len(w) for w in waves], device=device)
-    return torch.nn.utils.rnn.pad_sequence(waves, batch_first=True).to(device), lengths_B
+    rows = [torch.from_numpy(w) for w in waves]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), lengths_B
 
 
 def in_halves(run: Callable[[Sequence[N]], list[R]], batch: Sequence[N]) -> list[R]:

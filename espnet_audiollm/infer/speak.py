@@ -24,6 +24,7 @@ from ..model.unit_vocoder import UnitVocoder, frames_per_unit, scaled, unscaled
 from ..model.voices import prompt_of
 from ..store.model_directory import files_of
 from ..types import SAMPLE_RATE, Seconds
+from .unit_levels import LEVEL_PATCHES
 
 CHECKPOINT = "valid.loss.ave.pth"
 # what every file says of itself
@@ -109,6 +110,11 @@ def load_vocoder(exp: str | Path, checkpoint: str = CHECKPOINT, device: str = "c
     config = read_config(exp)
     if "unit_set" not in config:
         raise ValueError(f"{exp} is no vocoder: train one with bin/vocoder_train")
+    if getattr(config, "vocoder", "") == LEVEL_PATCHES:
+        raise ValueError(
+            f"{exp} speaks units of several levels, which only bin/speak does: give a vocoder of "
+            "bin/vocoder_train, or mean patches of one level"
+        )
     unit_set, weights = UnitSet(**config.unit_set), files_of(exp, checkpoint)[1]
     if getattr(config, "vocoder", "") == PATCHES:
         network = MeanPatches(unit_set.size, frames_per_unit(unit_set.frames_per_second))
@@ -125,15 +131,15 @@ def padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
 
 
-def read_prompt(path: str | Path) -> np.ndarray:
+def read_prompt(path: str | Path, shortest: Seconds = SHORTEST_PROMPT) -> np.ndarray:
     """(N,) samples of a voice prompt.
 
-    Errors (ValueError): shorter than half a second, or silent; those of reading it."""
+    Errors (ValueError): shorter than `shortest`, or silent; those of reading it."""
     samples = audio.read_mono_16k(path)
-    if len(samples) < SHORTEST_PROMPT * SAMPLE_RATE:
+    if len(samples) < shortest * SAMPLE_RATE:
         raise ValueError(
             f"the voice prompt {path} has {len(samples) / SAMPLE_RATE:.2f} s: give at least "
-            f"{SHORTEST_PROMPT:g} s of speech (3 s are used; less is repeated)"
+            f"{shortest:g} s of speech (3 s are used), or a lower --min_prompt"
         )
     if np.abs(samples).max() < SILENT:
         raise ValueError(f"the voice prompt {path} is silent: give a recording with speech in it")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..data.audio import read_mono_16k
 from ..model.conformer import ConformerEncoder
 from ..model.llm import fingerprint
 from ..model.patches import LogMelPatches
@@ -20,7 +21,7 @@ from ..store.model_directory import files_of
 from ..types import Utterance
 from ..units.quantiser import Quantiser
 from ..units.sources import TRAINED, Source
-from .batches import read_batch
+from .batches import pad_waves
 
 CHECKPOINT = "valid.loss.ave.pth"
 
@@ -36,10 +37,14 @@ class Frames:
     compute: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     device: str = "cpu"
 
-    @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         """(T, C) frames of each recording of a batch, at least one."""
-        x_BTC, frames_B = self.compute(*read_batch(utterances, self.device))
+        return self.of_waves([read_mono_16k(utt.audio) for utt in utterances])
+
+    @torch.inference_mode()
+    def of_waves(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """(T, C) frames of each of a batch of (N,) samples at 16 kHz."""
+        x_BTC, frames_B = self.compute(*pad_waves(waves, self.device))
         return [x_TC[:n] for x_TC, n in zip(x_BTC, frames_B.tolist(), strict=True)]
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..types import SAMPLE_RATE
 from .conformer import ConformerLayer, RotaryPositions
-from .dropout import Dropout
+from .durations import PredictsDurations, Residual, duration_loss
 from .frontend import Filterbank
 from .masking import mask_padding, on_host, valid_mask
 from .voices import PooledVoice, prompt_of
@@ -26,7 +26,6 @@ from .voices import PooledVoice, prompt_of
 PADDING = -1  # of units and durations
 MEAN, SCALE = -8.0, 4.0  # of log mel energies, about: the network's numbers are near 1
 QUIETEST = -16.0  # log mel energy below which nothing is heard, nor learned
-LONGEST = 50  # frames of a predicted duration
 
 
 def frames_per_unit(units_per_second: float) -> int:
@@ -59,23 +58,7 @@ def expand(
     return mask_padding(x_BTD, lengths_B), mask_padding(shares_BT2, lengths_B), lengths_B
 
 
-class Residual(nn.Module):
-    """Layer norm, convolution over time, ReLU, dropout, added to what came in; padding is zero
-    before the convolution."""
-
-    def __init__(self, width: int, kernel: int, dropout: float):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x_BTD: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) to (B, T, D)."""
-        inner_BTD = mask_padding(self.norm(x_BTD), lengths_B).transpose(1, 2)
-        return x_BTD + self.dropout(torch.relu(self.conv(inner_BTD)).transpose(1, 2))
-
-
-class UnitVocoder(nn.Module):
+class UnitVocoder(PredictsDurations):
     """Units, durations and a voice to log mel energies.
 
     Args:
@@ -127,22 +110,6 @@ class UnitVocoder(nn.Module):
     def voice_of(self, speakers_or_prompts: torch.Tensor) -> torch.Tensor:
         """(B, D) of speakers' numbers (B,), or of 3 s of scaled log mel energies (B, P, M)."""
         return self.voice(speakers_or_prompts)
-
-    def predict(
-        self, units_BL: torch.Tensor, lengths_B: torch.Tensor, voice_BD: torch.Tensor
-    ) -> torch.Tensor:
-        """(B, L) natural logarithms of durations in unit frames."""
-        x_BLD = self.embedding(units_BL.clamp(min=0)) + voice_BD[:, None]
-        for block in self.rhythm:
-            x_BLD = block(x_BLD, lengths_B)
-        return self.log_duration(x_BLD).squeeze(2).float()
-
-    def durations(
-        self, units_BL: torch.Tensor, lengths_B: torch.Tensor, voice_BD: torch.Tensor
-    ) -> torch.Tensor:
-        """(B, L) predicted durations in unit frames, at least 1; 0 where padded."""
-        log_BL = self.predict(units_BL, lengths_B, voice_BD)
-        return mask_padding(log_BL.exp().round().clamp(1, LONGEST).long(), lengths_B)
 
     def decode(
         self, units_BL: torch.Tensor, durations_BL: torch.Tensor, voice_BD: torch.Tensor
@@ -209,12 +176,9 @@ class VocoderESPnetModel(AbsESPnetModel):
         mel_BFM, made_B = self.vocoder.decode(units, known_BL, voice_BD)
         check_lengths(frames_B, made_B.cpu(), self.vocoder.frames)
         mel_loss = mean_deviation(mel_BFM, target_BFM, frames_B)
-        duration_loss = (
-            mask_padding((log_BL - known_BL.clamp(min=1).log()).square(), units_lengths).sum()
-            / units_lengths.sum()
-        )
-        loss = mel_loss + duration_loss
-        stats = {"loss": loss, "mel": mel_loss, "duration": duration_loss}
+        rhythm_loss = duration_loss(log_BL, known_BL, units_lengths)
+        loss = mel_loss + rhythm_loss
+        stats = {"loss": loss, "mel": mel_loss, "duration": rhythm_loss}
         stats = {name: value.detach() for name, value in stats.items()}
         return force_gatherable((loss, stats, loss.new_full((), len(speech))), loss.device)
 

@@ -1,0 +1,61 @@
+"""Directories of units and levels for SoundStorm, made up, and its options; no audio is read."""
+
+import random
+from pathlib import Path
+
+import yaml
+
+from espnet_audiollm.data.kaldi_dir import write_table
+from espnet_audiollm.data.unit_tables import UnitSet, table_of_level, write_set
+
+OPTIONS = {
+    "soundstorm_conf": dict(width=16, heads=2, hidden=16, layers=1, kernel=3, dropout=0.1),
+    "batch_type": "numel",
+    "batch_bins": 70_000,
+    "optim": "adam",
+    "optim_conf": {"lr": 0.01},
+    "max_epoch": 2,
+    "num_workers": 0,
+    "use_matplotlib": False,
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": 1,
+}
+UNITS = UnitSet("a" * 64, 6, 12.5, False)
+LEVELS = UnitSet("b" * 64, 5, 25.0, False, 3)
+
+
+def write_levels(directory: Path, unit_set: UnitSet, frames: dict[str, int]) -> Path:
+    """Random units of each level; `frames` of each utterance."""
+    directory.mkdir(parents=True)
+    for level in range(1, unit_set.levels + 1):
+        rng = random.Random(level)
+        rows = (
+            (id_, " ".join(str(rng.randrange(unit_set.size)) for _ in range(number)))
+            for id_, number in frames.items()
+        )
+        write_table(directory / table_of_level(level), rows)
+    write_set(directory, unit_set)
+    return directory
+
+
+def make(place: Path, number: int = 8) -> Path:
+    """data/, units/, levels/ of utterances of 0.8 s and more."""
+    lengths = {f"u{n}": 10 + 2 * n for n in range(number)}  # units of 80 ms
+    (place / "data").mkdir(parents=True)
+    samples = ((id_, str(1_280 * n)) for id_, n in lengths.items())
+    write_table(place / "data/utt2num_samples", samples)
+    write_levels(place / "units", UNITS, lengths)
+    write_levels(place / "levels", LEVELS, {id_: 2 * n for id_, n in lengths.items()})
+    return place
+
+
+def options(place: Path, output: Path, levels: str = "levels", **more) -> list[str]:
+    """The command line of bin/soundstorm_train."""
+    output.mkdir(parents=True, exist_ok=True)
+    config = output / "given.yaml"
+    config.write_text(yaml.safe_dump({**OPTIONS, **more}))
+    words = ["--config", str(config), "--output_dir", str(output)]
+    for split in ("train", "valid"):
+        words += [f"--{split}_data", f"{place}/data", f"--{split}_units", f"{place}/units"]
+        words += [f"--{split}_levels", f"{place}/{levels}"]
+    return words
