@@ -73,6 +73,14 @@ class About:
                     f"({theirs!s:.12}) than {llm} has ({own!s:.12}): {NEXT}"
                 )
 
+    def check_form(self, where: str | Path) -> None:
+        """Refuse (ValueError) examples of which nobody knows whether prompts have repeated units."""
+        if self.merged is None:
+            raise ValueError(
+                f"the examples in {where} do not say whether repeated units are written once, or "
+                "not all are alike: prepare them again (bin/prepare_tasks) from units of one form"
+            )
+
 
 @dataclass(frozen=True)
 class Encoder:
