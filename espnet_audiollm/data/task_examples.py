@@ -74,7 +74,7 @@ class About:
                 )
 
     def check_form(self, where: str | Path) -> None:
-        """Refuse (ValueError) examples of which nobody knows whether prompts have repeated units."""
+        """Refuse (ValueError) examples that do not say whether repeated units are merged."""
         if self.merged is None:
             raise ValueError(
                 f"the examples in {where} do not say whether repeated units are written once, or "

@@ -25,9 +25,9 @@ from ..data.unit_tokens import UnitTokens, read_vocabulary
 from ..model import llm as llms
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt
-from ..store.series import first_difference
 from ..store import speech_directory
 from ..store.kinds import KINDS
+from ..store.series import first_difference
 from ..store.speech_directory import NEXT, SpeechFacts, read_facts
 from ..types import Audio, Dialogue, FinishReason, Response, Turns, Units, Utterance
 from ..units.quantiser import Quantiser
@@ -152,7 +152,7 @@ class SpeechLM(System):
         return torch.cat([prompt_LD, embed_prompt(self.llm.model, ids).to(prompt_LD)])
 
     def _lead(self, item: Item, before: Sequence[str]) -> list[int]:
-        """Token ids of the outputs before a reference response, the line end after them included."""
+        """Token ids of the outputs before a reference response, and of the line end after them."""
         text = decode(item.reference_ids, self.llm.tokenizer)
         whole = reference_ids(self.llm, BETWEEN.join([*before, text]))
         alone = reference_ids(self.llm, text)

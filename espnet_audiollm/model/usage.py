@@ -22,7 +22,7 @@ def peak_gpu_memory(device: str) -> int | None:
 
 
 def machine(device: str) -> str:
-    """ "2 processors, Intel(R) Xeon(R) ...", and the GPU where the device is one; no host's name."""
+    """ "2 processors, Intel(R) Xeon(R) ...", the GPU where the device is one; no host's name."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     found = re.search(r"^model name\s*: (.*)", info, re.MULTILINE)
     number = len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
 """What a training cost: time, memory and trained parameters, as its directory says.
 
-    cost.json    written with every checkpoint. Time is of all calls that the training took, work
-                 that a kill lost left out; memory is of the process that needed most.
+cost.json    written with every checkpoint. Time is of all calls that the training took, work
+             that a kill lost left out; memory is of the process that needed most.
 """
 
 from __future__ import annotations
