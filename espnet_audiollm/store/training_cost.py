@@ -11,7 +11,6 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..types import Seconds
 from .atomic import atomic_write
 from .json_files import read_record
 
@@ -24,7 +23,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 class TrainingCost:
     """Of one training."""
 
-    seconds: Seconds
+    seconds: float
     trained: int  # parameters that learn
     memory: int  # bytes of main memory, of the process that needed most; 0: not known
     gpu_memory: int = 0  # likewise, of tensors on the GPU; 0: none, or not known
