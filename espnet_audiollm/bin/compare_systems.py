@@ -126,7 +126,7 @@ def source_of(quantiser: str) -> Source:
 
 
 def trainings(system: System) -> dict:
-    """{directory's name: its cost, None if not known} of what the system was trained by, first what
+    """{the last two parts of a directory's path: its cost, None if not known} of what the system was trained by, first what
     it begins from."""
     from ..store.origins import find, training_directories
     from ..store.parts import made_from
@@ -139,7 +139,8 @@ def trainings(system: System) -> dict:
         quantiser = find(options["quantiser"], here)
         if directory := source_of(quantiser).directory:
             first.insert(0, find(directory, Path(quantiser)))
-    return {path.name: read_cost(path) for path in training_directories(first)}
+    found = training_directories(first)
+    return {"/".join(path.parts[-2:]): read_cost(path) for path in found}
 
 
 def write(args: argparse.Namespace, compared, command: str) -> None:

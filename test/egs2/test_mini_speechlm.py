@@ -167,7 +167,7 @@ def check_comparison(expdir, name, screen):
     for system in (reference, speech):
         cost = system["answer_cost"]
         assert len(cost["ids"]) == 2 and min(cost["read"]) > 1 and cost["memory"] > 10**7
-    cost = speech["trainings"][name]
+    cost = speech["trainings"][f"exp/{name}"]
     assert cost["trained"] > 1000 and cost["memory"] > 10**7 and cost["seconds"] > 0
     assert "AudioPaLM-style" in screen
 
