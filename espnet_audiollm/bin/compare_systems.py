@@ -126,8 +126,8 @@ def source_of(quantiser: str) -> Source:
 
 
 def trainings(system: System) -> dict:
-    """{the last two parts of a directory's path: its cost, None if not known} of what the system was trained by, first what
-    it begins from."""
+    """{the last two parts of a training's directory: its cost, None if not known} of all that the
+    system was trained by, first what it begins from."""
     from ..store.origins import find, training_directories
     from ..store.parts import made_from
     from ..store.training_cost import read_cost
