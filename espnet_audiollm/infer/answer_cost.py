@@ -107,10 +107,10 @@ def measure(system: System, dialogues: Sequence[Dialogue], parts: SystemParts) -
         _wait(parts.device)
         began = time.monotonic()
         speech = system.speech([dialogue])
-        [response] = system.respond([dialogue], *how, speech)
+        [(turns, response)] = system.converse([dialogue], *how, speech)
         _wait(parts.device)
         seconds.append(time.monotonic() - began)
-        read.append(len(system.prompt(system.complete(dialogue).turns, speech)))
+        read.append(len(system.prompt(turns, speech)))  # of the last question's
         written.append(len(response.response_ids))
     return AnswerCost(
         tuple(dialogue.id for dialogue in dialogues),
