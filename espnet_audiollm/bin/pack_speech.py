@@ -14,7 +14,6 @@ from .cli import add_flag
 from .pack import KEPT_CTC, KEPT_VOCODER, portable
 
 if TYPE_CHECKING:
-    from ..data.task_examples import About
     from ..infer.speak import Vocoder
     from ..infer.voices import Voices
     from ..units.quantiser import Quantiser
@@ -50,7 +49,7 @@ def pack(args: argparse.Namespace) -> None:
 
     vocabulary, about = read_vocabulary(args.speech_llm), read_about(args.tasks)
     about.check_vocabulary(vocabulary, args.tasks, args.speech_llm)
-    check_form(about, args.tasks)
+    about.check_form(args.tasks)
     quantiser = Quantiser.load(args.quantiser)
     check_quantiser(quantiser, vocabulary.quantiser, f"the LLM {args.speech_llm}")
     voices = read_voices(args, quantiser, bool(about.merged))
@@ -92,15 +91,6 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError(
             "--voice_prompt imitates the voice of a recording: give --allow_voice_cloning true if "
             "the person who speaks there agreed"
-        )
-
-
-def check_form(about: About, tasks: str) -> None:
-    """ValueError: nobody knows whether prompts have repeated units."""
-    if about.merged is None:
-        raise ValueError(
-            f"the examples in {tasks} do not say whether repeated units are written once, or not "
-            "all are alike: prepare them again (bin/prepare_tasks) from units of one form"
         )
 
 

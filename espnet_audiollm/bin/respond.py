@@ -5,7 +5,9 @@ dialogues (espnet_audiollm/data/dialogues.py). Where there may be several turns,
 also answered without those before it.
 
 reference: reads the transcripts. cascade: reads a recogniser's hypotheses (--hyp, of stage 6).
-audiollm: takes the audio itself (--exp, of stage 9). no_prompt: an empty prompt.
+audiollm: takes the audio itself (--exp, of stage 9). no_prompt: an empty prompt. speechlm: takes
+the audio's units (--llm, --quantiser, --tasks, of speechlm1); its likelihoods are of a choice among
+the tokens of text.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ..infer.systems import Answer, Item, Speech, System
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
+SPEECH_LM = ("quantiser", "tasks")  # options that a speech LM needs
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -42,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--system", required=True, choices=answering())
+    add("--system", required=True, choices=tuple(KINDS))
     add("--label", help="row of the tables (default: made of the model and its checkpoint)")
     add("--llm", required=True, help="Hugging Face id or local directory")
     add("--chat_template", help="jinja file, when the LLM has none")
@@ -52,9 +55,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="set: e.g. dump/test, or a file of dialogues")
     add("--references", required=True, help="its response store, of stage 7")
     add("--output", required=True, help="run directory")
-    add("--exp", help="experiment of the model: cascade of stage 5, audiollm of stage 9")
+    add("--exp", help="experiment: cascade of stage 5, audiollm of stage 9, speechlm's training")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     add("--hyp", help="cascade: hypotheses of stage 6")
+    add("--quantiser", help="speechlm: what makes its units, of bin/learn_units")
+    add("--tasks", help="speechlm: the set's examples of bin/prepare_tasks")
     add("--beam", type=int, default=1, help="1: greedy; the paper: 10")
     add(
         "--max_tokens_factor",
@@ -69,11 +74,6 @@ def get_parser() -> argparse.ArgumentParser:
     engine.add_options(parser)
     split.add_options(parser)
     return parser
-
-
-def answering() -> list[str]:
-    """The kinds of systems that the table compares; a speech LM has another prompt and LLM."""
-    return [name for name, kind in KINDS.items() if kind.input != "units"]
 
 
 @user_errors
@@ -92,9 +92,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def check_options(args: argparse.Namespace) -> None:
     """Errors (ValueError): an option that the system needs is missing."""
-    needed = {"hypothesis": "hyp", "audio": "exp"}.get(KINDS[args.system].input)
-    if needed and getattr(args, needed) is None:
-        raise ValueError(f"--system {args.system} needs --{needed}")
+    needed = {"hypothesis": ("hyp",), "audio": ("exp",), "units": SPEECH_LM}
+    for name in needed.get(KINDS[args.system].input, ()):
+        if getattr(args, name) is None:
+            raise ValueError(f"--system {args.system} needs --{name}")
     split.check(args)
     engine.check(args)
     engine.check_same(args, made_from(args.output).get("options", {}), args.output)
@@ -112,9 +113,19 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files = [data / name for name in TABLES] if data.is_dir() else [data]
     files += [store / name for name in ("store.json", "response_ids")]
     files += [file for file in (args.hyp, args.chat_template, args.casing_text) if file]
-    if args.exp:
+    if args.exp and args.system != "speechlm":
         files += files_of(args.exp, args.checkpoint)
-    inputs: dict[str, object] = {"options": split.options(args), "contents": hash_files(*files)}
+    options = split.options(args)
+    if KINDS[args.system].input == "units":
+        files += [Path(args.quantiser) / "quantiser.json", Path(args.tasks) / "tasks.json"]
+        files += [Path(args.llm) / "unit_vocabulary.json"]
+    else:  # their runs are what they were before there were speech LMs
+        options = {name: value for name, value in options.items() if name not in SPEECH_LM}
+    inputs: dict[str, object] = {"options": options, "contents": hash_files(*files)}
+    if KINDS[args.system].input == "units":
+        from ..model.llm import weight_files
+
+        inputs["weights"] = weight_files(args.llm)
     inputs["format"] = runs.FORMAT
     made = runs.files_of(KINDS[args.system])
     made += [f"{runs.LAST_TURN}/{runs.RUN}"] * (runs.LAST_TURN in contexts(args))
@@ -143,6 +154,28 @@ def _without_reference(args: argparse.Namespace) -> str:
     )
 
 
+def check_examples(args: argparse.Namespace) -> None:
+    """Refuse (ValueError) a speech LM whose examples answer these utterances in other words than
+    the references: it was trained on other responses."""
+    from ..data.unit_tokens import read_vocabulary
+    from ..model.llm import load_tokenizer
+    from ..score.speech_examples import check_references
+
+    store = responses.read_about(args.references)
+    if read_vocabulary(args.llm).llm != store["fingerprint"]:
+        raise ValueError(
+            f"{args.llm} was made of another LLM than that of the references in "
+            f"{args.references}: compare systems of one LLM, or rerun stages 6 to 9 of speechlm1"
+        )
+    references = {each.id: each for each in responses.iter_responses(args.references)}
+    tokenizer = load_tokenizer(args.llm)
+    if others := check_references(args.tasks, references, tokenizer):
+        split.log(
+            f"{args.tasks}: {others} of {len(references)} references are the same text in other "
+            "tokens than the LLM wrote; its own are those that are measured"
+        )
+
+
 def read_hypotheses(args: argparse.Namespace) -> dict[str, str]:
     """The table of stage 6, by recording. Errors (ValueError): recordings without a hypothesis."""
     from ..data.kaldi_dir import read_dict
@@ -166,6 +199,8 @@ def answer(args: argparse.Namespace, parts: Parts) -> None:
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     for _ in items(args):  # what is wrong with them is found before the LLM is loaded
         pass
+    if KINDS[args.system].input == "units":
+        check_examples(args)
     hyps = read_hypotheses(args) if args.hyp else {}
     parts.begin()
     from ..infer.batches import in_halves
@@ -184,6 +219,8 @@ def answer(args: argparse.Namespace, parts: Parts) -> None:
 
 def load(args: argparse.Namespace) -> System:
     """The system; its LLM, template, system turn and casing must be those of the references."""
+    if KINDS[args.system].input == "units":
+        return load_speech_lm(args)
     from ..infer.systems import load_system
 
     case = caser(args.prompt_casing, args.casing_text)
@@ -206,6 +243,17 @@ def load(args: argparse.Namespace) -> System:
         )
     llm = system.llm
     about = (llm.fingerprint, llm.chat_template_hash, system.system_prompt, case.name)
+    responses.check_origin(args.references, *about)
+    return system
+
+
+def load_speech_lm(args: argparse.Namespace) -> System:
+    """A speech LM of the parts that were named. Its system turn is that of its training."""
+    from ..infer.speech_lm import load_parts
+
+    store = responses.read_about(args.references)
+    system = load_parts(args.llm, args.quantiser, args.tasks, None, args.dtype, args.device)
+    about = (store["fingerprint"], system.llm.chat_template_hash, store["system_prompt"])
     responses.check_origin(args.references, *about)
     return system
 

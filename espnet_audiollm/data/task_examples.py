@@ -74,6 +74,14 @@ class About:
                     f"({theirs!s:.12}) than {llm} has ({own!s:.12}): {NEXT}"
                 )
 
+    def check_form(self, where: str | Path) -> None:
+        """Refuse (ValueError) examples that do not say whether repeated units are merged."""
+        if self.merged is None:
+            raise ValueError(
+                f"the examples in {where} do not say whether repeated units are written once, or "
+                "not all are alike: prepare them again (bin/prepare_tasks) from units of one form"
+            )
+
 
 @dataclass(frozen=True)
 class Encoder:

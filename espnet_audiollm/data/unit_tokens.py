@@ -53,6 +53,11 @@ class UnitTokens:
             )
         return cls(first=ids[2], size=size, begin=ids[0], end=ids[1])
 
+    @property
+    def ids(self) -> range:
+        """Of the marks and all units: what no text has."""
+        return range(self.begin, self.first + self.size)
+
     def encode(self, units: Units) -> list[int]:
         """Token ids, the marks around them.
 

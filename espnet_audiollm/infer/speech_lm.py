@@ -10,23 +10,39 @@ question stands alone: no example of its training had more than one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from ..data.prompt import decode
 from ..data.speech_replies import SpeechReply, read_reply
-from ..data.speech_tasks import SPOKEN, Task
+from ..data.speech_tasks import BETWEEN, SPOKEN, Task
+from ..data.task_examples import read_about
 from ..data.unit_tables import merge_repeats
 from ..data.unit_tokens import UnitTokens, read_vocabulary
 from ..model import llm as llms
 from ..model.llm import LLM
+from ..model.response_loss import embed_prompt
 from ..store import speech_directory
 from ..store.kinds import KINDS
+from ..store.series import first_difference
 from ..store.speech_directory import NEXT, SpeechFacts, read_facts
-from ..types import Audio, Dialogue, FinishReason, Turns, Units, Utterance
+from ..types import Audio, Dialogue, FinishReason, Response, Turns, Units, Utterance
 from ..units.quantiser import Quantiser
+from .generate import Generated
 from .speak import load_vocoder
-from .systems import Reader, Speech, System
+from .systems import (
+    MAX_TOKENS_FACTOR,
+    NO_ANSWER,
+    Answer,
+    Item,
+    Reader,
+    Speech,
+    System,
+    reference_ids,
+)
 from .unit_frames import load_frames_of
 from .voices import Voices
 
@@ -98,6 +114,57 @@ class SpeechLM(System):
         """The most tokens of an answer: units are many, however short the question was."""
         return MAX_TOKENS
 
+    @torch.inference_mode()
+    def answer(
+        self,
+        items: Sequence[Item],
+        max_tokens_factor: float = MAX_TOKENS_FACTOR,
+        beam: int = 1,
+        speech: Mapping[Audio, Speech] | None = None,
+    ) -> list[Answer]:
+        """As every system's; a response is the last output of its task, "" where that is faulty."""
+        answers = super().answer(items, max_tokens_factor, beam, speech)
+        pairs = zip(items, answers, strict=True)
+        return [
+            replace(each, response=self._last_output(item.dialogue, each.response))
+            for item, each in pairs
+        ]
+
+    def _last_output(self, dialogue: Dialogue, said: Response) -> Response:
+        task = self.task_for(dialogue.turns, dialogue.task)
+        reply = self.read_answer(task, said.response_ids, said.finish_reason)
+        value = reply.values.get(task.made[-1]) if reply.fault is None else None
+        return replace(said, response=value if isinstance(value, str) else "")
+
+    def before_reference(
+        self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
+    ) -> torch.Tensor:
+        """The prompt, and of a task with several outputs the system's own ones before the answer,
+        as a cascade has its own hypothesis in the prompt. What it did not write is empty.
+
+        Errors (ValueError): after these outputs the reference response has other tokens."""
+        task = Task.parse(dialogue.task or "")
+        if len(task.steps) == 1 or said is NO_ANSWER:
+            return prompt_LD
+        found = self.read_answer(task, said.ids, said.finish_reason).values
+        before = [str(found.get(field) or "") for field in task.made[:-1]]
+        ids = self._lead(item, before)
+        return torch.cat([prompt_LD, embed_prompt(self.llm.model, ids).to(prompt_LD)])
+
+    def _lead(self, item: Item, before: Sequence[str]) -> list[int]:
+        """Token ids of the outputs before a reference response, and of the line end after them."""
+        text = decode(item.reference_ids, self.llm.tokenizer)
+        whole = reference_ids(self.llm, BETWEEN.join([*before, text]))
+        alone = reference_ids(self.llm, text)
+        if whole[-len(alone) :] != alone:
+            raise ValueError(
+                f"{item.id}: after another output and a line end the reference response has other "
+                f"tokens ({first_difference(whole[-len(alone) :], alone)}), so that its "
+                "perplexity is not that of the other systems: leave this system out, or train one "
+                "that answers speech at once ([SQA ...])"
+            )
+        return list(whole[: -len(alone)])
+
     def read_answer(
         self, task: Task, ids: Sequence[int], finish_reason: FinishReason
     ) -> SpeechReply:
@@ -162,10 +229,13 @@ def load_speech_lm(directory: str | Path, dtype: str = "auto", device: str = "cp
             f"the LLM in {directory} has other weights ({llm.fingerprint[:12]}) than it was packed "
             f"with ({facts.llm[:12]}): {NEXT}"
         )
+    quantiser = Quantiser.load(_part(directory, speech_directory.QUANTISER))
+    check_quantiser(quantiser, facts.quantiser, str(directory))
+    encoder = str(directory / speech_directory.ENCODER) if quantiser.source.directory else None
     return SpeechLM(
         KINDS["speechlm"],
         llm,
-        _reader(directory, facts, device),
+        _reader(quantiser, directory / speech_directory.LLM, facts.merged, encoder, device),
         f"{KINDS['speechlm'].title} {directory.resolve().name}",
         directory.name,
         facts.system_prompt,
@@ -175,24 +245,51 @@ def load_speech_lm(directory: str | Path, dtype: str = "auto", device: str = "cp
     )
 
 
+def load_parts(
+    llm: str | Path,
+    quantiser: str | Path,
+    tasks: str | Path,
+    encoder: str | None = None,
+    dtype: str = "auto",
+    device: str = "cpu",
+) -> SpeechLM:
+    """A speech LM that does not speak, of what a recipe leaves: bin/export_llm's directory,
+    bin/learn_units' and examples of bin/prepare_tasks, whose tasks it answers.
+
+    encoder: where the quantiser's lies now. None: where it lay then.
+
+    Errors (ValueError): a part is missing, damaged, or does not belong to the others."""
+    about = read_about(tasks)
+    about.check_vocabulary(read_vocabulary(llm), str(tasks), str(llm))
+    about.check_form(tasks)
+    found = llms.load(str(llm), None, dtype, device)
+    return SpeechLM(
+        KINDS["speechlm"],
+        found,
+        _reader(Quantiser.load(quantiser), Path(llm), bool(about.merged), encoder, device),
+        KINDS["speechlm"].title,
+        system_prompt=about.system_prompt,
+        units=UnitTokens.of(found.tokenizer),
+        tasks=tuple(map(Task.parse, about.tags)),
+    )
+
+
 def _part(directory: Path, name: str) -> Path:
     if not (directory / name).is_dir():
         raise ValueError(f"{directory} has no {name}: {NEXT}")
     return directory / name
 
 
-def _reader(directory: Path, facts: SpeechFacts, device: str) -> Reader:
+def _reader(
+    quantiser: Quantiser, llm: Path, merged: bool, encoder: str | None, device: str
+) -> Reader:
     """Recordings to units; the quantiser must be the LLM's."""
-    quantiser = Quantiser.load(_part(directory, speech_directory.QUANTISER))
-    vocabulary = read_vocabulary(directory / speech_directory.LLM)
-    check_quantiser(quantiser, vocabulary.quantiser, f"the LLM in {directory}")
-    check_quantiser(quantiser, facts.quantiser, str(directory))
-    encoder = str(directory / speech_directory.ENCODER) if quantiser.source.directory else None
+    check_quantiser(quantiser, read_vocabulary(llm).quantiser, f"the LLM in {llm.parent}")
     frames = load_frames_of(quantiser, encoder, device)
 
     def read(recordings: Sequence[Utterance]) -> list[Speech]:
         found = (tuple(quantiser.units(x_TC)) for x_TC in frames(recordings))
-        return [Units(tuple(merge_repeats(ids)[0]) if facts.merged else ids) for ids in found]
+        return [Units(tuple(merge_repeats(ids)[0]) if merged else ids) for ids in found]
 
     return read
 

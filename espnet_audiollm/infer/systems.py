@@ -161,13 +161,18 @@ class System:
         """The answers to one batch, and what the references cost; arguments as for `respond`.
 
         A dialogue that the LLM's context does not hold is not answered (finish_reason "context",
-        an empty response), and its reference costs what it costs after an empty prompt."""
+        an empty response), and its reference costs what it costs after an empty prompt. Of an LLM
+        with units, likelihoods are of a choice among the tokens of text."""
         dialogues = [self.complete(item.dialogue) for item in items]
         speech = self.speech(dialogues) if speech is None else speech
         talks = self._converse(dialogues, speech, max_tokens_factor, beam)
-        prompts = [talk.prompt for talk in talks]
+        prompts = [
+            self.before_reference(item, dialogue, talk.prompt, talk.said)
+            for item, dialogue, talk in zip(items, dialogues, talks, strict=True)
+        ]
         targets = [torch.tensor(item.reference_ids, device=prompts[0].device) for item in items]
-        costs = response_nats(self.llm.model, prompts, targets)
+        spoken = self.units.ids if self.units else range(0)
+        costs = response_nats(self.llm.model, prompts, targets, left_out=spoken)
         return [
             Answer(
                 self._response(dialogue, talk, speech),
@@ -177,6 +182,13 @@ class System:
             )
             for dialogue, talk, cost_R in zip(dialogues, talks, costs, strict=True)
         ]
+
+    def before_reference(
+        self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
+    ) -> torch.Tensor:
+        """After what the reference response is measured: the prompt (L, D). dialogue: the complete
+        one. said: the system's own response to it."""
+        return prompt_LD
 
     def complete(self, dialogue: Dialogue) -> Dialogue:
         """The dialogue with the system turn that the system answers under."""

@@ -51,6 +51,7 @@ def response_nats(
     prompts: Sequence[torch.Tensor],
     responses: Sequence[torch.Tensor],
     packed: bool = True,
+    left_out: range = range(0),
 ) -> list[torch.Tensor]:
     """Negative log-likelihood (nats) of every response token: one (R,) for each utterance.
 
@@ -58,14 +59,24 @@ def response_nats(
         prompts: embeddings, each (L, D), L at least 1.
         responses: token ids, each (R,), R at least 1, the end-of-turn token included.
         packed: lay the sequences end to end (False: pad them to the longest).
+        left_out: token ids that the softmax is not taken over, those of units, say: likelihoods are
+            then of a choice among the other tokens.
     """
-    logits_XV = response_logits(model, prompts, responses, packed)
+    logits_XV = without(response_logits(model, prompts, responses, packed), left_out)
     return list(nats(logits_XV, responses).split([len(r) for r in responses]))
 
 
 def nats(logits_XV: torch.Tensor, responses: Sequence[torch.Tensor]) -> torch.Tensor:
     """Negative log-likelihood (sum of R,) of response tokens laid end to end, of their logits."""
     return F.cross_entropy(wide(logits_XV), torch.cat(list(responses)), reduction="none")
+
+
+def without(logits_XV: torch.Tensor, left_out: range) -> torch.Tensor:
+    """The logits (X, V), those of some token ids minus infinity: a softmax gives them nothing."""
+    if not left_out:
+        return logits_XV
+    ids = torch.arange(left_out.start, left_out.stop, device=logits_XV.device)
+    return logits_XV.index_fill(1, ids, -torch.inf)
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

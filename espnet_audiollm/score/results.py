@@ -209,7 +209,7 @@ def _against(
     best = max(cascades, key=_merit)
     verdicts = {row.label: row.verdicts for row in rows if row.verdicts}
     how = (best.label, verdicts, test_set.units, resamples, seed)
-    audio = [row.label for row in rows if row.run.kind.input == "audio" and row.verdicts]
+    audio = [r.label for r in rows if r.run.kind.input in ("audio", "units") and r.verdicts]
     return tuple(against.compare(label, *how) for label in audio)
 
 

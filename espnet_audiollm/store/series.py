@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +58,14 @@ def read_series(path: str | Path, dtype: type[np.number], next_step: str) -> Ser
         shown = line if len(line) <= 60 else f"{line[:60]}..."
         raise ValueError(f"{path}: {id}: '{shown}' is not a row of numbers; {next_step}")
     return Series(table, numbers_X, lengths)
+
+
+def first_difference(found: Sequence[int], expected: Sequence[int]) -> str:
+    """Where two series of numbers begin to differ, in words: "token 3 is 17, expected 42"."""
+    pairs = itertools.zip_longest(found, expected)
+    place = next(i for i, (ours, theirs) in enumerate(pairs) if ours != theirs)
+    ours, theirs = (str(x[place]) if place < len(x) else "none" for x in (found, expected))
+    return f"token {place + 1} is {ours}, expected {theirs}"
 
 
 def _is_complete(line: str, dtype: type[np.number]) -> bool:

@@ -14,7 +14,9 @@ from espnet2.train.reporter import Reporter as ESPnetReporter
 from espnet2.train.trainer import TrainerOptions
 
 from ..store.atomic import remove_asides
+from ..store.training_cost import write_cost
 from . import checkpoints, supervision
+from .cost import CostMeter
 from .loading import load_state
 from .ranks import Ranks
 from .snapshot import Snapshot, set_random_state
@@ -62,6 +64,7 @@ class Session:
     data: dict  # what a position in the data depends on, of all ranks together
     reporter: Reporter = field(default_factory=Reporter)
     steps: int = 0  # of the optimisers, when the epoch began
+    cost: CostMeter = field(default_factory=CostMeter)
 
     @property
     def directory(self) -> Path:
@@ -85,7 +88,10 @@ class Session:
     def begin(self) -> Snapshot | None:
         """From a checkpoint, or from nothing; answers as `resume`."""
         if self.options.resume:
-            return self.resume()
+            here = self.resume()
+            if self.steps or here:
+                self.cost.go_on(self.directory)
+            return here
         older = checkpoints.resumable(self.directory)
         if older:
             raise ValueError(
@@ -194,11 +200,13 @@ class Session:
         """All of the state: at the end of the reporter's epoch, or `within` the one after it."""
         supervision.beat("save", self.steps_at(within))
         randoms = self.ranks.gather(within.random) if within else []
+        cost = self.cost.so_far(self.model, self.ranks)
         if self.ranks.first:
             if within is None:
                 epoch = self.reporter.get_epoch()
                 checkpoints.save(self.model.state_dict(), self.directory / f"{epoch}epoch.pth")
             self.write(within, randoms)
+            write_cost(self.directory, cost)
             if within is None:
                 self.publish()
         self.ranks.wait()

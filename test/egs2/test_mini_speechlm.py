@@ -71,17 +71,29 @@ def systems(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audiollm(systems, tmp_path_factory):
-    """What audiollm1 leaves: three splits, and an LLM's answers to them."""
+    """What audiollm1 leaves: three splits, an LLM's answers to them, and the run of the LLM itself
+    on the test set."""
     from tiny_systems import WORDS
     from written_runs import write_store
 
+    from espnet_audiollm.bin import respond
+    from espnet_audiollm.infer.systems import reference_ids
+    from espnet_audiollm.model import llm as llms
+
+    llm = llms.load(str(systems / "llm"))
+    about = {"fingerprint": llm.fingerprint, "chat_template_hash": llm.chat_template_hash}
     place = tmp_path_factory.mktemp("audiollm1")
     for split in ("train", "valid", "test"):
         data = place / "dump" / split
         shutil.copytree(systems / "data", data, ignore=shutil.ignore_patterns("wav", "bpe"))
-        answers = {f"u{i:02}": (f"{WORDS[i]} {WORDS[i + 1]} .", [5, 2]) for i in range(12)}
-        write_store(data / "responses", answers)
+        texts = {f"u{i:02}": f"{WORDS[i]} {WORDS[i + 1]} ." for i in range(12)}
+        answers = {id_: (text, reference_ids(llm, text)) for id_, text in texts.items()}
+        write_store(data / "responses", answers, **about)
         (data / "answers").write_text("".join(f"u{i:02} {WORDS[i]}\n" for i in range(12)))
+    words = ["--system", "reference", "--llm", systems / "llm", "--data", place / "dump/test"]
+    words += ["--references", place / "dump/test/responses"]
+    words += ["--output", place / "exp/text/respond_test/reference"]
+    assert respond.main([str(word) for word in words]) == 0
     return place
 
 
@@ -99,7 +111,7 @@ def tiny_run(systems, audiollm, tmp_path):
     """The words of a run from stage 4 on: mean patches speak, four utterances are judged."""
     words = ["--stage", 4, "--audiollm", audiollm, "--llm", f"{systems}/llm"]
     words += ["--unit_source", "fbank:8", "--unit_size", 6, "--max_tokens", 20, "--nj", 1]
-    words += ["--vocoder", "patches", "--judged_utterances", 4, "--listen", 2]
+    words += ["--vocoder", "patches", "--judged_utterances", 4, "--listen", 2, "--timed", 2]
     return [*words, "--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
 
 
@@ -123,6 +135,7 @@ def test_from_units_to_scores(root, systems, audiollm, tmp_path):
     assert found["SQSA", "spoken success %, true"]["counts"].endswith("/4")
     assert results["recipe"] == "mini" and "./run.sh" in (exp / "RESULTS.md").read_text()
     assert json.loads((tmp_path / "exp/results.json").read_text())["task_systems"] == [system]
+    check_comparison(tmp_path / "exp", exp.name, done.stdout)
     pages = sorted((exp / "respond_test").glob("*/listen.html"))
     assert len(pages) == 4 and "data:audio/" in pages[0].read_text()
     before = (exp / "1epoch.pth").stat().st_mtime_ns
@@ -130,6 +143,22 @@ def test_from_units_to_scores(root, systems, audiollm, tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "learn.log" not in again.stdout and again.stdout.count("up to date") >= 30
     assert (exp / "1epoch.pth").stat().st_mtime_ns == before
+
+
+def check_comparison(expdir, name, screen):
+    """The LLM itself and the speech LM, on the same tokens; what both cost."""
+    compared = json.loads((expdir / "comparison.json").read_text())
+    reference, speech = compared["systems"]
+    assert (reference["name"], speech["label"]) == ("reference", "AudioPaLM-style")
+    assert reference["num_response_tokens"] == speech["num_response_tokens"] > 12
+    assert speech["response_ppl"] > 1 and speech["success_rate"] is not None
+    assert {each["name"] for each in speech["speech"]} >= {"spoken success %, true"}
+    for system in (reference, speech):
+        cost = system["answer_cost"]
+        assert len(cost["ids"]) == 2 and min(cost["read"]) > 1 and cost["memory"] > 10**7
+    cost = speech["trainings"][f"exp/{name}"]
+    assert cost["trained"] > 1000 and cost["memory"] > 10**7 and cost["seconds"] > 0
+    assert "AudioPaLM-style" in screen
 
 
 def test_the_other_recipe_answers_each_transcript(root, tmp_path):
@@ -147,7 +176,7 @@ def test_the_other_recipe_answers_each_transcript(root, tmp_path):
 def test_what_is_refused(root, tmp_path):
     for words, says in [
         (["--unit_source", ""], "--unit_source"),
-        (["--stage", 13], "from 1 to 12"),
+        (["--stage", 14], "from 1 to 13"),
         (["--vocoder", "some"], "train, patches or none"),
         (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
         (["--units", "x"], "units"),

@@ -2,10 +2,13 @@
 and the answers of bin/respond_tasks."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import tiny_speaking
+import torch
 import yaml
 from tiny_speaking import SPOKEN, SYSTEM, TAGS
 from tool_mains import main_of, run_main
@@ -14,8 +17,11 @@ import espnet_audiollm
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.speech_tasks import Task
 from espnet_audiollm.infer.chat import Chat
+from espnet_audiollm.infer.generate import Generated
 from espnet_audiollm.infer.speech_lm import speaks
+from espnet_audiollm.infer.systems import Item, reference_ids
 from espnet_audiollm.infer.voices import speak_all
+from espnet_audiollm.model.response_loss import embed_prompt
 from espnet_audiollm.types import Audio, Dialogue, Turn
 
 
@@ -103,6 +109,48 @@ def test_the_system_prompt_is_that_of_the_training(system):
             continue
         with pytest.raises(ValueError, match="leave the system message out"):
             system.complete(Dialogue("a", turns))
+
+
+def items_of(system, speaking):
+    asked, texts = questions(speaking, "[SQA English]"), read_dict(speaking / "answer")
+    return [Item(each, reference_ids(system.llm, texts[each.id])) for each in asked]
+
+
+def test_likelihoods_are_of_a_choice_among_text(system, speaking):
+    """By hand: the softmax of all logits, of which the rows of text are divided by their share."""
+    items = items_of(system, speaking)[:2]
+    answers = system.answer(items)
+    model, spoken = system.llm.model, set(system.units.ids)
+    text = [i for i in range(model.get_output_embeddings().weight.shape[0]) if i not in spoken]
+    for item, answer in zip(items, answers, strict=True):
+        dialogue = system.complete(item.dialogue)
+        prompt = list(system.prompt(dialogue.turns, system.speech([dialogue])))
+        ids = torch.tensor([[*prompt, *item.reference_ids[:-1]]])
+        with torch.inference_mode():
+            probs_RV = model(ids).logits[0, len(prompt) - 1 :].float().softmax(-1)
+        for p_V, id_, nats in zip(probs_RV, item.reference_ids, answer.token_nats, strict=True):
+            assert nats == pytest.approx(-math.log(p_V[id_] / p_V[text].sum()), abs=1e-3)
+        assert len(text) + 42 == len(probs_RV[0])  # two marks, 40 units
+    assert answers[0].response.response == read_dict(speaking / "answer")[items[0].id]
+
+
+def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(system, speaking):
+    chained = replace(system, tasks=(Task.parse("[ASR SQA English]"),))
+    item = items_of(system, speaking)[0]
+    item = replace(item, dialogue=replace(item.dialogue, task="[ASR SQA English]"))
+    ids = reference_ids(system.llm, "the cat\nran the")
+    said = Generated(ids, "stop", 0.0)
+    dialogue = chained.complete(item.dialogue)
+    prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
+    alone = reference_ids(system.llm, "ran the")
+    if ids[-len(alone) :] != alone:  # this tokenizer begins a word otherwise after a line end
+        with pytest.raises(ValueError, match=rf"{item.id}: .*token 1 is .*leave this system out"):
+            chained.before_reference(replace(item, reference_ids=alone), dialogue, prompt_LD, said)
+        return
+    lead = ids[: -len(alone)]
+    made = chained.before_reference(replace(item, reference_ids=alone), dialogue, prompt_LD, said)
+    expected = embed_prompt(system.llm.model, lead)
+    assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
 
 
 def test_a_chat_asks_each_question_alone(system, speaking):

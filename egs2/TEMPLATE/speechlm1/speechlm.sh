@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From units of speech to a language model of text and units that is heard: tasks by tags, in twelve
+# From units of speech to a language model of text and units that is heard: tasks by tags, in thirteen
 # stages. The data, the recogniser and the text LLM are those of the same corpus's audiollm1.
 # shellcheck disable=SC2034,SC2154 # Options are used and runners set in the files sourced below.
 set -euo pipefail
@@ -8,7 +8,7 @@ set -euo pipefail
 
 ## Stages
 stage=1        # First stage to run.
-stop_stage=12  # Last stage to run.
+stop_stage=13  # Last stage to run.
 skip_stages="" # Stages to leave out ("1 2 3": what audiollm1 has is taken as it is).
 
 ## Machine
@@ -72,6 +72,9 @@ speaker=""                             # Who speaks, of the corpus (empty: of wh
 judged_utterances=150                  # Of the test set, by chance: so many are spoken and judged.
 listen=8                               # Of these, so many are on the pages to listen to.
 
+## Comparison (stage 13)
+timed=20 # Questions that each system is timed with, one by one (0: none).
+
 ## Places
 dumpdir=dump # Units and examples.
 expdir=exp   # Models, logs and results.
@@ -84,7 +87,7 @@ _given=("$@")
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
 [ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
-check_stages 12
+check_stages 13
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck source=egs2/TEMPLATE/common/cmd.sh
@@ -495,6 +498,39 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             systems+=("$(basename "${each%/*}")=${each}")
         done
         score "${expdir}" "${systems[@]}"
+    fi
+
+    # respond_text OUTPUT EXAMPLES: the run of the speech LM, as bin/respond writes one of each system.
+    respond_text() {
+        local style=AudioPaLM-style
+        [ -z "${lm_stages}" ] || style=SpeechGPT-style
+        once "$1/.done" "${made}.log/.done" "$2"/{response_ids,tasks.json} \
+            "${data}/${test_set}/responses/response_ids" -- \
+            in_jobs "${inference}" "${inference_nj}" "$1/log" \
+            python -m espnet_audiollm.bin.respond --system speechlm --label "${style}" \
+            --llm "${made}" --exp "${last}" --quantiser "${quantiser}" --tasks "$2" \
+            --data "${data}/${test_set}" --references "${data}/${test_set}/responses" \
+            --device "${device}" --output "$1"
+    }
+
+    if runs 13; then
+        log "Stage 13: ${expdir}/comparison.md"
+        examples="$(examples_of "${test_set}" "${test_mixture}")"
+        if grep -qE '"tag": "\[(ASR )?SQA [A-Za-z_]+\]"' "${examples}/tasks.json"; then
+            respond_text "${out}/run" "${examples}"
+            best="${inference_checkpoint%.pth}" compared=()
+            for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}","${best}"}/run.json \
+                "${expdir}"/*/respond_"${test_set}"/run/run.json; do
+                [ ! -s "${run}" ] || compared+=("${run%/run.json}")
+            done
+            ${inference} "${expdir}/comparison.log" python -m espnet_audiollm.bin.compare_systems \
+                "${compared[@]}" --data "${data}/${test_set}" --measure "${timed}" --device "${device}" \
+                --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
+                --output "${expdir}" || failed
+            cat "${expdir}/comparison.md"
+        else
+            log "  ${test_mixture} has no spoken question that is answered in text: nothing is compared"
+        fi
     fi
     log "done: stages ${stage} to ${stop_stage}"
     exit # Before bash reads on, in a file that may be another one by now.
