@@ -21,24 +21,66 @@ from .dropout import Dropout, dropout
 from .masking import mask_padding, valid_mask
 
 
+SUBSAMPLING_TYPES = ("conv", "separable")
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A 3 x 3 convolution of stride 2 for each channel by itself; on a processor in float32, also
+    under autocast, since its backward pass in bfloat16 takes several times as long there.
+
+    Args:
+        channels: of input and output.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, kernel_size=3, stride=2, padding=1, groups=channels)
+
+    def forward(self, x_BCFM: torch.Tensor) -> torch.Tensor:
+        """(B, C, F, M) to (B, C, F / 2, M / 2), rounded up; float32 from a processor's autocast."""
+        if x_BCFM.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x_BCFM)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x_BCFM.to(self.weight.dtype))
+
+
+def _convolution(before: int, channels: int, subsampling_type: str) -> nn.Module:
+    """3 x 3, stride 2; the first of a stack (1 channel before it) is never separable."""
+    if subsampling_type == "conv" or before == 1:
+        return nn.Conv2d(before, channels, kernel_size=3, stride=2, padding=1)
+    return nn.Sequential(DepthwiseConv2d(channels), nn.Conv2d(channels, channels, kernel_size=1))
+
+
 class ConvSubsampling(nn.Module):
     """3 x 3 convolutions of stride 2 over time and frequency, then a linear layer.
 
     Args:
         input_width: bands of the filterbank.
         width: output width D.
-        channels: channels of every convolution; the cost grows with their square.
+        channels: channels of every convolution; the cost of `conv` grows with their square.
         factor: 2, 4 or 8 input frames to one output frame.
+        subsampling_type: `conv`, or `separable`: after the first convolution, one within each
+            channel (depthwise) and a matrix across them (pointwise), as in FastConformer (Rekesh et
+            al., 2023).
     """
 
-    def __init__(self, input_width: int, width: int, channels: int, factor: int):
+    def __init__(
+        self,
+        input_width: int,
+        width: int,
+        channels: int,
+        factor: int,
+        subsampling_type: str = "conv",
+    ):
         super().__init__()
         if factor not in (2, 4, 8):
             raise ValueError(f"subsampling is {factor}; it can be 2, 4 or 8")
+        if subsampling_type not in SUBSAMPLING_TYPES:
+            known = " or ".join(SUBSAMPLING_TYPES)
+            raise ValueError(f"subsampling_type is {subsampling_type}; it can be {known}")
         self.factor = factor
         convs, bands, before = [], input_width, 1
         while factor > 1:
-            convs.append(nn.Conv2d(before, channels, kernel_size=3, stride=2, padding=1))
+            convs.append(_convolution(before, channels, subsampling_type))
             before, bands, factor = channels, (bands + 1) // 2, factor // 2
         self.convs = nn.ModuleList(convs)
         self.out = nn.Linear(channels * bands, width)
@@ -47,7 +89,7 @@ class ConvSubsampling(nn.Module):
         self, x_BFM: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B, T, D) and (B,), T = F / factor rounded up at each convolution."""
-        x_BCFM = x_BFM.unsqueeze(1)
+        x_BCFM = x_BFM.unsqueeze(-1).permute(0, 3, 1, 2)  # channels last in memory, all the way
         for conv in self.convs:
             x_BCFM = conv(x_BCFM)
             lengths_B = (lengths_B + 1) // 2
@@ -187,6 +229,7 @@ class ConformerEncoder(AbsEncoder):
         subsampling: input frames to one output frame (8: 80 ms).
         subsampling_channels: channels of the subsampling convolutions (None: output_size).
         activation_checkpointing: recompute each layer in the backward pass: less memory, more time.
+        subsampling_type: `conv` or `separable` convolutions, see ConvSubsampling.
     """
 
     batch_independent = True
@@ -203,6 +246,7 @@ class ConformerEncoder(AbsEncoder):
         subsampling: int = 8,
         subsampling_channels: int | None = None,
         activation_checkpointing: bool = False,
+        subsampling_type: str = "conv",
     ):
         super().__init__()
         if output_size % (2 * attention_heads):
@@ -214,7 +258,11 @@ class ConformerEncoder(AbsEncoder):
         self.subsampling = subsampling
         self.activation_checkpointing = activation_checkpointing
         self.subsample = ConvSubsampling(
-            input_size, output_size, subsampling_channels or output_size, subsampling
+            input_size,
+            output_size,
+            subsampling_channels or output_size,
+            subsampling,
+            subsampling_type,
         )
         self.positions = RotaryPositions(output_size // attention_heads)
         self.dropout = Dropout(dropout_rate)
