@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 from .dropout import Dropout, dropout
 from .masking import mask_padding, valid_mask
 
-
 SUBSAMPLING_TYPES = ("conv", "separable")
 
 
