@@ -123,7 +123,7 @@ class UnitVocoder(PredictsDurations):
         mask_B11T = valid_mask(lengths_B, x_BTD.shape[1])[:, None, None]
         angles = self.positions(x_BTD.shape[1])
         for layer in self.layers:
-            x_BTD = layer(x_BTD, lengths_B, mask_B11T, angles)
+            x_BTD = layer(x_BTD, mask_B11T, angles)
         x_BFD, frames_B = self.upsample(x_BTD).unflatten(2, (self.frames, -1)), lengths_B
         x_BFD, frames_B = x_BFD.flatten(1, 2), frames_B * self.frames
         for block in self.smooth:

@@ -63,3 +63,11 @@ def test_the_encoder_grows_with_layers_and_length():
     # Without layers: 400 x 40, 200 x 20 and 100 x 10 places of 3 x 3 convolutions, and a matrix.
     convolutions = 400 * 40 * 9 * 4 + (200 * 20 + 100 * 10) * 9 * 4 * 4
     assert none == 2 * (convolutions + 100 * 40 * 16)
+
+
+def test_separable_convolutions_by_hand():
+    sizes = dict(output_size=16, attention_heads=2, subsampling_channels=4, num_blocks=0)
+    with torch.device("meta"):
+        encoder = ConformerEncoder(80, subsampling_type="separable", **sizes)
+    convolutions = 400 * 40 * 9 * 4 + (200 * 20 + 100 * 10) * (9 * 4 + 4 * 4)
+    assert encoder_flops(encoder, 8) == 2 * (convolutions + 100 * 40 * 16)

@@ -6,7 +6,7 @@ from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.frontend.default import DefaultFrontend
 from tiny_models import noise, tiny_encoder
 
-from espnet_audiollm.model.conformer import ConvSubsampling
+from espnet_audiollm.model.conformer import SUBSAMPLING_TYPES, ConvSubsampling
 from espnet_audiollm.model.frontend import Filterbank
 from espnet_audiollm.model.normalize import UtteranceMVN
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
@@ -27,8 +27,10 @@ def assert_alone_equals_batched(encoder, train, lengths=LENGTHS):
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("subsampling", [2, 4, 8])
-def test_conformer_does_not_see_its_batch(train, subsampling):
-    assert_alone_equals_batched(tiny_encoder(subsampling=subsampling), train)
+@pytest.mark.parametrize("subsampling_type", SUBSAMPLING_TYPES)
+def test_conformer_does_not_see_its_batch(train, subsampling, subsampling_type):
+    encoder = tiny_encoder(subsampling=subsampling, subsampling_type=subsampling_type)
+    assert_alone_equals_batched(encoder, train)
 
 
 @pytest.mark.parametrize("hop_length", [128, 160])
@@ -89,8 +91,9 @@ def test_espnet_encoder_does_not_see_its_batch_in_inference():
     assert_alone_equals_batched(encoder, train=False, lengths=(16_000, 4_321, 9_999))
 
 
-def test_gradients_do_not_see_the_batch():
-    encoder = tiny_encoder()
+@pytest.mark.parametrize("subsampling_type", SUBSAMPLING_TYPES)
+def test_gradients_do_not_see_the_batch(subsampling_type):
+    encoder = tiny_encoder(subsampling_type=subsampling_type)
     speech_BN, lengths_B = noise(*LENGTHS)
 
     def gradients(batches):
@@ -113,14 +116,44 @@ def test_eighty_milliseconds_a_frame():
     assert frames.tolist() == [100]
 
 
+@pytest.mark.parametrize("subsampling_type", SUBSAMPLING_TYPES)
 @pytest.mark.parametrize(
     ("factor", "frames", "expected"), [(8, 9, 2), (8, 8, 1), (4, 9, 3), (2, 9, 5), (8, 1, 1)]
 )
-def test_subsampling_rounds_up(factor, frames, expected):
-    subsampling = ConvSubsampling(80, 6, channels=2, factor=factor)
+def test_subsampling_rounds_up(factor, frames, expected, subsampling_type):
+    subsampling = ConvSubsampling(80, 6, 2, factor, subsampling_type)
     out, lengths = subsampling(torch.zeros(1, frames, 80), torch.tensor([frames]))
     assert out.shape == (1, expected, 6)
     assert lengths.tolist() == [expected]
+
+
+def test_a_separable_convolution_is_a_full_one_of_few_weights():
+    """Channel o of the full one reads channel c by pointwise[o, c] x depthwise[c]."""
+    separable = ConvSubsampling(80, 6, 4, 4, "separable").double()
+    full = ConvSubsampling(80, 6, 4, 4).double()
+    full.out, full.convs[0] = separable.out, separable.convs[0]
+    depthwise, pointwise = separable.convs[1]
+    assert depthwise.weight.numel() + pointwise.weight.numel() == 4 * 9 + 4 * 4
+    with torch.no_grad():
+        full.convs[1].weight.copy_(pointwise.weight * depthwise.weight.transpose(0, 1))
+        full.convs[1].bias.copy_(pointwise.bias + pointwise.weight[:, :, 0, 0] @ depthwise.bias)
+    x_BFM, lengths_B = torch.randn(2, 50, 80).double(), torch.tensor([50, 31])
+    torch.testing.assert_close(separable(x_BFM, lengths_B)[0], full(x_BFM, lengths_B)[0])
+
+
+def test_a_separable_convolution_under_autocast_is_close_to_float32():
+    separable = ConvSubsampling(80, 6, 4, 8, "separable")
+    x_BFM, lengths_B = torch.randn(2, 50, 80), torch.tensor([50, 31])
+    with torch.autocast("cpu", torch.bfloat16):
+        cast, _ = separable(x_BFM, lengths_B)
+    plain, _ = separable(x_BFM, lengths_B)
+    assert cast.dtype == torch.bfloat16
+    torch.testing.assert_close(cast.float(), plain, atol=0.02, rtol=0.02)
+
+
+def test_an_unknown_subsampling_names_the_known():
+    with pytest.raises(ValueError, match="depthwise.*conv or separable"):
+        ConvSubsampling(80, 6, 2, 8, "depthwise")
 
 
 def test_filterbank_counts_whole_windows():
