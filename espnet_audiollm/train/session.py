@@ -15,6 +15,7 @@ from espnet2.train.trainer import TrainerOptions
 
 from ..store.atomic import remove_asides
 from . import checkpoints, supervision
+from .halving import MemoryLimit
 from .loading import load_state
 from .ranks import Ranks
 from .snapshot import Snapshot, set_random_state
@@ -62,6 +63,7 @@ class Session:
     data: dict  # what a position in the data depends on, of all ranks together
     reporter: Reporter = field(default_factory=Reporter)
     steps: int = 0  # of the optimisers, when the epoch began
+    memory: MemoryLimit = field(default_factory=MemoryLimit)
 
     @property
     def directory(self) -> Path:
@@ -113,6 +115,7 @@ class Session:
         if self.scaler is not None and states["scaler"] is not None:
             self.scaler.load_state_dict(states["scaler"])
         self.steps = states["steps"]
+        self.memory.too_large = states.get("too_large")  # older checkpoints know of none
         if self.ranks.first:
             self.publish()
         within = states["within"]
@@ -213,6 +216,7 @@ class Session:
             "schedulers": [s and s.state_dict() for s in self.schedulers],
             "scaler": self.scaler and self.scaler.state_dict(),
             "steps": self.steps,
+            "too_large": self.memory.too_large,
             "data": self.data,
             "within": within
             and {
