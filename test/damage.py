@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import signal
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -23,3 +24,16 @@ def flip(path, position, bits=1):
     content = bytearray(path.read_bytes())
     content[position] ^= bits
     path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def memory_limit(more):
+    """This process may ask for `more` bytes than it has: as on a full node."""
+    sizes = Path("/proc/self/statm").read_text().split()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(sizes[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

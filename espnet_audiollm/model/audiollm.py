@@ -9,7 +9,7 @@ only what produces them is trained.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         text: torch.Tensor | None = None,
         text_lengths: torch.Tensor | None = None,
         recording_tokens: torch.Tensor | None = None,
+        ctc_share: float = 1.0,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the loss of a response token (the paper: its nats), statistics, and the weight
@@ -100,6 +101,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             text: (B, L) tokens of the transcripts for the CTC loss; text_lengths: (B,), likewise.
                 None: no such loss.
             recording_tokens: (B, K) tokens of each recording in a row of `text`, likewise.
+            ctc_share: of the CTC loss (see `part_arguments`).
             kwargs: what else the targets need.
         """
         if recording_samples is not None:
@@ -116,10 +118,21 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         if self.ctc_weight and text is not None and text_lengths is not None:
             if recording_tokens is not None:
                 text, text_lengths = split_rows(text, text_lengths, recording_tokens)
-            ctc_loss = self._ctc_loss(x_BTC, frames_B, text, on_host(text_lengths))
+            ctc_loss = ctc_share * self._ctc_loss(x_BTC, frames_B, text, on_host(text_lengths))
             loss = loss + self.ctc_weight * ctc_loss
             stats |= {"ctc_loss": ctc_loss.detach(), "total_loss": loss.detach()}
         return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)
+
+    def part_arguments(self, batch: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, float]:
+        """What `forward` is given beside a part of a batch, so that the parts' losses, weighted by
+        response tokens, add up to the batch's: the CTC loss is a mean over other tokens."""
+        if not self.ctc_weight or batch.get("text_lengths") is None:
+            return {}
+        text, response = (
+            int(sum(part[name])) / int(sum(batch[name]))
+            for name in ("text_lengths", "response_lengths")
+        )
+        return {"ctc_share": text / response}
 
     def embed_prompts(
         self, templates: Sequence[list[int]], audios: Sequence[torch.Tensor]

@@ -144,6 +144,8 @@ def unscaled(x: torch.Tensor) -> torch.Tensor:
 class VocoderESPnetModel(AbsESPnetModel):
     """A vocoder and its loss."""
 
+    can_be_split = False  # means over frames and units, weighted by utterances
+
     def __init__(self, vocoder: UnitVocoder, by_prompt: bool):
         super().__init__()
         self.vocoder, self.by_prompt = vocoder, by_prompt

@@ -17,6 +17,7 @@ from ..store.atomic import remove_asides
 from ..store.training_cost import write_cost
 from . import checkpoints, supervision
 from .cost import CostMeter
+from .halving import MemoryLimit
 from .loading import load_state
 from .ranks import Ranks
 from .snapshot import Snapshot, set_random_state
@@ -65,6 +66,7 @@ class Session:
     reporter: Reporter = field(default_factory=Reporter)
     steps: int = 0  # of the optimisers, when the epoch began
     cost: CostMeter = field(default_factory=CostMeter)
+    memory: MemoryLimit = field(default_factory=MemoryLimit)
 
     @property
     def directory(self) -> Path:
@@ -119,6 +121,7 @@ class Session:
         if self.scaler is not None and states["scaler"] is not None:
             self.scaler.load_state_dict(states["scaler"])
         self.steps = states["steps"]
+        self.memory.too_large = states.get("too_large")  # older checkpoints know of none
         if self.ranks.first:
             self.publish()
         within = states["within"]
@@ -221,6 +224,7 @@ class Session:
             "schedulers": [s and s.state_dict() for s in self.schedulers],
             "scaler": self.scaler and self.scaler.state_dict(),
             "steps": self.steps,
+            "too_large": self.memory.too_large,
             "data": self.data,
             "within": within
             and {

@@ -93,7 +93,7 @@ class AudioTrainer(Trainer):
         training = _Training(
             loop=cls,
             session=session,
-            model=wrap(model, options, distributed_option, ranks),
+            model=wrap(model, options, distributed_option, ranks, session.memory),
             factories={"train": train_iter_factory, "valid": valid_iter_factory},
             distributed_option=distributed_option,
             watch=Watch(session, (first, here.batches if here else 0)),

@@ -10,6 +10,7 @@ import torch
 from espnet2.train.trainer import TrainerOptions
 
 from .accumulate import AccumulatedMean
+from .halving import Halving, MemoryLimit
 from .ranks import Ranks
 
 
@@ -56,11 +57,33 @@ def wrap_distributed(model, options: TrainerOptions, distributed_option):
     )
 
 
-def wrap(
-    model: torch.nn.Module, options: TrainerOptions, distributed_option, ranks: Ranks
+def wrap_halving(
+    model: torch.nn.Module,
+    wrapped: torch.nn.Module,
+    options: TrainerOptions,
+    ranks: Ranks,
+    limit: MemoryLimit,
 ) -> torch.nn.Module:
-    """The model as it is trained: distributed, in mixed precision, with accumulated gradients."""
-    model = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
+    """`Halving` in one process, where gradients need no scaling (float16) and the model's loss is
+    a mean over what its weight counts (`can_be_split`, True unless the model says otherwise)."""
+    scaler = build_scaler(options)
+    scaled = scaler is not None and scaler.is_enabled()
+    if ranks.number > 1 or scaled or not getattr(model, "can_be_split", True):
+        return wrapped
+    return Halving(wrapped, limit, getattr(model, "part_arguments", None))
+
+
+def wrap(
+    model: torch.nn.Module,
+    options: TrainerOptions,
+    distributed_option,
+    ranks: Ranks,
+    limit: MemoryLimit,
+) -> torch.nn.Module:
+    """The model as it is trained: distributed, in mixed precision, in parts where memory is short,
+    with accumulated gradients. limit: what is known of the memory."""
+    wrapped = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
+    wrapped = wrap_halving(model, wrapped, options, ranks, limit)
     if options.accum_grad == 1:
-        return model
-    return AccumulatedMean(model, options.accum_grad, ranks)
+        return wrapped
+    return AccumulatedMean(wrapped, options.accum_grad, ranks)
