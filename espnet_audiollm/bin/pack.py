@@ -31,6 +31,7 @@ KEPT = (  # options that say what the model is; all others say how it was traine
     "system_prompt",
     "llm_dtype",
     "packed",
+    "augment",
     "specaug",
     "ngpu",
 )
@@ -107,7 +108,8 @@ def portable(config: dict, names: tuple[str, ...] = KEPT) -> dict:
     if kept.get("ctc_tokens"):  # the model has its weights; only a training reads their file
         tokens = kept["ctc_tokens"].items()
         kept["ctc_tokens"] = {k: None if k == "bpemodel" else value for k, value in tokens}
-    return {**kept, "ngpu": 0, "specaug": None, "specaug_conf": {}}
+    unused = {name: None for name in ("augment", "specaug")}
+    return {**kept, **unused, **{f"{name}_conf": {} for name in unused}, "ngpu": 0}
 
 
 def read_template(chat_template: str | None) -> str | None:

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..types import SAMPLE_RATE
+from .augmentation import NoiseAugment
 from .conformer import ConformerEncoder
 from .masking import even_length, mask_padding
 
@@ -26,7 +27,7 @@ EVEN_SAMPLES = 10_240  # as many frames
 
 
 class SpeechEncoder(nn.Module):
-    """Front end, normalisation, SpecAugment (training only), encoder.
+    """Noise (training only), front end, normalisation, SpecAugment (training only), encoder.
 
     SpecAugment comes after the normalisation, so that what it masks becomes the mean. Before it (as
     in ESPnet) a masked band is a logarithm of 0: louder than speech, and in the mean of the rest.
@@ -39,6 +40,7 @@ class SpeechEncoder(nn.Module):
         frontend: samples to features (None: the encoder reads samples).
         specaug, normalize: may be None.
         encoder: features to frames.
+        augment: samples with padding to noisy ones, in training (None: they stay as they are).
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class SpeechEncoder(nn.Module):
         specaug: AbsSpecAug | None,
         normalize: AbsNormalize | None,
         encoder: AbsEncoder,
+        augment: NoiseAugment | None = None,
     ):
         super().__init__()
+        self.augment = augment
         self.frontend, self.specaug = frontend, specaug
         self.normalize, self.encoder = normalize, encoder
         self.batched = _independent(frontend) and _independent(encoder)
@@ -86,6 +90,8 @@ class SpeechEncoder(nn.Module):
         self, speech_BN: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (B, T, D) frames, zero where padded, and (B,) numbers of frames."""
+        if self.augment is not None and self.training:
+            speech_BN = self.augment(speech_BN, lengths_B)
         if self.batched:
             return self._encode(speech_BN, lengths_B)
         return _one_by_one(self._encode, speech_BN, lengths_B)

@@ -60,12 +60,13 @@ class BestRQTask(SpeechTask):
     def build_model(cls, args: argparse.Namespace) -> BestRQESPnetModel:
         """The model of `args`.
 
-        ValueError: an option that is not known; SpecAugment beside the masks; another encoder than
-        our conformer behind `fbank`."""
-        if args.specaug:
-            raise ValueError(
-                f"--specaug {args.specaug}: BEST-RQ has masks of its own, leave it out"
-            )
+        ValueError: an option that is not known; SpecAugment or noise beside the masks; another
+        encoder than our conformer behind `fbank`."""
+        for name in ("augment", "specaug"):
+            if getattr(args, name):
+                raise ValueError(
+                    f"--{name} {getattr(args, name)}: BEST-RQ has masks of its own, leave it out"
+                )
         speech_encoder = build_speech_encoder(args)
         encoder, frontend = speech_encoder.encoder, speech_encoder.frontend
         if not isinstance(encoder, ConformerEncoder) or not isinstance(frontend, Filterbank):

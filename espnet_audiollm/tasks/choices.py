@@ -18,12 +18,13 @@ from espnet2.utils.types import str_or_none
 from ..model.speech_encoder import SpeechEncoder
 
 PRETRAINED = "pretrained"
-PARTS = ("frontend", "specaug", "normalize", "encoder")
+PARTS = ("frontend", "specaug", "normalize", "encoder")  # of which CTC and alignment have the same
 
 FRONTENDS = {
     "fbank": "espnet_audiollm.model.frontend:Filterbank",
     "default": "espnet2.asr.frontend.default:DefaultFrontend",
 }
+AUGMENTATIONS = {"noise": "espnet_audiollm.model.augmentation:NoiseAugment"}
 SPECAUGS = {"specaug": "espnet2.asr.specaug.specaug:SpecAug"}
 NORMALIZERS = {
     "global_mvn": "espnet2.layers.global_mvn:GlobalMVN",
@@ -76,6 +77,7 @@ def add_choice(
 def add_speech_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of every part of the speech encoder."""
     group = parser.add_argument_group("Speech encoder")
+    add_choice(group, "augment", AUGMENTATIONS, None)
     add_choice(group, "frontend", FRONTENDS, "fbank")
     add_choice(group, "specaug", SPECAUGS, None)
     add_choice(group, "normalize", NORMALIZERS, "utterance_mvn")
@@ -105,7 +107,7 @@ def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:
     reads samples."""
 
     def part(option: str, table: dict[str, str], **given: object) -> Any:
-        name = getattr(args, option)
+        name = getattr(args, option, None)  # an older experiment has no `augment`
         cls = get_class(table, option, name)
         return cls and build_part(option, cls, getattr(args, f"{option}_conf"), **given)
 
@@ -121,4 +123,5 @@ def build_speech_encoder(args: argparse.Namespace) -> SpeechEncoder:
         specaug=part("specaug", SPECAUGS),
         normalize=part("normalize", NORMALIZERS),
         encoder=part("encoder", ENCODERS, **width),
+        augment=part("augment", AUGMENTATIONS),
     )
