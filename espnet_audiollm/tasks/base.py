@@ -29,6 +29,7 @@ class SpeechTask(AbsTask):
     trainer = AudioTrainer
     target: str
     target_padding: int
+    matrices = "speech_encoder"  # the part whose matrices `--optim muon` moves
     tag: str  # the recipe's option that gives a training a directory of its own
 
     @classmethod
@@ -66,12 +67,10 @@ class SpeechTask(AbsTask):
     def build_optimizers(
         cls, args: argparse.Namespace, model: torch.nn.Module
     ) -> list[torch.optim.Optimizer]:
-        """ESPnet's; `muon` is for the matrices of the encoder, with AdamW for all else."""
+        """ESPnet's; `muon` is for the matrices inside `cls.matrices`, with AdamW for all else."""
         if args.optim != "muon":
             return super().build_optimizers(args, model)
-        return [
-            muon.Muon(muon.groups(model.named_parameters(), "speech_encoder"), **args.optim_conf)
-        ]
+        return [muon.Muon(muon.groups(model.named_parameters(), cls.matrices), **args.optim_conf)]
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:

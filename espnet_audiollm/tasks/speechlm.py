@@ -31,6 +31,7 @@ class SpeechLMTask(SpeechTask):
 
     target = "response"
     tag = "--lm_tag"
+    matrices = "model.model.layers"
     target_padding = 0
 
     @classmethod

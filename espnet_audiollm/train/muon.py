@@ -115,13 +115,20 @@ def wide(parameter: torch.Tensor) -> torch.Tensor:
 
 
 def groups(named: Iterable[tuple[str, torch.nn.Parameter]], inside: str) -> list[dict]:
-    """Groups for `Muon`: the matrices of the module named `inside`, and all other parameters."""
+    """Groups for `Muon`: the matrices of the module named `inside`, and all other parameters.
+
+    ValueError: there is no such matrix."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
     for name, parameter in named:
         matrix = name.startswith(f"{inside}.") and parameter.dim() >= 2
         matrix = matrix and wide(parameter).shape[0] >= SMALLEST
         (matrices if matrix else others).append(parameter)
+    if not matrices:
+        raise ValueError(
+            f"--optim muon moves matrices of {inside}, and none of at least {SMALLEST} rows is "
+            "trained there: give --optim adamw"
+        )
     return [
         {"params": matrices, "orthogonal": True},
         {"params": others, "orthogonal": False},

@@ -75,9 +75,14 @@ def test_groups_are_the_matrices_inside_and_all_else():
     assert len(others["params"]) == 4 and not others["orthogonal"]
 
 
+def test_a_part_without_matrices_is_refused():
+    with pytest.raises(ValueError, match="muon.*nothing"):
+        muon.groups(model().named_parameters(), "nothing")
+
+
 def test_all_else_goes_adamws_way_and_gradients_stay():
     ours, theirs = model(), model()
-    optimizer = muon.Muon(muon.groups(ours.named_parameters(), "nothing"), lr=0.01)
+    optimizer = muon.Muon([{"params": list(ours.parameters()), "orthogonal": False}], lr=0.01)
     train(ours, optimizer, range(4))
     train(theirs, torch.optim.AdamW(theirs.parameters(), lr=0.01), range(4))
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):

@@ -57,6 +57,16 @@ def figures(directory):
     return checkpoints.load(checkpoints.resumable(directory)[0])["reporter"]["stats"]
 
 
+def test_muon_moves_the_matrices_of_the_layers(world, tmp_path):
+    """5 in each of the LLM's layers: keys and values have but 8 rows, which AdamW has, as all else."""
+    train(world, tmp_path, optim="muon", optim_conf={"lr": 0.01}, max_epoch=1)
+    layers = json.loads((world / "joint/config.json").read_text())["num_hidden_layers"]
+    state = checkpoints.load(checkpoints.resumable(tmp_path)[0])["optimizers"][0]
+    inside, others = state["param_groups"]
+    assert inside["orthogonal"] and len(inside["params"]) == 5 * layers
+    assert not others["orthogonal"] and others["params"]
+
+
 # --- batches ------------------------------------------------------------------------------------
 
 
