@@ -58,7 +58,7 @@ def figures(directory):
 
 
 def test_muon_moves_the_matrices_of_the_layers(world, tmp_path):
-    """5 in each of the LLM's layers: keys and values have but 8 rows, which AdamW has, as all else."""
+    """5 in each layer: keys and values have 8 rows only, and are AdamW's, as all else is."""
     train(world, tmp_path, optim="muon", optim_conf={"lr": 0.01}, max_epoch=1)
     layers = json.loads((world / "joint/config.json").read_text())["num_hidden_layers"]
     state = checkpoints.load(checkpoints.resumable(tmp_path)[0])["optimizers"][0]
