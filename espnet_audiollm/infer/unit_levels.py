@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.audio import read_mono_16k
 from ..data.unit_tables import LevelsRow, UnitSet
 from ..model.codec import Codec, check_levels, load_codec
 from ..types import Utterance
 from ..units.codec_units import CodecUnits, load_quantiser
 from ..units.sources import Source
+from .batches import AHEAD
 from .unit_frames import load_frames_of
 
 Extractor = Callable[[Sequence[Utterance]], list[list[list[int]]]]
@@ -29,7 +29,7 @@ def load_extractor(quantiser_dir: str, directory: str | None, device: str = "cpu
     if isinstance(quantiser, CodecUnits):
         codec = load_codec_of(quantiser, directory, device)
         levels = quantiser.levels
-        return lambda batch: [codec.units(read_mono_16k(utt.audio), levels) for utt in batch]
+        return lambda batch: [codec.units(AHEAD.read(utt.audio), levels) for utt in batch]
     frames = load_frames_of(quantiser, directory, device)
     return lambda batch: [quantiser.codes(x_TC).tolist() for x_TC in frames(batch)]
 
