@@ -7,10 +7,10 @@ also answered without those before it.
 reference: reads the transcripts. cascade: reads a recogniser's hypotheses (--hyp, of stage 6).
 audiollm: takes the audio itself (--exp, of stage 9). no_prompt: an empty prompt.
 
-One process answers for several systems and sets, so that LLM and encoders are loaded once: each
---run is followed by the options of one more run, and what stands before the first one is for all.
+One process answers for several systems and sets, so that LLM and encoders are loaded once: --run
+ends the options of each, and what stands behind the last one is for all.
 
-    respond --llm exp/llm --run --system reference ... --run --system audiollm ...
+    respond --system reference ... --run --system audiollm ... --run --llm exp/llm
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..infer.systems import Answer, Item, Loaders, Speech, System
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
-RUN = "--run"  # begins the options of a run
+RUN = "--run"  # ends the options of a run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -129,7 +129,7 @@ def parse_runs(words: Sequence[str]) -> list[argparse.Namespace]:
     groups: list[list[str]] = [[]]
     for word in words:
         groups.append([]) if word == RUN else groups[-1].append(word)
-    shared, *own = groups
+    *own, shared = groups
     parser = get_parser()
     return [parser.parse_args([*shared, *each]) for each in own or [[]]]
 
@@ -219,6 +219,11 @@ def hears(args: argparse.Namespace) -> bool:
     return KINDS[args.system].input == "audio"
 
 
+def heard(item: Item) -> list[str]:
+    """The recordings of a dialogue."""
+    return [audio.path for audio in item.dialogue.recordings().values() if audio.path]
+
+
 def embeds(args: argparse.Namespace, parts: Parts) -> bool:
     """Whether embeddings are left to keep; job 1 does."""
     return hears(args) and args.job == 1 and not (parts.directory / runs.EMBEDDINGS).exists()
@@ -251,7 +256,8 @@ def answer(
     if parts.shards.left(args.job, args.num_jobs):
         asked = answering(args, system)
         run = partial(in_halves, partial(answer_batch, args, asked, hyps))
-        for _ in split.fill(args, parts.shards, items(args), plan, run, what):
+        paths = heard if hears(args) else None
+        for _ in split.fill(args, parts.shards, items(args), plan, run, what, paths):
             pass
     if embeds(args, parts):
         runs.write_embeddings(parts.directory, embeddings(args, system))

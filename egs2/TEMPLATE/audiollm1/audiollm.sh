@@ -406,7 +406,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args})
         outdated "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
             ${inputs[@]+"${inputs[@]}"} -- python -m espnet_audiollm.bin.respond "${words[@]}" || return 0
-        runs_left+=(--run "${words[@]}") outs_left+=("${out}") keys_left+=("${now}")
+        runs_left+=("${words[@]}" --run) outs_left+=("${out}") keys_left+=("${now}")
     }
 
     # answer_all: all that is left to answer, by one process (a job); its log is the first one's.

@@ -95,13 +95,13 @@ with_lock() { utils/with_lock.py "$@"; }
 
 # in_jobs RUNNER NUMBER LOGS python -m MODULE...: MODULE's work in NUMBER jobs, then their merge.
 in_jobs() {
-    local runner="$1" jobs="$2" logs="$3" main=("${@:4:3}")
-    shift 6
+    local runner="$1" jobs="$2" logs="$3"
+    shift 3
     if ((jobs > 1)); then
-        ${runner} JOB=1:"${jobs}" "${logs}/job.JOB.log" "${main[@]}" --job JOB --num_jobs "${jobs}" "$@" &&
-            ${train_cmd} "${logs}/all.log" "${main[@]}" --num_jobs "${jobs}" --merge "$@"
+        ${runner} JOB=1:"${jobs}" "${logs}/job.JOB.log" "$@" --job JOB --num_jobs "${jobs}" &&
+            ${train_cmd} "${logs}/all.log" "$@" --num_jobs "${jobs}" --merge
     else
-        ${runner} "${logs}/all.log" "${main[@]}" "$@"
+        ${runner} "${logs}/all.log" "$@"
     fi
 }
 
