@@ -128,7 +128,10 @@ def parse_runs(words: Sequence[str]) -> list[argparse.Namespace]:
     """The options of each run."""
     groups: list[list[str]] = [[]]
     for word in words:
-        groups.append([]) if word == RUN else groups[-1].append(word)
+        if word == RUN:
+            groups.append([])
+        else:
+            groups[-1].append(word)
     *own, shared = groups
     parser = get_parser()
     return [parser.parse_args([*shared, *each]) for each in own or [[]]]
