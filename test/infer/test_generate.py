@@ -120,7 +120,7 @@ def test_audio_in_front_is_compared_no_further(random_llm):
     audio = [torch.cat([same[:5], torch.randn_like(same)]).as_subclass(Counted) for _ in range(3)]
     assert Prompts(random_llm, audio).common == 0
     assert Counted.read == Prompts.LEAST
-    system_turn = [torch.cat([same[:40], row]) for row in audio]
+    system_turn = [torch.cat([same[:40], row.as_subclass(torch.Tensor)]) for row in audio]
     assert Prompts(random_llm, system_turn).common == 45
 
 
