@@ -121,7 +121,7 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     parts.begin()
-    from ..infer.batches import audio_batches, in_halves
+    from ..infer.batches import audio_batches, audio_of, in_halves
     from ..infer.recognise import beam_search, load_recogniser
     from ..model import llm as llms
 
@@ -135,7 +135,7 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
         return [{"id": utt.id, "hyp": text} for utt, text in rows]
 
     recordings = iter_recordings(args.data)
-    for _ in split.fill(args, parts.shards, recordings, plan, answer, "ctc_decode"):
+    for _ in split.fill(args, parts.shards, recordings, plan, answer, "ctc_decode", audio_of):
         pass
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from ..infer.generate import Generate
     from ..infer.systems import System
     from ..model.llm import LLM
+
+Answering: TypeAlias = "Callable[[argparse.Namespace, System], System]"
 
 DEFAULT = "transformers"
 NOT_SETTINGS = ("vllm_url",)  # the results are the same, whichever server of the LLM gives them
@@ -81,8 +84,27 @@ def answering(
     """The system, with the chosen engine decoding for it; the log is in --output.
 
     rows: see `infer.engines.load_engine`."""
-    from dataclasses import replace
-
     audio = system.kind.input == "audio"
     with loaded(args, system.llm, Path(args.output) / "log", audio, rows) as generate:
         yield replace(system, generate=generate)
+
+
+@contextmanager
+def kept(audio: bool) -> Iterator[Answering]:
+    """As `answering`, for systems one after the other: those of one LLM share an engine, whose log
+    is in the first one's --output.
+
+    audio: whether there are embeddings among the prompts of any of them."""
+    with ExitStack() as stack:
+        running: list[tuple[tuple, Generate]] = []
+
+        def ask(args: argparse.Namespace, system: System) -> System:
+            key = (id(system.llm), args.llm_engine, args.vllm_url)
+            if not running or running[0][0] != key:
+                stack.close()
+                log = Path(args.output) / "log"
+                found = stack.enter_context(loaded(args, system.llm, log, audio))
+                running[:] = [(key, found)]
+            return replace(system, generate=running[0][1])
+
+        yield ask

@@ -85,7 +85,7 @@ def extract(args: argparse.Namespace, parts: Parts) -> None:
     """Fill this job's shards."""
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
-    from ..infer.batches import audio_batches, in_halves
+    from ..infer.batches import audio_batches, audio_of, in_halves
     from ..infer.unit_levels import load_extractor
 
     levels_of = load_extractor(args.quantiser, args.encoder, args.device)
@@ -97,7 +97,8 @@ def extract(args: argparse.Namespace, parts: Parts) -> None:
 
     plan = partial(audio_batches, seconds=args.batch_seconds)
     recordings = iter_utterances(args.data)
-    for _ in split.fill(args, parts.shards, recordings, plan, answer, "extract_units"):
+    what = "extract_units"
+    for _ in split.fill(args, parts.shards, recordings, plan, answer, what, audio_of):
         pass
 
 

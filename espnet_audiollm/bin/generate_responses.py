@@ -130,9 +130,8 @@ def generate(args: argparse.Namespace) -> None:
     )
     if _is_done(args, settings, files):
         return _nothing_left(args)
-    model = llms.load_llm(args.llm, args.dtype, _device(args.device))
-    llm = llms.wrap(model, tokenizer, args.llm)
-    about = {"llm": args.llm, "dtype": str(model.dtype), "weight_files": files}
+    llm = llms.load(args.llm, args.chat_template, args.dtype, _device(args.device))
+    about = {"llm": args.llm, "dtype": str(llm.model.dtype), "weight_files": files}
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):

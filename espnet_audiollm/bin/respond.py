@@ -8,6 +8,11 @@ reference: reads the transcripts. cascade: reads a recogniser's hypotheses (--hy
 audiollm: takes the audio itself (--exp, of stage 9). no_prompt: an empty prompt. speechlm: takes
 the audio's units (--llm, --quantiser, --tasks, of speechlm1); its likelihoods are of a choice among
 the tokens of text.
+
+One process answers for several systems and sets, so that LLM and encoders are loaded once: --run
+ends the options of each, and what stands behind the last one is for all.
+
+    respond --system reference ... --run --system audiollm ... --run --llm exp/llm
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import itertools
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +36,14 @@ from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Audio, Dialogue, Turns, Units, Utterance
 from . import engine, split
-from .cli import user_errors
+from .cli import explain, user_errors
 
 if TYPE_CHECKING:
-    from ..infer.systems import Answer, Item, Speech, System
+    from ..infer.systems import Answer, Item, Loaders, Speech, System
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
 SPEECH_LM = ("quantiser", "tasks")  # options that a speech LM needs
+RUN = "--run"  # ends the options of a run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -78,16 +85,68 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
-    """Answer the set, or this job's part of it."""
-    args = get_parser().parse_args(argv)
-    check_options(args)
-    with split.named(args):
-        parts = open_parts(args)
-        if not args.merge:
-            answer(args, parts)
-        if split.merges(args):
-            merge(args, parts)
+    """Answer the sets, or this job's part of them."""
+    wanted = parse_runs(sys.argv[1:] if argv is None else argv)
+    several = len(wanted) > 1
+    with split.named(wanted[0]):
+        for args in wanted:
+            with named(args, several):
+                check_options(args)
+        opened = []
+        for args in wanted:
+            with named(args, several):
+                parts = open_parts(args)
+                opened.append((args, parts, not args.merge and is_left(args, parts)))
+        work(by_model(opened), several)
     return 0
+
+
+def work(opened: Sequence[tuple[argparse.Namespace, Parts, bool]], several: bool) -> None:
+    """Answer and merge run after run; the third of each says whether something is left of it."""
+    loaders = None
+    if any(left for *_, left in opened):  # else nothing heavy is imported
+        from ..infer.systems import Loaders
+
+        loaders = Loaders()
+    with engine.kept(any(left and takes_audio(args) for args, _, left in opened)) as answering:
+        for args, parts, left in opened:
+            with named(args, several):
+                if left:
+                    answer(args, parts, loaders, answering)
+                if split.merges(args):
+                    merge(args, parts)
+
+
+def by_model(opened: Sequence[tuple[argparse.Namespace, Parts, bool]]) -> list:
+    """Runs of the same model one after the other, which is loaded once then."""
+    models = [(args.exp, args.checkpoint) for args, *_ in opened]
+    first = [models.index(model) for model in models]
+    return [run for _, run in sorted(zip(first, opened, strict=True), key=lambda pair: pair[0])]
+
+
+def parse_runs(words: Sequence[str]) -> list[argparse.Namespace]:
+    """The options of each run."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == RUN:
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    *own, shared = groups
+    parser = get_parser()
+    return [parser.parse_args([*shared, *each]) for each in own or [[]]]
+
+
+@contextmanager
+def named(args: argparse.Namespace, several: bool) -> Iterator[None]:
+    """Put before an error whose it is, where there are several runs."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if not several:
+            raise
+        whose = f"{args.system} and the set {name_of(args.data)} ({args.output})"
+        raise ValueError(f"{whose}: {explain(error)}") from error
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -191,33 +250,58 @@ def read_hypotheses(args: argparse.Namespace) -> dict[str, str]:
     return hyps
 
 
-def answer(args: argparse.Namespace, parts: Parts) -> None:
-    """Fill this job's shards; job 1 keeps the embeddings too."""
-    embeds = KINDS[args.system].input == "audio" and args.job == 1
-    embeds = embeds and not (parts.directory / runs.EMBEDDINGS).exists()
-    if parts.whole or not (embeds or parts.shards.left(args.job, args.num_jobs)):
-        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
-    for _ in items(args):  # what is wrong with them is found before the LLM is loaded
+def takes_audio(args: argparse.Namespace) -> bool:
+    """Whether the system takes the audio itself."""
+    return KINDS[args.system].input == "audio"
+
+
+def recordings_of(item: Item) -> list[str]:
+    """The recordings of a dialogue."""
+    return [audio.path for audio in item.dialogue.recordings().values() if audio.path]
+
+
+def embeds(args: argparse.Namespace, parts: Parts) -> bool:
+    """Whether embeddings are left to keep; job 1 does."""
+    return takes_audio(args) and args.job == 1 and not (parts.directory / runs.EMBEDDINGS).exists()
+
+
+def is_left(args: argparse.Namespace, parts: Parts) -> bool:
+    """Whether this job has something to do. What is wrong with references and hypotheses is found
+    here, before the LLM is loaded."""
+    if parts.whole or not (embeds(args, parts) or parts.shards.left(args.job, args.num_jobs)):
+        split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+        return False
+    for _ in items(args):
         pass
     if KINDS[args.system].input == "units":
         check_examples(args)
-    hyps = read_hypotheses(args) if args.hyp else {}
+    if args.hyp:
+        read_hypotheses(args)
+    return True
+
+
+def answer(
+    args: argparse.Namespace, parts: Parts, loaders: Loaders | None, answering: engine.Answering
+) -> None:
+    """Fill this job's shards; job 1 keeps the embeddings too."""
     parts.begin()
     from ..infer.batches import in_halves
 
-    system = load(args)
+    hyps = read_hypotheses(args) if args.hyp else {}
+    system = load(args, loaders)
     plan = partial(system.batches, seconds=args.batch_seconds)
     what = f"respond ({args.system})"
     if parts.shards.left(args.job, args.num_jobs):
-        with engine.answering(args, system) as asked:
-            run = partial(in_halves, partial(answer_batch, args, asked, hyps))
-            for _ in split.fill(args, parts.shards, items(args), plan, run, what):
-                pass
-    if embeds:
+        asked = answering(args, system)
+        run = partial(in_halves, partial(answer_batch, args, asked, hyps))
+        paths = recordings_of if takes_audio(args) else None
+        for _ in split.fill(args, parts.shards, items(args), plan, run, what, paths):
+            pass
+    if embeds(args, parts):
         runs.write_embeddings(parts.directory, embeddings(args, system))
 
 
-def load(args: argparse.Namespace) -> System:
+def load(args: argparse.Namespace, loaders: Loaders | None) -> System:
     """The system; its LLM, template, system turn and casing must be those of the references."""
     if KINDS[args.system].input == "units":
         return load_speech_lm(args)
@@ -235,6 +319,7 @@ def load(args: argparse.Namespace) -> System:
         casing=case,
         dtype=args.dtype,
         device=args.device,
+        loaders=loaders,
     )
     if system.system_prompt != args.system_prompt:
         raise ValueError(
@@ -366,7 +451,7 @@ def merge(args: argparse.Namespace, parts: Parts) -> None:
     """The run directories from the shards."""
     if not parts.whole:
         parts.shards.check_whole(args.num_jobs)
-        if KINDS[args.system].input == "audio":
+        if takes_audio(args):
             runs.copy_embeddings(parts.directory, parts.output)
         for context in reversed(contexts(args)):
             place = parts.output if context == runs.FULL else parts.output / context

@@ -113,11 +113,12 @@ def answer(args: argparse.Namespace, parts: Parts) -> None:
     if parts.whole or not parts.shards.left(args.job, args.num_jobs):
         return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
     from ..infer.batches import by_length, in_halves
-    from ..infer.generate import generate
+    from ..infer.generate import Fitting
     from ..model import llm as llms
 
     llm = llms.load(args.llm, dtype=args.dtype, device=args.device)
     parts.begin()
+    generate = Fitting()
 
     def run(batch: Sequence[Example]) -> list[dict]:
         prompts = [example.prompt for example in batch]

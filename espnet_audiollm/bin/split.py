@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..progress import progress
-from ..store.shards import Record, Shards
+from ..store.shards import Record, Shard, Shards
 from . import engine
 
 
@@ -64,16 +64,24 @@ def fill(
     plan: Callable[[list], list[list]],
     answer: Callable[[Sequence], list[Record]],
     what: str,
+    paths: Callable[..., Iterable[str]] | None = None,
 ) -> Iterator[list[Record]]:
     """Do this job's unfinished shards; yield the records batch by batch, progress shown.
 
     items: all of the set, in order of ids. plan: the items of a shard to its batches. answer: a
-    batch to its records. what: what progress is called."""
-    batches = (
-        records
-        for shard in shards.windows(items, args.job, args.num_jobs)
-        for records in shard.fill(plan(shard.items), answer)
-    )
+    batch to its records. what: what progress is called. paths: of an item's recordings, which are
+    read while the batch before is answered."""
+
+    def filled(shard: Shard) -> Iterator[list[Record]]:
+        batches = plan(shard.items)
+        if paths is None:
+            return shard.fill(batches, answer)
+        from ..infer.batches import reading_ahead
+
+        return shard.fill(batches, reading_ahead(batches, answer, paths))
+
+    windows = shards.windows(items, args.job, args.num_jobs)
+    batches = (records for shard in windows for records in filled(shard))
     return progress(batches, shards.left(args.job, args.num_jobs), what, size=len)
 
 

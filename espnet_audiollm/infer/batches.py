@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -48,9 +50,53 @@ def audio_batches(utterances: Iterable[Utterance], seconds: Seconds) -> list[lis
     return list(by_length(utterances, lambda u: u.duration or 0.0, seconds))
 
 
+class ReadAhead:
+    """Recordings that a thread reads while a model computes. What is wrong with one is said by
+    `read`, where it would have been said otherwise."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "read_ahead")
+        self._begun: dict[str, Future[np.ndarray]] = {}
+
+    def begin(self, paths: Iterable[str]) -> None:
+        """Read these in the thread: somebody will ask for each of them."""
+        for path in paths:
+            if path not in self._begun:
+                self._begun[path] = self._thread.submit(read_mono_16k, path)
+
+    def read(self, path: str) -> np.ndarray:
+        """As `read_mono_16k`: what was begun, or read now."""
+        begun = self._begun.pop(path, None)
+        return read_mono_16k(path) if begun is None else begun.result()
+
+
+AHEAD = ReadAhead()  # of this process
+
+
+def reading_ahead(
+    batches: Sequence[Sequence[T]],
+    answer: Callable[[Sequence[T]], R],
+    paths: Callable[[T], Iterable[str]],
+) -> Callable[[Sequence[T]], R]:
+    """`answer`, for one of `batches` after the other; meanwhile the recordings of the next one, the
+    `paths` of its items, are read."""
+    following = {id(batch): later for batch, later in pairwise(batches)}
+
+    def answer_one(batch: Sequence[T]) -> R:
+        AHEAD.begin(path for item in following.get(id(batch), ()) for path in paths(item))
+        return answer(batch)
+
+    return answer_one
+
+
+def audio_of(utterance: Utterance) -> list[str]:
+    """The paths of `reading_ahead`, of batches of recordings."""
+    return [utterance.audio]
+
+
 def read_batch(utterances: Sequence[Utterance], device: str = "cpu"):
     """(B, N) samples, zero-padded, and (B,) lengths."""
-    return pad_waves([read_mono_16k(u.audio) for u in utterances], device)
+    return pad_waves([AHEAD.read(u.audio) for u in utterances], device)
 
 
 def pad_waves(waves: Sequence[np.ndarray], device: str = "cpu"):

@@ -1,6 +1,6 @@
 """What decodes for the frozen LLM: this process, or an unmodified vLLM server.
 
-`load_engine(...)` gives a function like `generate`, so that who calls it does not know which it is.
+`load_engine(...)` gives what is called like `generate`: who calls it does not know which it is.
 Embeddings and likelihoods of given responses (perplexities) are computed in this process in any
 case; vLLM only decodes, greedily.
 """
@@ -9,10 +9,9 @@ case; vLLM only decodes, greedily.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 
 from ..model.llm import LLM
 from .decoder import Prompt, embed
-from .generate import Generate, Generated, generate, limited
+from .generate import Asked, Fitting, Generate, Generated
 from .vllm_http import Away, Server, VllmError, to_body
 from .vllm_server import started
 
@@ -60,15 +59,15 @@ def load_engine(
         url: of a vLLM server that runs. None: one is started here, and ends with the block.
         log: what the started server prints.
         audio: whether there are embeddings among the prompts.
-        rows: hypotheses that this process writes at the same time (default: those of all prompts
-            of a batch); vLLM chooses for itself.
+        rows: hypotheses that this process writes at the same time, at first (default: those of all
+            prompts of a batch); vLLM chooses for itself.
 
     Errors (ValueError): an unknown engine; the server does not start, does not answer, or has
     another LLM."""
     if name not in ENGINES:
         raise ValueError(f"the engine '{name}' is not one of {', '.join(ENGINES)}")
     if name == TRANSFORMERS:
-        yield partial(generate, rows=rows)
+        yield Fitting(rows)
     elif url is None:
         with started(llm, log) as server:
             yield VllmEngine(server, llm, audio)
@@ -80,7 +79,7 @@ def load_engine(
             server.close()
 
 
-class VllmEngine:
+class VllmEngine(Generate):
     """Generates by a vLLM server, which must have the LLM that this process has.
 
     Errors (ValueError), also later when the server was away: it has another one."""
@@ -94,27 +93,16 @@ class VllmEngine:
         except Away as error:
             raise VllmError(f"the vLLM server {server.url} failed at once ({error})") from error
 
-    def __call__(
-        self,
-        llm: LLM,
-        prompts: Sequence[Prompt],
-        max_new_tokens: int | Sequence[int],
-        beam: int = 1,
-        names: Sequence[str] | None = None,
-    ) -> list[Generated]:
-        """As `generate`. Errors (ValueError): a beam; the server stays away."""
-        assert llm is self.llm
-        if beam != 1:
+    def answer(self, asked: Asked) -> list[Generated]:
+        """As `Generate`. Errors (ValueError): a beam; the server stays away."""
+        assert asked.llm is self.llm
+        if asked.beam != 1:
             raise ValueError(
-                f"--beam {beam}: vLLM decodes greedily here; --llm_engine transformers"
+                f"--beam {asked.beam}: vLLM decodes greedily here; --llm_engine transformers"
             )
-        names, limits = limited(llm, prompts, max_new_tokens, names)
-        if not prompts:
-            return []
-        with ThreadPoolExecutor(min(CONCURRENT, len(prompts))) as pool:
-            answers = [
-                pool.submit(self._one, *row) for row in zip(names, prompts, limits, strict=True)
-            ]
+        rows = list(zip(asked.names, asked.prompts, asked.limits, strict=True))
+        with ThreadPoolExecutor(min(CONCURRENT, len(rows))) as pool:
+            answers = [pool.submit(self._one, *row) for row in rows]
             try:
                 return [answer.result() for answer in answers]
             except BaseException:

@@ -10,10 +10,11 @@ deterministic, and a row's result does not depend on the other rows (up to float
 
 from __future__ import annotations
 
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import torch
 
@@ -32,7 +33,19 @@ class Generated:
     nats: float  # summed negative log-likelihood of `ids`
 
 
-class Generate(Protocol):
+@dataclass(frozen=True)
+class Asked:
+    """What `Generate` hands on: all of it is possible, limits are lowered to the LLM's context."""
+
+    llm: LLM
+    prompts: Sequence[Prompt]
+    limits: Sequence[int]  # of each prompt
+    beam: int
+    names: Sequence[str]
+    rows: int | None
+
+
+class Generate(ABC):
     """What answers prompts: `generate`, or another engine (infer/engines.py) in its place."""
 
     def __call__(
@@ -42,41 +55,77 @@ class Generate(Protocol):
         max_new_tokens: int | Sequence[int],
         beam: int = 1,
         names: Sequence[str] | None = None,
+        rows: int | None = None,
     ) -> list[Generated]:
-        """As `generate`."""
-        ...
+        """Answer each prompt.
+
+        beam: 1 is greedy; else that many hypotheses, the best by log-probability per token.
+        max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
+        would leave the LLM's context is lowered to what fits.
+        names: what errors call the prompts (default: by their place in the batch).
+        rows: hypotheses that are written at the same time (default: those of all prompts); prompts
+        that wait take the places of those that are answered. A server chooses for itself.
+
+        Errors (ValueError): an empty prompt, or one that fills the context."""
+        if beam < 1:
+            raise ValueError(f"a beam of {beam}: at least 1")
+        names, limits = limited(llm, prompts, max_new_tokens, names)
+        return self.answer(Asked(llm, prompts, limits, beam, names, rows)) if prompts else []
+
+    @abstractmethod
+    def answer(self, asked: Asked) -> list[Generated]:
+        """The answers to one prompt or more."""
 
 
-@torch.inference_mode()
-def generate(
-    llm: LLM,
-    prompts: Sequence[Prompt],
-    max_new_tokens: int | Sequence[int],
-    beam: int = 1,
-    names: Sequence[str] | None = None,
-    rows: int | None = None,
-) -> list[Generated]:
-    """Answer each prompt.
+class Transformers(Generate):
+    """Generates in this process."""
 
-    beam: 1 is greedy; else that many hypotheses, the best by log-probability per token.
-    max_new_tokens: one limit, or one for each row; the end-of-turn token counts. A limit that
-    would leave the LLM's context is lowered to what fits.
-    names: what errors call the prompts (default: by their place in the batch).
-    rows: hypotheses that are written at the same time (default: those of all prompts); prompts
-    that wait take the places of those that are answered.
+    @torch.inference_mode()
+    def answer(self, asked: Asked) -> list[Generated]:
+        """As `Generate`."""
+        llm, prompts, limits, beam = asked.llm, asked.prompts, asked.limits, asked.beam
+        size = max(1, (asked.rows or len(prompts)) // (1 if asked.rows is None else beam))
+        if beam == 1 and is_plain(llm):
+            return Greedy(llm, prompts, limits, size).run()
+        starts = range(0, len(prompts), size)
+        search = partial(_beam, beam=beam) if beam > 1 else _without_refill
+        parts = ((prompts[i : i + size], limits[i : i + size]) for i in starts)
+        return [answer for part in parts for answer in search(llm, *part)]
 
-    Errors (ValueError): an empty prompt, or one that fills the context."""
-    if beam < 1:
-        raise ValueError(f"a beam of {beam}: at least 1")
-    _, limits = limited(llm, prompts, max_new_tokens, names)
-    if not prompts:
-        return []
-    size = max(1, (rows or len(prompts)) // (1 if rows is None else beam))
-    if beam == 1 and is_plain(llm):
-        return Greedy(llm, prompts, limits, size).run()
-    parts = [(prompts[i : i + size], limits[i : i + size]) for i in range(0, len(prompts), size)]
-    search = partial(_beam, beam=beam) if beam > 1 else _without_refill
-    return [answer for part in parts for answer in search(llm, *part)]
+
+generate = Transformers()
+
+
+class Fitting(Generate):
+    """Generates in this process, with as many rows as the GPU's memory holds: half as many after
+    each failure, and no more than these in later calls.
+
+    rows: of the first call, where the call does not say."""
+
+    def __init__(self, rows: int | None = None):
+        self._wanted = rows
+        self.most: int | None = None  # rows that are tried. None: nothing has failed yet
+
+    def answer(self, asked: Asked) -> list[Generated]:
+        """As `Generate`. torch.OutOfMemoryError: one hypothesis of each beam is too much."""
+        wanted = [asked.rows or self._wanted, self.most]
+        rows = min((each for each in wanted if each is not None), default=None)
+        try:
+            return generate.answer(replace(asked, rows=rows))
+        except torch.OutOfMemoryError:
+            all_rows = len(asked.prompts) * asked.beam
+            rows = min(rows or all_rows, all_rows)
+            if rows <= asked.beam:
+                raise
+        torch.cuda.empty_cache()  # here the tensors of the failed attempt are free
+        self.most = max(asked.beam, rows // 2)
+        print(
+            f"warning: {rows} hypotheses at a time (first prompt: {asked.names[0]}) do not fit "
+            f"into the GPU's memory: {self.most} from here on",
+            file=sys.stderr,
+            flush=True,
+        )
+        return self.answer(asked)
 
 
 def limited(
@@ -87,7 +136,7 @@ def limited(
 ) -> tuple[Sequence[str], list[int]]:
     """The name of each prompt, and its limit, lowered to what the LLM's context leaves.
 
-    Errors (ValueError): as for `generate`."""
+    Errors (ValueError): as for `Generate`."""
     if isinstance(max_new_tokens, int):
         max_new_tokens = [max_new_tokens] * len(prompts)
     if len(max_new_tokens) != len(prompts):
@@ -194,12 +243,10 @@ class Prompts:
 
     def __init__(self, llm: LLM, prompts: Sequence[Prompt]):
         self.llm, self.prompts = llm, prompts
-        self.common = _common(prompts) if is_plain(llm) else 0
-        if self.common < self.LEAST:
-            self.common = 0
-            return
-        self._beginning = Decoder(llm)
-        self._beginning.read([prompts[0][: self.common]])
+        self.common = _common(prompts, self.LEAST) if is_plain(llm) else 0
+        if self.common:
+            self._beginning = Decoder(llm)
+            self._beginning.read([prompts[0][: self.common]])
 
     def read(self, numbers: Sequence[int]) -> tuple[Decoder, torch.Tensor]:
         """A decoder that has read these prompts, a row each, and the log-probabilities (B, V) of
@@ -211,11 +258,16 @@ class Prompts:
         return decoder, decoder.read([self.prompts[n][self.common :] for n in numbers])
 
 
-def _common(prompts: Sequence[Prompt]) -> int:
+def _common(prompts: Sequence[Prompt], least: int) -> int:
     """The number of positions with which all prompts begin, but for a last one of each; 0 if they
-    are neither token ids nor embeddings, all of them, or only one prompt."""
+    are fewer than `least`, if these are neither token ids nor embeddings, all of them, or if there
+    is only one prompt. Prompts that differ early, by their audio for instance, are compared no
+    further."""
     first, others = prompts[0], prompts[1:]
     common = min(map(len, prompts)) - 1 if others else 0
+    early = (_same(first[:least], other[:least]) for other in others)
+    if common < least or any(same < least for same in early):
+        return 0
     for other in others:
         common = _same(first[:common], other[:common])
     return common

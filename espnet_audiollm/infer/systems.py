@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -434,6 +435,15 @@ def kind_of(exp: str | Path) -> str:
     return "audiollm" if "audio_adapter" in vars(read_config(exp)) else "cascade"
 
 
+class Loaders:
+    """Load what systems are made of, and keep the LLM and the encoder that were loaded last: who
+    loads one system after the other gives them all the same loaders."""
+
+    def __init__(self) -> None:
+        self.llm = lru_cache(maxsize=1)(llms.load)
+        self.encoder = lru_cache(maxsize=1)(_load_encoder)
+
+
 def load_system(
     kind: str,
     llm: str | LLM | None,
@@ -446,6 +456,7 @@ def load_system(
     casing: Caser | None = None,
     dtype: str = "auto",
     device: str = "cpu",
+    loaders: Loaders | None = None,
 ) -> System:
     """A trained system, ready to answer.
 
@@ -459,13 +470,14 @@ def load_system(
         system_prompt: text of a system turn, None for no such turn; audiollm has that of its
             training.
         casing: form in which texts are asked (text/casing.py).
+        loaders: those of other systems, which may share LLM and encoder.
 
     Errors (ValueError): an unknown kind; an option that it needs is missing; those of loading."""
     if kind not in KINDS:
         raise ValueError(f"the kind of system '{kind}' is not one of {', '.join(KINDS)}")
     if KINDS[kind].input in ("audio", "units", "hypothesis") and not (exp or hyp):
         raise ValueError(f"a system of the kind {kind} needs the experiment of its model (exp)")
-    model, config = exp or "", None
+    model, loaders = str(exp or ""), loaders or Loaders()
     if KINDS[kind].input == "units":
         from .speech_lm import check_options, load_speech_lm
 
@@ -479,23 +491,20 @@ def load_system(
         config = read_config(model, "llm", "chat_template", "system_prompt")
         chat_template, system_prompt = chat_template or config.chat_template, config.system_prompt
     if isinstance(llm, str):
-        llm = llms.load(llm, chat_template, dtype, device)
+        llm = loaders.llm(llm, chat_template, dtype, device)
     casing = casing or Caser(AS_IS)
-    reader = _reader(KINDS[kind], llm, model, checkpoint, hyp, config, casing, device)
+    if KINDS[kind].input == "audio":
+        reader: Reader = loaders.encoder(llm, model, checkpoint, device)
+    else:
+        reader = _reader(KINDS[kind], model, checkpoint, hyp, casing, device)
     label = label_of(KINDS[kind], exp, checkpoint)
     return System(KINDS[kind], llm, reader, label, Path(model).name, system_prompt, casing)
 
 
 def _reader(
-    kind: Kind,
-    llm: LLM,
-    exp: str | Path,
-    checkpoint: str,
-    hyp: str | Path | None,
-    config: argparse.Namespace | None,
-    case: Caser,
-    device: str,
+    kind: Kind, exp: str, checkpoint: str, hyp: str | Path | None, case: Caser, device: str
 ) -> Reader:
+    """What a system reads that does not hear: recordings to texts."""
     if kind.input == "nothing":
         return lambda recordings: [""] * len(recordings)
     if kind.input == "transcript":
@@ -503,20 +512,17 @@ def _reader(
     if kind.input == "hypothesis" and hyp is not None:
         table = read_dict(hyp)
         return lambda recordings: [case(_of(table, each.id, hyp)) for each in recordings]
-    if kind.input == "hypothesis":
-        recognise = load_recogniser(exp, checkpoint, device=device)
-        return lambda recordings: [case(text) for text in recognise(recordings)]
-    assert config is not None
-    return _load_encoder(llm, exp, checkpoint, config, device)
+    assert kind.input == "hypothesis"
+    recognise = load_recogniser(exp, checkpoint, device=device)
+    return lambda recordings: [case(text) for text in recognise(recordings)]
 
 
-def _load_encoder(
-    llm: LLM, exp: str | Path, checkpoint: str, config: argparse.Namespace, device: str
-) -> Reader:
+def _load_encoder(llm: LLM, exp: str, checkpoint: str, device: str) -> Reader:
     """An AudioLLM's: recordings to embeddings (P, D)."""
     from ..tasks.audiollm import AudioLLMTask
-    from ..train.loading import load_weights
+    from ..train.loading import load_weights, read_config
 
+    config = read_config(exp)
     untied = {f"{split}_data_path_and_name_and_type": None for split in ("train", "valid")}
     options = argparse.Namespace(**{**vars(config), **untied})  # its training data may be gone
     model = AudioLLMTask.build_model(options, llm).to(device)

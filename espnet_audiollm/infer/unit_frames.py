@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..data.audio import read_mono_16k
 from ..model.conformer import ConformerEncoder
 from ..model.llm import fingerprint
 from ..model.patches import LogMelPatches
@@ -21,7 +20,7 @@ from ..store.model_directory import files_of
 from ..types import Utterance
 from ..units.quantiser import Quantiser
 from ..units.sources import TRAINED, Source
-from .batches import pad_waves
+from .batches import AHEAD, pad_waves
 
 CHECKPOINT = "valid.loss.ave.pth"
 
@@ -39,7 +38,7 @@ class Frames:
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         """(T, C) frames of each recording of a batch, at least one."""
-        return self.of_waves([read_mono_16k(utt.audio) for utt in utterances])
+        return self.of_waves([AHEAD.read(utt.audio) for utt in utterances])
 
     @torch.inference_mode()
     def of_waves(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.audio import read_mono_16k
 from ..data.unit_tables import LevelsRow, UnitSet
 from ..model.codec import Codec, check_levels, load_codec
 from ..model.frontend import Filterbank
@@ -23,6 +22,7 @@ from ..types import Utterance
 from ..units.codec_units import CodecUnits, load_quantiser
 from ..units.quantiser import Quantiser
 from ..units.sources import Source
+from .batches import AHEAD
 from .unit_frames import load_frames_of
 
 CODEC = "codec:"  # before a codec's directory
@@ -40,7 +40,7 @@ def load_extractor(quantiser_dir: str, directory: str | None, device: str = "cpu
 
     Errors (ValueError): no quantiser there; its encoder or codec is missing or another."""
     extract = wave_extractor(load_quantiser(quantiser_dir), directory, device)
-    return lambda batch: extract([read_mono_16k(utt.audio) for utt in batch])
+    return lambda batch: extract([AHEAD.read(utt.audio) for utt in batch])
 
 
 def wave_extractor(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..store.atomic import new_directories
+from ..store.known_weights import KnownWeights
 from . import llm_config
 from .tuning import FROZEN, Tuning, merge, trained_share, tune
 
@@ -60,7 +61,8 @@ def load(
 
     Errors (ValueError): see the loaders below, and `tune`."""
     tokenizer = load_tokenizer(llm, chat_template)
-    loaded = wrap(read_llm(llm, dtype, device, attn_implementation), tokenizer, llm)
+    model, known = read_known(llm, dtype, device, attn_implementation)
+    loaded = wrap(model, tokenizer, llm, known)
     tune_loaded(loaded, tuning)
     loaded.model.to(device)
     return loaded
@@ -100,13 +102,18 @@ def save(llm: LLM, directory: str | Path, texts: Mapping[str, str] | None = None
             (aside / name).write_text(text, encoding="utf-8")
 
 
-def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> LLM:
-    """An `LLM` of objects that are loaded already."""
+def wrap(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    known: str | None = None,
+) -> LLM:
+    """An `LLM` of objects that are loaded already. known: its fingerprint (default: computed)."""
     return LLM(
         model=model,
         tokenizer=tokenizer,
         name=name,
-        fingerprint=fingerprint(model),
+        fingerprint=known or fingerprint(model),
         chat_template_hash=chat_template_hash(tokenizer),
         eos_ids=eos_ids(model, tokenizer),
     )
@@ -184,6 +191,17 @@ def read_llm(
     return model.eval().requires_grad_(False)
 
 
+def read_known(
+    llm: str, dtype: str = "auto", device: str = "cpu", attn_implementation: str = "sdpa"
+) -> tuple[PreTrainedModel, str]:
+    """`read_llm`, and its fingerprint, which is computed once while the files stay the same."""
+    import transformers
+
+    known = KnownWeights(_directory_of(llm), f"LLM, transformers {transformers.__version__}")
+    model = read_llm(llm, dtype, device, attn_implementation)
+    return model, known.fingerprint(lambda: fingerprint(model))
+
+
 def load_config(llm: str) -> PretrainedConfig:
     """The configuration of the causal LM. Errors (ValueError): as for `load_llm`."""
     from transformers import AutoConfig
@@ -237,24 +255,28 @@ def weight_files(llm: str) -> str | None:
     """Names, sizes and times of the weight files at hand; None when there are none.
 
     Equal strings spare a rerun the loading of the LLM; different ones prove nothing."""
-    from transformers.utils import cached_file
-
-    llm = llm_config.resolve(llm)
-    directory = Path(llm)
-    if not directory.is_dir():
-        config = cached_file(
-            llm,
-            "config.json",
-            local_files_only=True,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        if config is None:
-            return None
-        directory = Path(config).parent
+    if (directory := _directory_of(llm)) is None:
+        return None
     files = sorted([*directory.glob("*.safetensors"), *directory.glob("*.bin")])
     stats = ((file.name, file.stat()) for file in files)
     return "; ".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in stats) or None
+
+
+def _directory_of(llm: str) -> Path | None:
+    """Where its files lie; None: they are not at hand yet."""
+    from transformers.utils import cached_file
+
+    llm = llm_config.resolve(llm)
+    if Path(llm).is_dir():
+        return Path(llm)
+    config = cached_file(
+        llm,
+        "config.json",
+        local_files_only=True,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if config is None else Path(config).parent
 
 
 def chat_template_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -95,11 +95,11 @@ def _read(
     """The LLM in the host's memory, and what the others need: a _Header, or what is wrong."""
     try:
         tokenizer = llms.load_tokenizer(llm, chat_template)
-        model = llms.read_llm(llm, dtype, device)
+        model, known = llms.read_known(llm, dtype, device)
         eos_ids = llms.eos_ids(model, tokenizer)
     except ValueError as error:
         return None, str(error)
-    header = _Header(model.config, model.dtype, _listed(model), llms.fingerprint(model), eos_ids)
+    header = _Header(model.config, model.dtype, _listed(model), known, eos_ids)
     return model, header
 
 

@@ -10,13 +10,12 @@ import argparse
 import random
 import time
 from dataclasses import replace
-from functools import partial
 
 import chat_llms
 import torch
 
 from espnet_audiollm.data.prompt import encode
-from espnet_audiollm.infer.generate import generate
+from espnet_audiollm.infer.generate import Fitting
 from espnet_audiollm.infer.systems import load_system
 from espnet_audiollm.model import llm as llms
 from espnet_audiollm.types import Dialogue, Turn
@@ -59,7 +58,7 @@ def one_at_a_time(system, dialogues):
 
 
 def batched(system, dialogues, batch_size):
-    system = replace(system, generate=partial(generate, rows=batch_size))
+    system = replace(system, generate=Fitting(batch_size))
     return [answer.response_ids for answer in system.respond(dialogues)]
 
 

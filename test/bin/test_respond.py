@@ -1,5 +1,6 @@
 """Stages 7 and 10 as commands on a tiny LLM: what they leave, and what they refuse."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,73 @@ def test_other_batches_change_rounding_only(made, tmp_path):
     ours, theirs = read_dict(alone / "nats"), read_dict(batch / "nats")
     for id_ in TEXTS:
         assert float(ours[id_].split()[0]) == pytest.approx(float(theirs[id_].split()[0]), rel=1e-5)
+
+
+def several(made, tmp_path):
+    """The words of three runs: two of one store, and one with other options."""
+    hyp = tmp_path / "hyp"
+    hyp.write_text("u1 the cat\nu2\nu3 hello\n")
+    runs = {"reference": [], "cascade": ["--hyp", str(hyp)]}
+    runs["no_prompt"] = ["--max_tokens_factor", "2"]
+    return {
+        system: ["--system", system, "--llm", f"{made}/llm", "--data", f"{made}/test"]
+        + ["--references", f"{made}/responses", "--shard_size", "1", *more]
+        for system, more in runs.items()
+    }
+
+
+def ask_all(words, output, *shared):
+    """One call for all; each answers into a directory of its own."""
+    asked = [[*each, "--output", f"{output}/{name}", "--run"] for name, each in words.items()]
+    respond.main([*itertools.chain(*asked), *shared])
+
+
+def test_one_process_makes_what_several_make(made, tmp_path, monkeypatch):
+    """With one LLM that is loaded once; in jobs, too."""
+    words = several(made, tmp_path)
+    for name, each in words.items():
+        respond.main([*each, "--output", f"{tmp_path}/apart/{name}"])
+    loads = []
+    load = llms.load
+    monkeypatch.setattr(llms, "load", lambda *args: loads.append(args) or load(*args))
+    ask_all(words, tmp_path / "one")
+    assert len(loads) == 1
+    ask_all(words, tmp_path / "one")
+    assert len(loads) == 1  # nothing is left
+    for job in ("2", "1"):
+        ask_all(words, tmp_path / "jobs", "--num_jobs", "2", "--job", job)
+    ask_all(words, tmp_path / "jobs", "--num_jobs", "2", "--merge")
+    assert len(loads) == 3
+    for name in words:
+        apart = contents(tmp_path / "apart" / name)
+        assert contents(tmp_path / "one" / name) == contents(tmp_path / "jobs" / name) == apart
+
+
+def test_a_run_that_fails_is_named_and_the_others_stay(made, tmp_path, capsys):
+    words = several(made, tmp_path)
+    words["no_prompt"] += ["--system_prompt", "be brief"]  # the references have none
+    with pytest.raises(SystemExit):
+        ask_all(words, tmp_path)
+    error = capsys.readouterr().err
+    assert f"no_prompt and the set test ({tmp_path}/no_prompt): " in error
+    assert not (tmp_path / "no_prompt/run.json").exists()
+    before = contents(tmp_path / "cascade")
+    assert "run.json" in before
+    words = several(made, tmp_path)
+    ask_all(words, tmp_path)  # goes on
+    assert (tmp_path / "no_prompt/run.json").exists() and contents(tmp_path / "cascade") == before
+
+
+def test_what_is_wrong_with_a_later_run_is_found_before_the_llm_is_loaded(
+    made, tmp_path, capsys, monkeypatch
+):
+    words = several(made, tmp_path)
+    (tmp_path / "hyp").write_text("u1 the cat\n")
+    monkeypatch.setattr(llms, "load", None)
+    with pytest.raises(SystemExit):
+        ask_all(words, tmp_path)
+    error = capsys.readouterr().err
+    assert "cascade and the set test" in error and "2 missing, first: u2" in error
 
 
 def contents(directory):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espnet_audiollm.infer.decoder import embed
-from espnet_audiollm.infer.generate import Prompts, generate
+from espnet_audiollm.infer.generate import Fitting, Prompts, generate
 from espnet_audiollm.model import llm as llms
 
 STORIES = Path(__file__).parents[3] / "shared" / "models" / "stories260k"
@@ -104,6 +104,63 @@ def test_fewer_positions_are_read_where_prompts_begin_alike(random_llm):
     apart = [[n, *prompt] for n, prompt in enumerate(prompts)]
     assert Prompts(random_llm, prompts).common == len(BEGINNING)  # [*BEGINNING, 1] goes on
     assert Prompts(random_llm, apart).common == Prompts(random_llm, prompts[:1]).common == 0
+
+
+def test_audio_in_front_is_compared_no_further(random_llm):
+    """Embeddings that differ within the positions that would be worth it; a tensor that counts."""
+
+    class Counted(torch.Tensor):
+        read = 0
+
+        def __getitem__(self, item):
+            Counted.read = max(Counted.read, item.stop)
+            return super().__getitem__(item)
+
+    same = torch.randn(200, random_llm.model.config.hidden_size, dtype=torch.float64)
+    audio = [torch.cat([same[:5], torch.randn_like(same)]).as_subclass(Counted) for _ in range(3)]
+    assert Prompts(random_llm, audio).common == 0
+    assert Counted.read == Prompts.LEAST
+    system_turn = [torch.cat([same[:40], row.as_subclass(torch.Tensor)]) for row in audio]
+    assert Prompts(random_llm, system_turn).common == 45
+
+
+def out_of_memory_beyond(llm, rows):
+    """The LLM's own forward pass fails for more rows; the handle of the hook, the rows that were
+    tried."""
+    tried = []
+
+    def hook(module, args, kwargs):
+        given = kwargs.get("inputs_embeds")
+        tried.append(len(kwargs["input_ids"] if given is None else given))
+        if tried[-1] > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    return llm.model.register_forward_pre_hook(hook, with_kwargs=True), tried
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_rows_are_halved_until_they_fit_and_the_size_is_remembered(random_llm, beam, capsys):
+    prompts, limits = PROMPTS * 8, LIMITS * 8
+    expected = generate(random_llm, prompts, limits, beam)
+    hook, tried = out_of_memory_beyond(random_llm, 4)
+    fitting = Fitting(16)
+    found = fitting(random_llm, prompts, limits, beam)
+    failed = sum(rows > 4 for rows in tried)
+    again = fitting(random_llm, prompts, limits, beam)
+    hook.remove()
+    assert [each.ids for each in found] == [each.ids for each in again]
+    assert [each.ids for each in found] == [each.ids for each in expected]
+    assert fitting.most == 4 and failed == 2  # 16, 8: whatever the number of prompts
+    assert sum(rows > 4 for rows in tried) == failed and max(tried) <= 16
+    assert capsys.readouterr().err.count("do not fit into the GPU's memory") == failed
+
+
+def test_one_row_that_does_not_fit_is_the_callers(random_llm):
+    hook, tried = out_of_memory_beyond(random_llm, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        Fitting(4)(random_llm, PROMPTS, LIMITS)
+    hook.remove()
+    assert tried == [4, 2, 1]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

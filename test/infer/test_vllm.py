@@ -278,7 +278,8 @@ def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path
         until(lambda: remote.alive)
         _, again = ask(remote, turns, 5)
         assert again.over.wait(60) and len(again.tokens) == 5
-        assert again.tokens == told.tokens[:5]
+        came = told.tokens[:5]  # the kill may have come before the fifth
+        assert came and again.tokens[: len(came)] == came
     finally:
         remote.close()
     assert "waiting for the vLLM server" in capfd.readouterr().err

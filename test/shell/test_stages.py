@@ -22,7 +22,10 @@ elif [ "$1" != -m ]; then
     exit
 fi
 module="${2##*.}"
-echo "${module} ${*:3}" >> calls
+words="${*:3}"
+# A line for each run.
+sed 's/ --run\\( --num_jobs.*\\| --job .*\\|\\)$//' <<< "${module} ${words}" |
+    sed "s/ --run /\\n${module} /g" >> calls
 printf '%s\\0' "${@:3}" > "words.${module}"
 [ "${module}" != "${FAIL:-}" ] || { echo "${module}: error: the moon is full" >&2; exit 1; }
 option() { # option NAME WORD...: the word after NAME
@@ -48,7 +51,10 @@ case "${module}" in
             echo x > "${out}/${file}"
         done ;;
     ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
-    respond) [ -z "${LOST:-}" ] || echo "${out}: 1 dialogues do not fit, not answered (first: a)" ;;
+    respond)
+        [ -z "${LOST:-}" ] || for word in "$@"; do
+            [ "${word}" != --run ] || echo "a run: 1 dialogues do not fit, not answered (first: a)"
+        done ;;
     generate_responses)
         mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
         kept="$(option --teacher_top_k "$@")"
@@ -217,6 +223,21 @@ def test_inference_in_jobs_is_merged(recipe):
         "--num_jobs 2 --merge",
     ]
     assert calls[-1].endswith("--merge")
+
+
+def test_answers_are_one_call_whose_failure_leaves_no_marker(recipe):
+    """Two jobs and a merge do all; afterwards what changed is answered alone."""
+    done = run(recipe, "--inference_nj", "2", FAIL="respond")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("go on with --stage 10")
+    assert not list(recipe.glob("exp/*/respond_test/*/.done"))
+    done = run(recipe, "--stage", "10", "--stop_stage", "10", "--inference_nj", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(list(recipe.glob("exp/*/respond_test/*/.done"))) == len(done.mains) // 3 == 4
+    (recipe / "exp/audiollm_small/valid.loss.ave.pth").write_text("y")
+    again = run(recipe, "--stage", "10", "--stop_stage", "10")
+    assert outputs(again, "respond") == ["exp/audiollm_small/respond_test/valid.loss.ave"]
+    assert again.stdout.count("up to date: ") == 3
+    assert words_of(recipe, "respond")[-2:] == ["--run", ""]
 
 
 def test_changed_data_is_noticed(recipe):
@@ -563,14 +584,11 @@ def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(recipe)
     parsers = {
-        "generate_responses": generate_responses.get_parser(),
-        "audiollm_train": AudioLLMTask.get_parser(),
-        "respond": respond.get_parser(),
+        "generate_responses": generate_responses.get_parser().parse_args,
+        "audiollm_train": AudioLLMTask.get_parser().parse_args,
+        "respond": lambda words: respond.parse_runs(words)[0],
     }
-    options = {
-        name: parser.parse_args((recipe / f"words.{name}").read_text().split("\0")[:-1])
-        for name, parser in parsers.items()
-    }
+    options = {name: parse(words_of(recipe, name)[:-1]) for name, parse in parsers.items()}
     config = recipe / "config.yaml"
     config.write_text(yaml_no_alias_safe_dump(vars(options["audiollm_train"])))
     config.write_text(yaml_no_alias_safe_dump(pack.portable(vars(read_config(recipe)))))

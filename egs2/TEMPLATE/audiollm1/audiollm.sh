@@ -389,9 +389,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
-    # respond SET OUT SYSTEM INPUT... -- OPTION...: one system's answers to one set.
+    runs_left=() outs_left=() keys_left=() # Of stage 10, what is not up to date: words, places, keys.
+    # respond SET OUT SYSTEM INPUT... -- OPTION...: one system is to answer one set, if it has not.
     respond() {
-        local set="$1" out="$2" system="$3" references lost inputs=()
+        local set="$1" out="$2" system="$3" now references words inputs=()
         shift 3
         while [ "$1" != -- ]; do
             inputs+=("$1")
@@ -399,20 +400,32 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
         shift
         references="$(references_of "${set}")"
-        # shellcheck disable=SC2086
-        once "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
-            ${inputs[@]+"${inputs[@]}"} -- in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-            python -m espnet_audiollm.bin.respond --system "${system}" "${llm_opts[@]}" \
-            --data "${set}" --references "${references}" --output "${out}" --beam "${beam}" \
-            --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args}
-        lost="$(grep -s 'not answered' "${out}/log/all.log" | tail -n 1 || true)"
-        [ -z "${lost}" ] || log "  ${lost}"
+        # shellcheck disable=SC2206
+        words=(--system "${system}" "${llm_opts[@]}"
+            --data "${set}" --references "${references}" --output "${out}" --beam "${beam}"
+            --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args})
+        outdated "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
+            ${inputs[@]+"${inputs[@]}"} -- python -m espnet_audiollm.bin.respond "${words[@]}" || return 0
+        runs_left+=("${words[@]}" --run) outs_left+=("${out}") keys_left+=("${now}")
+    }
+
+    # answer_all: all that is left to answer, by one process (a job); its log is the first one's.
+    answer_all() {
+        ((${#outs_left[@]})) || return 0
+        local i logs="${outs_left[0]}/log" before=0
+        [ ! -f "${logs}/all.log" ] || before="$(wc -c <"${logs}/all.log")"
+        log "  ${#outs_left[@]} runs, with their log in ${logs}"
+        JOB_KEY="$(hash_of "${keys_left[*]}")" in_jobs "${inference}" "${inference_nj}" "${logs}" \
+            python -m espnet_audiollm.bin.respond "${runs_left[@]}" || failed
+        for i in "${!outs_left[@]}"; do finished "${outs_left[i]}/.done" "${keys_left[i]}"; done
+        tail -c "+$((before + 1))" "${logs}/all.log" | { grep 'not answered' || true; } |
+            while read -r line; do log "  ${line}"; done
     }
 
     if runs 10; then
+        log "Stage 10: responses by text, cascades and audio to ${sets[*]}"
         for set in "${sets[@]}"; do
             name="$(set_name "${set}")"
-            log "Stage 10: responses to ${name}: text, cascades, audio"
             if [ -z "${noise_of[${name}]:-}" ]; then # What takes no audio takes no noise.
                 for system in reference no_prompt; do
                     [ "${system}" == reference ] || [ ! -f "${set}" ] || continue
@@ -433,6 +446,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     --checkpoint "${inference_checkpoint}"
             done
         done
+        answer_all
     fi
 
     if runs 11; then

@@ -53,10 +53,10 @@ same_words() {
     sed -E 's/ --(device|ngpu|nj|vllm_url) [^ ]+//g' <<<"python${words#* python}"
 }
 
-# once MARKER INPUT... -- COMMAND...: run COMMAND, unless the same command with the same contents
-# of INPUT came to its end before, in this FORMAT. MARKER is written last.
-once() {
-    local marker="$1" inputs=() now
+# outdated MARKER INPUT... -- COMMAND...: whether the same command with the same contents of INPUT has
+# not come to its end before, in this FORMAT. Sets `now`, which `finished` writes into MARKER.
+outdated() {
+    local marker="$1" inputs=()
     shift
     while [ "$1" != -- ]; do
         [ -s "$1" ] || die "$1 is missing or empty; run the stages before ${current} first"
@@ -67,12 +67,25 @@ once() {
     now="$(hash_of "format ${FORMAT} $(same_words "$@")" "${inputs[@]}")"
     if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
         log "  up to date: ${marker%/*}"
-        return
+        return 1
     fi
     rm -f "${marker}"
+}
+
+# finished MARKER NOW: to be called last.
+finished() {
+    mkdir -p "${1%/*}"
+    echo "$2" >"$1.tmp" && mv "$1.tmp" "$1"
+}
+
+# once MARKER INPUT... -- COMMAND...: run COMMAND, if it is outdated.
+once() {
+    local marker="$1" now
+    outdated "$@" || return 0
+    while [ "$1" != -- ]; do shift; done
+    shift
     JOB_KEY="${now}" "$@" || failed
-    mkdir -p "${marker%/*}"
-    echo "${now}" >"${marker}.tmp" && mv "${marker}.tmp" "${marker}"
+    finished "${marker}" "${now}"
 }
 
 failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
