@@ -8,8 +8,14 @@ import sys
 
 from .cli import user_errors
 
-HEADER = ("Task", "examples", "share of an epoch %", "predicted tokens", "too long, left out")
-HEADER += ("incomplete, left out",)
+HEADER = (
+    "Task",
+    "examples",
+    "share of an epoch %",
+    "predicted tokens",
+    "too long, left out",
+    "incomplete, left out",
+)
 
 
 def get_parser() -> argparse.ArgumentParser:

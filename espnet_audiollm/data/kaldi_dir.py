@@ -20,8 +20,14 @@ from ..store.tables import Row, Span, as_line, is_table, outer_join, scan, write
 from ..types import Seconds, Utterance
 
 REQUIRED = ("wav.scp", "utt2spk")
-CARRIED = ("answers", "category", "translation", "summary", "question")  # from data/ to dump/
-CARRIED += ("translation_audio",)  # a recording of the translation, as in wav.scp
+CARRIED = (  # from data/ to dump/
+    "answers",
+    "category",
+    "translation",
+    "summary",
+    "question",
+    "translation_audio",  # a recording of the translation, as in wav.scp
+)
 OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 
