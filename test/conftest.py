@@ -35,6 +35,7 @@ LONG = (  # groups that take minutes: their tests are marked so
     "test/serve/test_page.py",
     "test/bench/test_bench_align.py",
     "test/bench/test_bench_casing.py",
+    "test/bench/test_bench_peers.py",
     "test/bench/test_bench_serve.py",
     "test/bench/test_bench_tools.py",
     "test/bench/test_scale.py",

@@ -35,6 +35,16 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from bench_lengths import (
+    PREFIX,
+    RATE,
+    SMALL,
+    SUFFIX,
+    TINY,
+    WORDS,
+    draw_durations,
+    draw_responses,
+)
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.model import packing
@@ -58,8 +68,6 @@ from espnet_audiollm.model.speech_encoder import SpeechEncoder
 from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
-RATE = 16_000  # Hz
-PREFIX, SUFFIX = 10, 4  # tokens of the prompt around the audio, about those of Llama-2's template
 PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", "optimiser")
 LAYOUTS = ("packed", "gathered", "padded")
 RECOMPUTE = ("none", "encoder", "LLM", "both")
@@ -70,11 +78,6 @@ TARGETS = {
     "hidden": Targets(1, 0, 1),
     "all": Targets(1, 1, 1),
 }
-TINY = dict(hidden_size=64, intermediate_size=172, num_hidden_layers=2, vocab_size=500)
-TINY |= dict(num_attention_heads=4, num_key_value_heads=4)
-SMALL = dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, vocab_size=32000)
-SMALL |= dict(num_attention_heads=8, num_key_value_heads=8)
-WORDS = 3  # tokens of a transcript, a second
 
 
 @dataclass(frozen=True)
@@ -156,15 +159,8 @@ def make_model(layers: int, llm: LLM, args) -> AudioLLMESPnetModel:
 
 def make_batch(args, vocab: int, audio: float) -> Batch:
     """Utterances until the batch would hold more than `audio` seconds."""
-    durations = []
-    while True:
-        short = torch.rand(()) < 0.3
-        low, high = (1.5, 12) if short else (12, 17)
-        duration = min(float(torch.empty(()).uniform_(low, high)), 20.0)
-        if durations and sum(durations) + duration > audio:
-            break
-        durations.append(round(duration, 2))
-    responses = torch.randint(100, 201, (len(durations),)).tolist()
+    durations = draw_durations(audio)
+    responses = draw_responses(len(durations))
     samples = torch.tensor([round(d * RATE) for d in durations])
     speech = torch.randn(len(durations), int(samples.max())) * 0.1
     tensors = {
