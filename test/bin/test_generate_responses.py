@@ -108,7 +108,7 @@ def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
 
 
 def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monkeypatch):
-    """PyTorch's own error, for batches of more than two rows: halves, and the same answers."""
+    """PyTorch's own error, for more than two rows: half the rows, and the same answers."""
     from espnet_audiollm.infer.decoder import Decoder
 
     read = Decoder.read
@@ -120,7 +120,8 @@ def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monke
 
     monkeypatch.setattr(Decoder, "read", full)
     main(command(llm_dir, data, tmp_path))
-    assert "a batch of 4 (first: utt" in capsys.readouterr().err
+    warning = capsys.readouterr().err
+    assert "4 hypotheses at a time (first prompt: utt" in warning and "2 from here on" in warning
     assert contents(tmp_path).keys() == contents(whole).keys()
     assert read_store(tmp_path) == read_store(whole)
 
