@@ -84,10 +84,9 @@ class SoundStorm(nn.Module):
         known_BTD = self.acoustic(codes_BTL.clamp(min=0) + first_L).sum(2)
         x_BTD = self.dropout(self.semantic(semantic_BT.clamp(min=0)) + known_BTD)
         mask_B11T = valid_mask(lengths_B, x_BTD.shape[1], x_BTD.device)[:, None, None]
-        lengths_B = lengths_B.to(x_BTD.device)
         angles = self.positions(x_BTD.shape[1])
         for layer in self.layers:
-            x_BTD = layer(x_BTD, lengths_B, mask_B11T, angles)
+            x_BTD = layer(x_BTD, mask_B11T, angles)
         return x_BTD
 
     def logits(self, x_XD: torch.Tensor, level: int) -> torch.Tensor:

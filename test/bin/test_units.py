@@ -159,12 +159,9 @@ def test_tasks_are_prepared(systems, quantiser, run, tmp_path):
     done = run("prepare_tasks", *words, "--llm", tmp_path / "joint")
     done.says("a.asr_english", "a.tts_english", "50.0")
     assert len((tmp_path / "tasks/prompt_ids").read_text().splitlines()) == 24
-    source = source.replace("English", "{language}").replace("language: {", "language: '{")
-    source = source.replace("}', tasks", "}', tasks").replace(
-        "language}, tasks", "language}', tasks"
-    )
-    (tmp_path / "mix.yaml").write_text(f"system_prompt: Do it.\nsources: [{source}{fields}}}]\n")
-    again = ["--mixture", tmp_path / "mix.yaml", "--output", tmp_path / "more", "--language", "cy"]
+    source = "{name: a, language: '{language}', tasks: ['[ASR {language}]'], fields: "
+    (tmp_path / "cy.yaml").write_text(f"system_prompt: Do it.\nsources: [{source}{fields}}}]\n")
+    again = ["--mixture", tmp_path / "cy.yaml", "--output", tmp_path / "more", "--language", "cy"]
     run("prepare_tasks", *again, "--llm", tmp_path / "joint").says("a.asr_welsh")
     facts = json.loads((tmp_path / "more/tasks.json").read_text())
     assert facts["system_prompt"] == "Do it."  # for who asks the trained model

@@ -96,7 +96,7 @@ def test_all_faults_in_one_report(prepare, tmp_path):
         "of Common Voice its version 4",
         "say --subset true",
     )
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data/train").exists()
 
 
 def test_a_part_of_the_corpus(prepare, tmp_path):
