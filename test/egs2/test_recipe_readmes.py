@@ -58,7 +58,7 @@ def test_commands_have_options_that_exist(readme):
                 found = {w for w in word.split() if w.startswith("--")}
                 assert found and found <= own, (found - own, words)
             if word.startswith("conf/"):
-                assert (recipe / word).is_file(), word
+                assert (recipe / word).exists(), word
 
 
 @by_readme
