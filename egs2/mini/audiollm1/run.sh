@@ -7,7 +7,7 @@ exec ./audiollm.sh \
     --token_type llm --vocab_size 0 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "2epoch.pth 3epoch.pth valid.loss.ave.pth" \
+    --ctc_checkpoints "1epoch.pth 2epoch.pth valid.loss.ave.pth" \
     --behaviours conf/behaviours/mini.yaml \
     --align_configs conf/train_align_bridge.yaml \
     --noises "babble:10 white:10" --noise_checkpoints valid.loss.ave.pth \
