@@ -187,4 +187,4 @@ def test_what_is_refused(root, tmp_path):
 
 def test_mini_s_configuration_says_what_it_learns(root):
     conf = yaml.safe_load((root / "egs2/mini/speechlm1/conf/train_speechlm.yaml").read_text())
-    assert conf["optim"] == "adamw" and conf["init"] == "llm"
+    assert conf["optim"] == "muon" and conf["init"] == "llm"
