@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 
     frames = load_frames(source, args.checkpoint, args.device)
     share = min(1.0, 3600 * args.max_hours / total)
-    heard = chain.from_iterable(map(iter_utterances, args.data))
-    chosen = choose(heard, share, args.seed)
+    utterances = chain.from_iterable(map(iter_utterances, args.data))
+    chosen = choose(utterances, share, args.seed)
     frames_NC = stacked(all_frames(frames, chosen, args.batch_seconds))
     learned = (
         f"{len(frames_NC)} frames of {len(chosen)} utterances of {' and '.join(args.data)}, "

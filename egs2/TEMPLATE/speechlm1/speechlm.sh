@@ -236,13 +236,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 5; then
         log "Stage 5: units of speech: ${unit_source}"
-        heard=("${data}/${train_set}")
-        ! "${spoken_translations}" || heard+=("$(translations "${train_set}")")
+        sources=("${data}/${train_set}")
+        ! "${spoken_translations}" || sources+=("$(translations "${train_set}")")
         # shellcheck disable=SC2086
-        once "${quantiser}.log/.done" "${heard[@]/%//wav.scp}" -- \
+        once "${quantiser}.log/.done" "${sources[@]/%//wav.scp}" -- \
             anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
             python -m espnet_audiollm.bin.learn_units --source "${unit_source}" \
-            --data "${heard[@]}" --size "${unit_size}" --max_hours "${unit_hours}" \
+            --data "${sources[@]}" --size "${unit_size}" --max_hours "${unit_hours}" \
             --device "${device}" --output "${quantiser}"
         for split in ${splits}; do
             extract "${data}/${split}" "$(units_of "${split}")"
