@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--text", required=True, help="table of texts, or a store of an LLM's responses")
-    add("--voice", default="en-us+f2", help="espeak-ng's name of a voice, with its variant")
+    add("--voice", default="en-us+edward", help="espeak-ng's name of a voice, with its variant")
     add("--speed", type=int, default=160, help="words per minute")
     add("--nj", type=int, default=2, help="processes that speak")
     add("--output", required=True, help="data directory to make, e.g. dump/train/answers")

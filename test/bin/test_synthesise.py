@@ -17,10 +17,10 @@ def run(root, capfd):
 
 def test_responses_become_a_data_directory(run, tmp_path):
     write_store(tmp_path / "responses", {"b": ("no .", [5, 2]), "a": ("the red boat .", [6, 2])})
-    words = ["--text", tmp_path / "responses", "--voice", "en-us+f2", "--nj", 1]
-    run(*words, "--output", tmp_path / "said").says("2 texts in the voice en-us+f2")
+    words = ["--text", tmp_path / "responses", "--voice", "en-us+edward", "--nj", 1]
+    run(*words, "--output", tmp_path / "said").says("2 texts in the voice en-us+edward")
     first, second = load_utterances(tmp_path / "said")
-    assert (first.id, first.text, first.speaker) == ("a", "the red boat .", "en-us_f2")
+    assert (first.id, first.text, first.speaker) == ("a", "the red boat .", "en-us_edward")
     samples = {utt.id: soundfile.info(utt.audio) for utt in (first, second)}
     counted = read_dict(tmp_path / "said/utt2num_samples")
     assert counted == {id_: str(info.frames) for id_, info in samples.items()}

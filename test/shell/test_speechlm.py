@@ -115,7 +115,7 @@ def test_one_training_and_speech(recipe):
         [made] = kinds
         assert (option(made, "--data"), option(made, "--output")) == (data, units)
     [taken] = [c for c in of(calls, "subset") if option(vocoder, "--train_data") in c]
-    assert "dump/train/answers_en_us_f2 " in taken and taken.endswith("--random 1")
+    assert "dump/train/answers_en_us_edward " in taken and taken.endswith("--random 1")
     spoken = of(calls, "speak")
     assert len(spoken) == 5  # two controls of two outputs, and TTS: nobody answered QSA in speech
     assert sum("--shuffle true" in call for call in spoken) == 2

@@ -40,7 +40,7 @@ spoken_translations=false # The corpus has recordings of the translations (table
 translation_speaker=""    # One name for their voice (empty: that of each utterance's speaker).
 min_audio=0.1             # Shortest of them kept (seconds).
 max_audio=20              # Longest of them kept (seconds).
-answer_voice=""           # Voice of espeak-ng that speaks the LLM's answers (en-us+f2); empty: none does.
+answer_voice=""           # Voice of espeak-ng that speaks the LLM's answers (en-us+edward); empty: none does.
 answer_speed=160          # Its words per minute.
 
 ## Units (stages 5 and 6)

@@ -8,5 +8,5 @@ exec ./speechlm.sh \
     --language en \
     --ctc_config conf/train_ctc_25hz.yaml \
     --unit_source ctc:../audiollm1/exp/ctc_25hz:9 --unit_size 1024 --unit_hours 10 \
-    --answer_voice en-us+f2 \
+    --answer_voice en-us+edward \
     "${arguments[@]}"

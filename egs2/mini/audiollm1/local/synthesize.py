@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num", type=int, required=True, help="utterances")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nj", type=int, default=2, help="processes")
-    parser.add_argument("--voice", help="one for all, e.g. en-us+f2 (default: one for each)")
+    parser.add_argument("--voice", help="one for all, e.g. en-us+edward (default: one for each)")
     parser.add_argument("--speed", type=int, default=160, help="of --voice, words per minute")
     parser.add_argument("output", type=Path, help="data directory to make")
     return parser
