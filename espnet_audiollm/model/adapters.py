@@ -22,9 +22,11 @@ from .masking import mask_padding, valid_mask
 class Adapter(nn.Module, ABC):
     """Args of every adapter: `encoder_width` C and `llm_width` D.
 
-    positions_per_frame: positions of the LLM that a frame becomes, at most."""
+    positions_per_frame: positions of the LLM that a frame becomes, at most.
+    uses_all_parameters: every trained parameter has a gradient in each step."""
 
     positions_per_frame: float
+    uses_all_parameters = True
 
     @abstractmethod
     def forward(

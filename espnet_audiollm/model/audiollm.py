@@ -71,6 +71,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             self.ctc_out = nn.Linear(speech_encoder.output_size(), num_pieces)
         self.audio_norm = _norm_of(llm) if normalize_audio else None
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step (the CTC layer's is there
+        with a CTC loss alone, of which each example has the transcript)."""
+        return self.speech_encoder.uses_all_parameters and self.adapter.uses_all_parameters
+
     def forward(
         self,
         speech: torch.Tensor,
