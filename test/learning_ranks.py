@@ -15,10 +15,13 @@ from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.model.adapters import StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.llm import LLM
+from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
 from espnet_audiollm.train.accumulate import AccumulatedMean
-from espnet_audiollm.train.halving import MemoryLimit
+from espnet_audiollm.train.epoch import Batches
+from espnet_audiollm.train.halving import MemoryLimit, part_of
 from espnet_audiollm.train.ranks import Ranks
+from espnet_audiollm.train.shares import UpdateShares
 from espnet_audiollm.train.trainer import AudioTrainer
 from espnet_audiollm.train.wrapping import wrap, wrap_distributed
 
@@ -88,23 +91,85 @@ def train(rank, every_time):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for epoch in (1, 2):
         optimizer.zero_grad()
-        AudioTrainer.train_one_epoch(
-            model=wrapped,
-            optimizers=[optimizer],
-            schedulers=[None],
-            iterator=[batch_of(rank, BATCHES * epoch + i) for i in range(BATCHES)],
-            reporter=SubReporter("train", epoch, 0),
-            scaler=None,
-            summary_writer=None,
-            options=options,
-            distributed_option=PROCESSES,
-        )
+        batches = [batch_of(rank, BATCHES * epoch + i) for i in range(BATCHES)]
+        learn(wrapped, optimizer, batches, options, PROCESSES)
     weights = {name: p.detach() for name, p in model.named_parameters()}
     return {"reductions": sum(counts) / len(weights), **weights}
 
 
+# --- what a term counts -------------------------------------------------------------------------
+
+TERMS = ("response", "distribution", "hidden", "ctc")
+
+
+def terms_model(term):
+    """An alignment with one term beside the response, or the response alone, in float64."""
+    torch.manual_seed(0)
+    llm = LLM(tiny_llama(), None, "tiny", "", "", (2,))
+    weights = {term: 1.0} if term in ("distribution", "hidden") else {}
+    return AudioLLMESPnetModel(
+        tiny_encoder(),
+        StackAdapter(16, 16).double(),
+        llm,
+        [1, AUDIO_SLOT, 5],
+        targets=Targets(**weights),
+        num_pieces=7 if term == "ctc" else 0,
+        ctc_weight=1.0 if term == "ctc" else 0.0,
+    ).double()
+
+
+def eight():
+    """Eight utterances: those with short responses have long transcripts."""
+    generator = torch.Generator().manual_seed(5)
+    speech, samples = noise(*(20_000 + 3_000 * i for i in range(8)))
+    lengths = {"response": [1, 1, 2, 2, 6, 7, 8, 9], "text": [3, 4, 3, 4, 1, 1, 1, 2]}
+    lengths["text_prompt"] = [5] * 8
+    data = {"speech": speech, "speech_lengths": samples}
+    for name, of_name in lengths.items():
+        data[name] = torch.randint(1, 7, (8, max(of_name)), generator=generator)
+        data[f"{name}_lengths"] = torch.tensor(of_name)
+    logp = torch.randn(8, 9, 4, generator=generator, dtype=torch.float64).log_softmax(-1)
+    data |= {"teacher_logp": logp, "teacher_ids": torch.arange(3).repeat(8, 9, 1)}
+    for name in ("teacher_logp", "teacher_ids"):
+        data[f"{name}_lengths"] = data["response_lengths"]
+    return data
+
+
+def update(term, rows, rank=0, number=1, limit=None):
+    """What ESPnet's loop adds to the weights in one update of batches of these rows, times -1."""
+    model, whole = terms_model(term), eight()
+    options = trainer_options("--accum_grad", str(len(rows)))
+    option = DistributedOption(True, "gloo", dist_rank=rank) if number > 1 else DistributedOption()
+    ranks = Ranks.of(option)
+    wrapped = wrap(model, options, option, ranks, limit or MemoryLimit())
+    before = [p.detach().clone() for p in model.parameters()]
+    read = [(["x"], part_of(whole, *pair)) for pair in rows]
+    shares = UpdateShares(model.term_counts, ranks)
+    batches = Batches("train", read, lambda done: False, step=len(rows), shares=shares)
+    learn(wrapped, torch.optim.SGD(model.parameters(), lr=1.0), batches, options, option)
+    return [old - new.detach() for old, new in zip(before, model.parameters(), strict=True)]
+
+
+def learn(wrapped, optimizer, batches, options, option):
+    """An epoch of ESPnet's loop."""
+    AudioTrainer.train_one_epoch(
+        model=wrapped,
+        optimizers=[optimizer],
+        schedulers=[None],
+        iterator=batches,
+        reporter=SubReporter("train", 1, 0),
+        scaler=None,
+        summary_writer=None,
+        options=options,
+        distributed_option=option,
+    )
+
+
 def once_and_every_time(rank, directory):
-    return {"once": train(rank, False), "every time": train(rank, True)}
+    """Of two processes: two trainings, and the update of each term by batches of two rows."""
+    rows = [(2 * rank, 2 * rank + 2), (2 * rank + 4, 2 * rank + 6)]
+    updates = {term: update(term, rows, rank, 2) for term in TERMS}
+    return {"once": train(rank, False), "every time": train(rank, True), "updates": updates}
 
 
 # --- which parameters, in which order -----------------------------------------------------------

@@ -99,7 +99,7 @@ def wrap_halving(
     scaled = scaler is not None and scaler.is_enabled()
     if ranks.number > 1 or scaled or not getattr(model, "can_be_split", True):
         return wrapped
-    return Halving(wrapped, limit, getattr(model, "part_arguments", None))
+    return Halving(wrapped, limit, getattr(model, "term_counts", None))
 
 
 def wrap(
