@@ -7,6 +7,7 @@ the same for every rank and epoch; ranks read the batches they come to and hold 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import struct
@@ -20,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from .index import Lines, cached, scan, state_of
+from .position_bound import PositionBound
 
 BATCH_TYPES = ("numel", "length", "sorted", "unsorted")
 APART = 32 << 20  # bytes of shape files from which a plan is made in a process of its own
@@ -47,16 +49,26 @@ class Plan:
 
     The batches are those of ESPnet's samplers over the same shape files, in their order."""
 
-    def __init__(self, shape_files: Sequence[str | Path], rules: Rules, keep: Path):
-        """keep: the plan's file is `keep` with the state of all it depends on at its end."""
+    def __init__(
+        self,
+        shape_files: Sequence[str | Path],
+        rules: Rules,
+        keep: Path,
+        bound: PositionBound | None = None,
+    ):
+        """keep: the plan's file is `keep` with the state of all it depends on at its end.
+        bound: of the LLM's positions; the shape files are then of samples and of responses."""
         check_rules(shape_files, rules)
+        check_bound(shape_files, rules, bound)
         state = hashlib.sha256(repr(astuple(rules)).encode())
         for path in shape_files:
             state.update(state_of(path).encode())
+        if bound:
+            state.update(bound.state().encode())
         self._file = cached(
             keep.with_name(f"{keep.name}.{state.hexdigest()[:16]}"),
             f"{keep.name}.*",
-            lambda out: _make(shape_files, rules, out),
+            lambda out: _make(shape_files, rules, bound, out),
         )
         header = HEADER.unpack(self._pread(HEADER.size, 0))
         magic, self.num_utterances, self._len, self.smallest, self.largest, ids, digest = header
@@ -107,26 +119,47 @@ def check_rules(shape_files: Sequence[str | Path], rules: Rules) -> None:
             raise ValueError(f"{path} does not exist: run the stage that makes the statistics")
 
 
-def _make(shape_files: Sequence[str | Path], rules: Rules, out: IO[bytes]) -> None:
+def check_bound(
+    shape_files: Sequence[str | Path], rules: Rules, bound: PositionBound | None
+) -> None:
+    """ValueError: batches of another kind than those that can be bounded."""
+    if bound and rules.batch_type != "numel":
+        raise ValueError(
+            f"--max_positions {bound.most} is for --batch_type numel, not {rules.batch_type}"
+        )
+    if bound and len(shape_files) != 2:
+        raise ValueError(
+            f"--max_positions {bound.most} needs two shape files, of samples and of responses, and "
+            f"there are {len(shape_files)} (first: {shape_files[0]}): give both that stage 8 wrote"
+        )
+
+
+def _make(
+    shape_files: Sequence[str | Path], rules: Rules, bound: PositionBound | None, out: IO[bytes]
+) -> None:
     """In this process, or in one that takes its memory with it when it ends."""
     if sum(os.path.getsize(path) for path in shape_files) < APART:
-        out.write(plan(shape_files, rules))
+        out.write(plan(shape_files, rules, bound))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as apart:
         target = f"/proc/{os.getpid()}/fd/{out.fileno()}"
-        apart.submit(_plan_into, shape_files, rules, target).result()
+        apart.submit(_plan_into, shape_files, rules, bound, target).result()
 
 
-def _plan_into(shape_files: Sequence[str | Path], rules: Rules, target: str) -> None:
+def _plan_into(
+    shape_files: Sequence[str | Path], rules: Rules, bound: PositionBound | None, target: str
+) -> None:
     with open(target, "r+b") as out:
-        out.write(plan(shape_files, rules))
+        out.write(plan(shape_files, rules, bound))
 
 
 # --- the rules ----------------------------------------------------------------------------------
 
 
-def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
+def plan(
+    shape_files: Sequence[str | Path], rules: Rules, bound: PositionBound | None = None
+) -> bytes:
     """The contents of a plan's file."""
     shapes = [read_shapes(path) for path in shape_files]
     for path, shape in zip(shape_files[1:], shapes[1:], strict=True):
@@ -135,7 +168,12 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
                 f"{shape_files[0]} and {path} do not hold the same ids "
                 f"({len(shapes[0].lengths)} and {len(shape.lengths)}): make the statistics again"
             )
-    rows, sizes = arrange(shapes, rules)
+    limit = None
+    if bound:
+        positions_N = bound.positions(*(shape.lengths for shape in shapes))
+        bound.check(positions_N, shape_files[0], rules.min_batch_size)
+        limit = Limit(positions_N, bound.most)
+    rows, sizes = arrange(shapes, rules, limit)
     rows = rows.astype(ROW)
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(BOUND)
     digest = hashlib.blake2b(bounds.data, digest_size=32)
@@ -152,10 +190,21 @@ def plan(shape_files: Sequence[str | Path], rules: Rules) -> bytes:
     return b"".join((header, bounds.data, rows.data))
 
 
-def arrange(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+def arrange(
+    shapes: list[Shapes], rules: Rules, limit: Limit | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows in the order of their batches, and the batches' sizes."""
-    by_size = rules.batch_type in ("numel", "length")
-    return (_by_size if by_size else _by_number)(shapes, rules)
+    if rules.batch_type in ("numel", "length"):
+        return _by_size(shapes, rules, limit)
+    return _by_number(shapes, rules)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What each row costs beside its size, and what a batch may cost."""
+
+    costs: np.ndarray  # (N,) integers
+    most: int
 
 
 @dataclass(frozen=True)
@@ -201,26 +250,33 @@ def _numbers(path: str | Path, lines: Lines) -> np.ndarray:
     return found
 
 
-def _by_size(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-    """ESPnet's NumElementsBatchSampler and LengthBatchSampler: rows, and the batches' sizes."""
+def _by_size(
+    shapes: list[Shapes], rules: Rules, limit: Limit | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """ESPnet's NumElementsBatchSampler and LengthBatchSampler: rows, and the batches' sizes. With
+    a limit a batch is closed before it would exceed that, too."""
     rows = np.argsort(shapes[0].lengths, kind="stable")
-    closed, count = array("q"), 0  # batches
+    closed, count, spent = array("q"), 0, 0  # batches; of the next one: rows, and of the limit
+    most = limit.most if limit else 0
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
         costs = np.zeros(len(some), np.int64)
         for shape in shapes:
             width = shape.width if rules.batch_type == "numel" else 1
             costs += shape.lengths[some].astype(np.int64) * width
-        for cost in costs.tolist():
-            count += 1
+        limited = limit.costs[some].tolist() if limit else itertools.repeat(0)
+        for cost, of_limit in zip(costs.tolist(), limited, strict=False):
+            if spent + of_limit > most and count:
+                closed.append(count)
+                count = spent = 0
+            count, spent = count + 1, spent + of_limit
             if count * cost > rules.batch_bins and count >= rules.min_batch_size:
                 closed.append(count)
-                count = 0
+                count = spent = 0
     if count and (not rules.drop_last or not closed):
         closed.append(count)
     if len(closed) > 1 and closed[-1] < rules.min_batch_size:
-        for i in range(closed.pop()):
-            closed[-(i % len(closed)) - 1] += 1
+        (_borrow if limit else _spread)(closed, rules.min_batch_size)
     sizes = np.frombuffer(closed, np.int64)
     rows = rows[: sizes.sum()]
     if rules.sort_batch == "descending":
@@ -228,6 +284,21 @@ def _by_size(shapes: list[Shapes], rules: Rules) -> tuple[np.ndarray, np.ndarray
     if rules.sort_in_batch != rules.sort_batch:
         rows = rows[_mirror(sizes)]
     return rows, sizes
+
+
+def _spread(closed: array[int], smallest: int) -> None:
+    """ESPnet's way with a last batch that is too small: its rows go to those before it."""
+    for i in range(closed.pop()):
+        closed[-(i % len(closed)) - 1] += 1
+
+
+def _borrow(closed: array[int], smallest: int) -> None:
+    """A batch that is too small takes rows from the one before it: so none exceeds a limit that
+    any `smallest` rows keep."""
+    for i in range(len(closed) - 1, 0, -1):
+        lacking = max(smallest - closed[i], 0)
+        closed[i] += lacking
+        closed[i - 1] -= lacking
 
 
 def _mirror(sizes: np.ndarray) -> np.ndarray:

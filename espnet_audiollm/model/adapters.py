@@ -22,9 +22,13 @@ from .masking import mask_padding, valid_mask
 class Adapter(nn.Module, ABC):
     """Args of every adapter: `encoder_width` C and `llm_width` D.
 
-    positions_per_frame: positions of the LLM that a frame becomes, at most."""
+    positions_per_frame: positions of the LLM that a frame becomes, at most.
+    rounding: how many more a recording has, at most, than its frames make.
+    uses_all_parameters: every trained parameter has a gradient in each step."""
 
     positions_per_frame: float
+    rounding: int = 1
+    uses_all_parameters = True
 
     @abstractmethod
     def forward(
@@ -142,7 +146,7 @@ class QFormerAdapter(Adapter):
         if window < 1 or queries < 1:
             raise ValueError(f"window is {window} and queries {queries}; both are at least 1")
         self.window, self.num_queries = window, queries
-        self.positions_per_frame = queries / window
+        self.positions_per_frame, self.rounding = queries / window, queries
         self.queries_QC = nn.Parameter(torch.randn(queries, encoder_width) * 0.02)
         self.places_WC = nn.Parameter(torch.randn(window, encoder_width) * 0.02)
         self.decoder = nn.TransformerDecoder(

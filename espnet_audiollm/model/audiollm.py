@@ -71,6 +71,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             self.ctc_out = nn.Linear(speech_encoder.output_size(), num_pieces)
         self.audio_norm = _norm_of(llm) if normalize_audio else None
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step (the CTC layer's is there
+        with a CTC loss alone, of which each example has the transcript)."""
+        return self.speech_encoder.uses_all_parameters and self.adapter.uses_all_parameters
+
     def forward(
         self,
         speech: torch.Tensor,
@@ -101,7 +107,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             text: (B, L) tokens of the transcripts for the CTC loss; text_lengths: (B,), likewise.
                 None: no such loss.
             recording_tokens: (B, K) tokens of each recording in a row of `text`, likewise.
-            ctc_share: of the CTC loss (see `part_arguments`).
+            ctc_share: of the CTC loss (see `term_counts`).
             kwargs: what else the targets need.
         """
         if recording_samples is not None:
@@ -123,16 +129,13 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             stats |= {"ctc_loss": ctc_loss.detach(), "total_loss": loss.detach()}
         return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)
 
-    def part_arguments(self, batch: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, float]:
-        """What `forward` is given beside a part of a batch, so that the parts' losses, weighted by
-        response tokens, add up to the batch's: the CTC loss is a mean over other tokens."""
+    def term_counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        """What the loss's weight counts in a batch, and what the CTC loss is a mean over, by the
+        name of the argument that scales it (see train/shares.py). Nothing without a CTC loss."""
         if not self.ctc_weight or batch.get("text_lengths") is None:
             return {}
-        text, response = (
-            int(sum(part[name])) / int(sum(batch[name]))
-            for name in ("text_lengths", "response_lengths")
-        )
-        return {"ctc_share": text / response}
+        names = {"weight": "response_lengths", "ctc_share": "text_lengths"}
+        return {term: int(sum(batch[name])) for term, name in names.items()}
 
     def embed_prompts(
         self, templates: Sequence[list[int]], audios: Sequence[torch.Tensor]

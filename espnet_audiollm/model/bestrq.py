@@ -56,6 +56,11 @@ class BestRQESPnetModel(AbsESPnetModel):
         width, codebooks = speech_encoder.output_size(), len(quantiser.codes_QKE)
         self.heads = nn.ModuleList(nn.Linear(width, quantiser.size) for _ in range(codebooks))
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step."""
+        return self.speech_encoder.uses_all_parameters
+
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: object
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:

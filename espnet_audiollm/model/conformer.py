@@ -277,6 +277,7 @@ class ConformerEncoder(AbsEncoder):
     """
 
     batch_independent = True
+    uses_all_parameters = True  # each has a gradient in every step
 
     def __init__(
         self,

@@ -26,6 +26,11 @@ class CTCESPnetModel(AbsESPnetModel):
         self.speech_encoder = speech_encoder
         self.ctc_out = nn.Linear(speech_encoder.output_size(), len(token_list))
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step."""
+        return self.speech_encoder.uses_all_parameters
+
     def forward(
         self,
         speech: torch.Tensor,

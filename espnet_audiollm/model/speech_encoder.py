@@ -62,6 +62,15 @@ class SpeechEncoder(nn.Module):
         return self.encoder.output_size()
 
     @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step; of parts that do not say
+        so, nothing is known."""
+        parts = (self.augment, self.frontend, self.specaug, self.normalize)
+        others = [p for part in parts if part is not None for p in part.parameters()]
+        known = getattr(self.encoder, "uses_all_parameters", False)
+        return known and not any(p.requires_grad for p in others)
+
+    @property
     def frames_per_second(self) -> float | None:
         """Encoder frames; None: parts of ESPnet's, which do not say."""
         if not self.batched:

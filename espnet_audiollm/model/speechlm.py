@@ -39,6 +39,12 @@ class SpeechLMESPnetModel(AbsESPnetModel):
         self.model, self.llm = llm.model, llm
         self.made_of, self.packed = dict(made_of), packed
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter has a gradient in each step: in a Llama, which has no
+        experts that some tokens pass by."""
+        return self.model.config.model_type == "llama"
+
     def forward(
         self,
         prompt: torch.Tensor,

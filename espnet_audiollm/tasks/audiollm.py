@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from espnet2.tasks.abs_task import IteratorOptions
 from espnet2.utils.types import str2bool, str_or_none
 
+from ..data.position_bound import PositionBound
 from ..data.prompt import encode, user_prompt
 from ..model import llm as llms
 from ..model.adapters import ADAPTERS, TokenBridgeAdapter
@@ -20,7 +22,7 @@ from ..model.sharding import SHARDINGS, load_shared
 from ..model.targets import PAPER, TABLES, Targets, missing_table
 from ..store import teacher
 from ..store.responses import check_origin, read_about
-from ..types import Audio
+from ..types import SAMPLE_RATE, Audio
 from .base import SpeechTask
 from .choices import (
     add_choice,
@@ -84,6 +86,13 @@ class AudioLLMTask(SpeechTask):
             "--packed", type=str2bool, default=True, help="No padding inside the LLM"
         )
         group.add_argument(
+            "--max_positions",
+            type=int,
+            default=0,
+            help="Of the LLM in a batch (prompt, audio, response), of all processes together; "
+            "beside --batch_bins (0: any number)",
+        )
+        group.add_argument(
             "--init_ctc",
             type=str_or_none,
             help="CTC checkpoint of stage 5 to start from: its speech encoder, and the CTC layer "
@@ -143,6 +152,23 @@ class AudioLLMTask(SpeechTask):
         )
 
     @classmethod
+    def position_bound(
+        cls, args: argparse.Namespace, options: IteratorOptions
+    ) -> PositionBound | None:
+        """That of --max_positions."""
+        if not args.max_positions:
+            return None
+        if args.max_positions < 0 or not args.position_costs:
+            raise ValueError(
+                f"--max_positions {args.max_positions}: give a number above 0, and an encoder that "
+                "says how many frames it has (ours and the pretrained ones do)"
+            )
+        tables = {name: path for path, name, _ in options.data_path_and_name_and_type}
+        return PositionBound(
+            args.max_positions, **args.position_costs, prompts=tables.get("prompt", "")
+        )
+
+    @classmethod
     def build_model(
         cls, args: argparse.Namespace, llm: llms.LLM | None = None
     ) -> AudioLLMESPnetModel:
@@ -193,6 +219,11 @@ class AudioLLMTask(SpeechTask):
                 f"{frames:g} frames a second, {positions:g} positions of the LLM (at most)"
             )
         prompt = encode(user_prompt(Audio(), args.system_prompt), llm.tokenizer)
+        args.position_costs = frames and {
+            "per_sample": positions / SAMPLE_RATE,
+            "rounding": adapter.rounding,
+            "prompt": len(prompt),
+        }
         tokens = (getattr(args, "ctc_tokens", None) or {}).get("token_list", [])
         if isinstance(adapter, TokenBridgeAdapter):
             read_tokens(adapter, tokens, llm)

@@ -14,6 +14,7 @@ from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.train.distributed_utils import DistributedOption
 
 from ..data.drawn_batches import Draw
+from ..data.position_bound import PositionBound
 from ..train import checkpoints, identity, iterators, muon, supervision
 from ..train.trainer import AudioTrainer
 from .choices import prepare_statistics
@@ -100,6 +101,13 @@ class SpeechTask(AbsTask):
     @classmethod
     def draw(cls, args: argparse.Namespace, mode: str) -> Draw | None:
         """How the examples of an epoch are drawn (None: each epoch has all of them)."""
+        return None
+
+    @classmethod
+    def position_bound(
+        cls, args: argparse.Namespace, options: IteratorOptions
+    ) -> PositionBound | None:
+        """How many positions of an LLM a batch of these data may have (None: any number)."""
         return None
 
     @classmethod

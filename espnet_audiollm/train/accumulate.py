@@ -3,9 +3,16 @@
 ESPnet divides the mean loss of each batch by their number, so that a token of a batch with few of
 them weighs more. Here the gradient after each batch is the mean over all tokens (or whatever a
 model's weight counts) since the last update: what one large batch gives.
+
+Of several processes each keeps the gradients of its own batches, and DDP reduces them once, with
+the last batch of an update. Those of too few batches at an epoch's end are never reduced: nothing
+is learned from them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -15,11 +22,20 @@ from .ranks import Ranks
 class AccumulatedMean(torch.nn.Module):
     """Around the model: scales each loss, and the gradients that are there already.
 
-    ESPnet's loop divides the loss by `accum_grad` afterwards."""
+    ESPnet's loop divides the loss by `accum_grad` afterwards.
 
-    def __init__(self, module: torch.nn.Module, accum_grad: int, ranks: Ranks):
+    no_sync: DDP's, around the forward passes after which gradients stay in this process."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        accum_grad: int,
+        ranks: Ranks,
+        no_sync: Callable[[], AbstractContextManager] = nullcontext,
+    ):
         super().__init__()
         self.module, self.accum_grad, self.ranks = module, accum_grad, ranks
+        self.no_sync = no_sync
         self.begin()
 
     def begin(self) -> None:
@@ -33,8 +49,12 @@ class AccumulatedMean(torch.nn.Module):
 
     def forward(self, **batch):
         """ESPnet's (loss, stats, weight); in training the batch's share of the update's loss."""
-        loss, stats, weight = self.module(**batch)
-        return (loss * self.share(weight) if self.training else loss), stats, weight
+        if not self.training:
+            return self.module(**batch)
+        last = self.batches + 1 == self.accum_grad
+        with nullcontext() if last else self.no_sync():
+            loss, stats, weight = self.module(**batch)
+        return loss * self.share(weight), stats, weight
 
     def share(self, weight: torch.Tensor) -> float:
         """The factor of this batch's loss; what was gathered before makes room for it."""

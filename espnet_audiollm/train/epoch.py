@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from ..types import SAMPLE_RATE, Seconds
 from . import supervision
 from .session import Session
+from .shares import UpdateShares
 from .snapshot import Snapshot
 
 Place = tuple[int, int]  # epoch, batches of it
@@ -44,7 +47,7 @@ class Watch:
         return self.stopping
 
 
-def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor | list[int]]:
+def sent(data: dict[str, torch.Tensor], device: str) -> dict[str, Any]:
     """A batch on its way to `device`; its lengths and prompts stay here, as numbers.
 
     ESPnet's loop would wait for each copy, and would take the lengths to where reading them waits
@@ -82,6 +85,8 @@ class Batches:
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
         device: where the model reads them.
+        shares: what the model is given beside each batch, of the `step` batches of an update, which
+            are then read before the first of them is learned from. None: nothing.
     """
 
     def __init__(
@@ -92,7 +97,9 @@ class Batches:
         start: int = 0,
         step: int = 1,
         device: str = "cpu",
+        shares: UpdateShares | None = None,
     ):
+        self.shares, self.together = shares, step if shares else 1
         self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
         self.amount, self.unit = 0.0, "s of audio"  # what this rank has read
@@ -104,14 +111,15 @@ class Batches:
         batches = iter(self.loader)
         while not (self.may_pause() and self.pause(self.done)):
             with without_signals():  # the loader's processes are begun with its first batch
-                batch = next(batches, None)
-            if batch is None:
+                read = list(itertools.islice(batches, self.together))
+            if not read:
                 break
-            ids, data = batch
-            yield ids, sent(data, self.device)
-            self._count(data)
-            self.done += 1
-            supervision.beat(self.phase, self.done)
+            more = self.shares([data for _, data in read]) if self.shares else [{}]
+            for (ids, data), beside in zip(read, more, strict=True):
+                yield ids, sent(data, self.device) | beside
+                self._count(data)
+                self.done += 1
+                supervision.beat(self.phase, self.done)
 
     def _count(self, data: dict[str, torch.Tensor]) -> None:
         if "speech_lengths" in data:

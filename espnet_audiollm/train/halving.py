@@ -11,16 +11,16 @@ One process only: with several, the others would wait for sums that never come.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..types import SAMPLE_RATE
+from .shares import Batch, CountTerms, shares
 from .snapshot import random_state, set_random_state
 
-Batch = Mapping[str, Any]  # what a model's forward pass is given
 LENGTHS = "_lengths"
 CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
 
@@ -49,8 +49,10 @@ def size_of(batch: Batch) -> int:
 
 
 def part_of(batch: Batch, begin: int, end: int) -> dict[str, Any]:
-    """Examples `begin` to `end`, without padding that only the others need."""
-    part = {name: value[begin:end] for name, value in batch.items()}
+    """Examples `begin` to `end`, without padding that only the others need. Numbers of the batch as
+    a whole are left out."""
+    rows = {name: value for name, value in batch.items() if not isinstance(value, float)}
+    part = {name: value[begin:end] for name, value in rows.items()}
     for name, lengths in batch.items():
         data = part.get(name.removesuffix(LENGTHS))
         if name.endswith(LENGTHS) and isinstance(data, torch.Tensor):
@@ -118,19 +120,19 @@ class Halving(torch.nn.Module):
         module: gives ESPnet's (loss, statistics, weight), the loss a mean over what the weight
             counts.
         limit: what is known of the memory; changed here.
-        part_arguments: (the batch, a part of it) to what `module` is given beside the part, where a
-            loss has terms that are means over something else.
+        count_terms: the model's `term_counts`, where a loss has terms that are means over
+            something else.
     """
 
     def __init__(
         self,
         module: torch.nn.Module,
         limit: MemoryLimit,
-        part_arguments: Callable[[Batch, Batch], dict[str, Any]] | None = None,
+        count_terms: CountTerms | None = None,
     ):
         super().__init__()
         self.module, self.limit = module, limit
-        self.part_arguments = part_arguments or (lambda batch, part: {})
+        self.count_terms: CountTerms = count_terms or (lambda batch: {})
 
     def forward(self, **batch):
         """The module's (loss, statistics, weight); the loss's gradient is that of the batch."""
@@ -171,10 +173,15 @@ class Halving(torch.nn.Module):
             else:
                 yield from self._parts(part)
 
+    def _shares(self, part: Batch, batch: Batch) -> dict[str, float]:
+        """Those of a part in its batch, times those of the batch in an update."""
+        within = shares(self.count_terms(part), self.count_terms(batch))
+        return {name: share * batch.get(name, 1.0) for name, share in within.items()}
+
     def _add(self, part: Batch, batch: Batch, gathered: Gathered) -> None:
         before = random_state()
         try:
-            loss, stats, weight = self.module(**part, **self.part_arguments(batch, part))
+            loss, stats, weight = self.module(**part, **self._shares(part, batch))
             grads = gradients_of(loss, torch.ones_like(loss), gathered.parameters)
         except Exception as error:
             if not is_out_of_memory(error):

@@ -344,12 +344,12 @@ def _plan(task, args: argparse.Namespace, options, mode: str, world_size: int) -
         drop_last=args.drop_last_iter,
         min_batch_size=world_size if options.distributed else args.min_batch_size,
     )
-    draw = task.draw(args, mode)
+    draw, bound = task.draw(args, mode), task.position_bound(args, options)
     plan: Plan | DrawnPlan
     if draw:
         plan = DrawnPlan(options.shape_files, rules, draw)
     else:
-        plan = Plan(options.shape_files, rules, Path(args.output_dir) / f".{mode}.batches")
+        plan = Plan(options.shape_files, rules, Path(args.output_dir) / f".{mode}.batches", bound)
     if plan.smallest < world_size:
         raise ValueError(
             f"{options.shape_files[0]}: a batch of {plan.smallest} utterances cannot be shared by "

@@ -53,11 +53,15 @@ class Ranks:
 
     def sum(self, value: float) -> float:
         """The sum over all processes, in float64."""
+        return self.sums([value])[0]
+
+    def sums(self, values: list[float]) -> list[float]:
+        """The sum of each value over all processes, in float64."""
         if self.number == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(total)
-        return total.item()
+            return values
+        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(totals)
+        return totals.tolist()
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -29,6 +29,7 @@ from . import supervision
 from .epoch import Batches, Watch
 from .ranks import Ranks
 from .session import AudioTrainerOptions, Reporter, Session
+from .shares import UpdateShares
 from .snapshot import Snapshot, restore_statistics
 from .wrapping import build_scaler, wrap
 
@@ -160,6 +161,13 @@ class _Training:
         self.watch.saved((epoch + 1, 0))
         return True
 
+    def shares(self) -> UpdateShares | None:
+        """Where an update is of several batches or processes, and the model's loss has terms that
+        count something else than its weight."""
+        several = self.session.options.accum_grad > 1 or self.session.ranks.number > 1
+        count_terms = getattr(self.session.model, "term_counts", None)
+        return UpdateShares(count_terms, self.session.ranks) if several and count_terms else None
+
     def train(self, epoch: int, reporter: SubReporter, here: Snapshot | None) -> bool:
         session, options = self.session, self.session.options
         start = here.batches if here else 0
@@ -171,6 +179,7 @@ class _Training:
             start,
             options.accum_grad,
             self.device,
+            self.shares(),
         )
         began = time.monotonic()
         nothing_learned = self.loop.train_one_epoch(

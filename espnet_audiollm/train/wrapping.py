@@ -6,6 +6,8 @@ instructions, `--use_amp true` works without a GPU as well.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from espnet2.train.trainer import TrainerOptions
 
@@ -46,15 +48,42 @@ def wrap_autocast(model: torch.nn.Module, options: TrainerOptions) -> torch.nn.M
 def wrap_distributed(model, options: TrainerOptions, distributed_option):
     """DistributedDataParallel where there are several processes.
 
-    The LLM is no submodule: it is neither broadcast nor waited for. Looking for unused parameters
-    keeps DDP from laying its buckets out anew after the first step: of three processes or more,
-    sums would be taken in another order in the first step after a resume."""
+    The LLM is no submodule: it is neither broadcast nor waited for."""
     if not distributed_option.distributed:
         return model
     devices = [torch.cuda.current_device()] if distributed_option.ngpu > 0 else None
-    return torch.nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=True
+    unused = options.unused_parameters or not getattr(model, "uses_all_parameters", False)
+    parallel = torch.nn.parallel.DistributedDataParallel(
+        WithLayout(model), device_ids=devices, find_unused_parameters=unused
     )
+    if not unused:
+        lay_out(parallel)
+    return parallel
+
+
+class WithLayout(torch.nn.Module):
+    """Around the model in DDP: its forward pass, or without a batch a zero of all parameters."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, **batch):
+        """The module's, or the zero."""
+        if batch:
+            return self.module(**batch)
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        return torch.stack([0.0 * p.sum().float() for p in trained]).sum()
+
+
+def lay_out(parallel: torch.nn.parallel.DistributedDataParallel) -> None:
+    """Have DDP lay its buckets out for good, whatever the first batch is.
+
+    Where it does not look for unused parameters it lays them out anew after the first backward
+    pass, in that pass's order. Of three processes or more, sums would then be taken in another
+    order in the first update after a resume. The pass here, of zeros, is always the same."""
+    parallel().backward()
+    parallel.zero_grad()
 
 
 def wrap_halving(
@@ -70,7 +99,7 @@ def wrap_halving(
     scaled = scaler is not None and scaler.is_enabled()
     if ranks.number > 1 or scaled or not getattr(model, "can_be_split", True):
         return wrapped
-    return Halving(wrapped, limit, getattr(model, "part_arguments", None))
+    return Halving(wrapped, limit, getattr(model, "term_counts", None))
 
 
 def wrap(
@@ -82,8 +111,9 @@ def wrap(
 ) -> torch.nn.Module:
     """The model as it is trained: distributed, in mixed precision, in parts where memory is short,
     with accumulated gradients. limit: what is known of the memory."""
-    wrapped = wrap_autocast(wrap_distributed(model, options, distributed_option), options)
-    wrapped = wrap_halving(model, wrapped, options, ranks, limit)
+    parallel = wrap_distributed(model, options, distributed_option)
+    wrapped = wrap_halving(model, wrap_autocast(parallel, options), options, ranks, limit)
     if options.accum_grad == 1:
         return wrapped
-    return AccumulatedMean(wrapped, options.accum_grad, ranks)
+    no_sync = getattr(parallel, "no_sync", nullcontext)
+    return AccumulatedMean(wrapped, options.accum_grad, ranks, no_sync)

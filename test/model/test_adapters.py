@@ -44,6 +44,8 @@ def test_padding_does_not_matter(adapter_class, options):
     out_BPD.square().sum().backward()
     assert not x_BTC.grad[1, 7:].any() and not x_BTC.grad[2, 2:].any()
     assert x_BTC.grad[1, :7].any()
+    trained = [p for p in adapter.parameters() if p.requires_grad]
+    assert adapter.uses_all_parameters and all(p.grad is not None for p in trained)
 
 
 @pytest.mark.parametrize(("adapter_class", "options"), ALL)

@@ -186,7 +186,7 @@ def test_the_alignment_with_a_ctc_loss_in_parts():
     loss.backward()
     expected = [p.grad for p in model.parameters()]
     model.zero_grad()
-    halving = Halving(model, MemoryLimit(too_large=1), model.part_arguments).train()
+    halving = Halving(model, MemoryLimit(too_large=1), model.term_counts).train()
     in_parts, of_parts, weight = halving(**batch)
     in_parts.backward()
     assert weight.item() == 16
