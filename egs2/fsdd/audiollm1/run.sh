@@ -6,9 +6,10 @@ set -euo pipefail
 
 exec ./audiollm.sh \
     --test_sets "test_known test_new" \
-    --vocab_size 32 \
+    --token_type llm --vocab_size 0 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
     --ctc_checkpoints "6epoch.pth 8epoch.pth valid.loss.ave.pth" \
-    --align_configs conf/train_align.yaml \
+    --behaviours local/behaviours_digits.yaml \
+    --align_configs conf/train_align_bridge.yaml \
     "${arguments[@]}"
