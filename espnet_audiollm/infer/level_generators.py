@@ -185,16 +185,7 @@ def load_audiolm(
     Errors (ValueError): one of them is missing or another stage; they have other levels."""
     from ..tasks.audiolm import COARSE, FINE, AudioLMTask
 
-    configs = _read(coarse, "bin/audiolm_train"), _read(fine, "bin/audiolm_train")
-    for exp, config, stage, option in zip(
-        (coarse, fine), configs, (COARSE, FINE), ("--acoustic", "--fine"), strict=True
-    ):
-        found = getattr(config, "stage", "no")
-        if found != stage:
-            raise ValueError(
-                f"{option} {exp} is {found} stage of AudioLM: with --fine, {option} is a {stage} "
-                "one of bin/audiolm_train"
-            )
+    configs = _read_stage(coarse, COARSE, "--acoustic"), _read_stage(fine, FINE, "--fine")
     _check_same_levels((coarse, fine), configs)
     models = [
         _loaded(AudioLMTask, config, exp, checkpoint, device)
@@ -219,6 +210,18 @@ def _check_same_levels(exps: tuple, configs: tuple[argparse.Namespace, argparse.
             f"{exps[0]} writes {numbers[0]} coarse levels and {exps[1]} reads {numbers[1]}: train "
             "both with the same --coarse_levels"
         )
+
+
+def _read_stage(exp: str | Path, stage: str, option: str) -> argparse.Namespace:
+    config = _read(exp, "bin/audiolm_train")
+    found = getattr(config, "stage", None)
+    if found != stage:
+        what = f"AudioLM's {found} stage" if found else "no stage of AudioLM"
+        raise ValueError(
+            f"{option} {exp} is {what}: of bin/audiolm_train, --acoustic is a coarse stage and "
+            "--fine a fine one"
+        )
+    return config
 
 
 def _read(exp: str | Path, tool: str) -> argparse.Namespace:
