@@ -1,4 +1,5 @@
-"""Directories of units and levels for SoundStorm, made up, and its options; no audio is read."""
+"""Directories of units and levels for SoundStorm and AudioLM, made up, and their options; no audio
+is read."""
 
 import random
 from pathlib import Path
@@ -8,8 +9,8 @@ import yaml
 from espnet_audiollm.data.kaldi_dir import write_table
 from espnet_audiollm.data.unit_tables import UnitSet, table_of_level, write_set
 
+SIZES = dict(width=16, heads=2, hidden=16, layers=1, dropout=0.1)
 OPTIONS = {
-    "soundstorm_conf": dict(width=16, heads=2, hidden=16, layers=1, kernel=3, dropout=0.1),
     "batch_type": "numel",
     "batch_bins": 70_000,
     "optim": "adam",
@@ -51,11 +52,24 @@ def make(place: Path, number: int = 8) -> Path:
 
 def options(place: Path, output: Path, levels: str = "levels", **more) -> list[str]:
     """The command line of bin/soundstorm_train."""
+    more = {"soundstorm_conf": {**SIZES, "kernel": 3}, **more}
+    kinds = {"data": "data", "units": "units", "levels": levels}
+    return _words(place, output, kinds, more)
+
+
+def stage_options(place: Path, output: Path, stage: str, **more) -> list[str]:
+    """The command line of bin/audiolm_train; half a second of an utterance is looked at."""
+    more = {"lm_conf": SIZES, "stage": stage, "longest": 0.5, **more}
+    kinds = ("data", "units", "levels") if stage == "coarse" else ("data", "levels")
+    return _words(place, output, {kind: kind for kind in kinds}, more)
+
+
+def _words(place: Path, output: Path, kinds: dict[str, str], more: dict) -> list[str]:
     output.mkdir(parents=True, exist_ok=True)
     config = output / "given.yaml"
     config.write_text(yaml.safe_dump({**OPTIONS, **more}))
     words = ["--config", str(config), "--output_dir", str(output)]
     for split in ("train", "valid"):
-        words += [f"--{split}_data", f"{place}/data", f"--{split}_units", f"{place}/units"]
-        words += [f"--{split}_levels", f"{place}/{levels}"]
+        for kind, name in kinds.items():
+            words += [f"--{split}_{kind}", f"{place}/{name}"]
     return words

@@ -1,6 +1,6 @@
 """Speak units: WAV or FLAC files and a data directory of them, by a vocoder of bin/vocoder_train
 or by the codec whose units they are (--vocoder codec:DIR). With --acoustic, semantic units become
-those of the codec first, in the voice of a prompt.
+those of the codec first, in the voice of a prompt: by SoundStorm, or by AudioLM (--fine).
 
 Every file says in its metadata that its speech was generated. A voice that is taken from somebody's
 recording needs --allow_voice_cloning true: ask the person first."""
@@ -34,10 +34,12 @@ from .cli import add_flag, user_errors
 
 if TYPE_CHECKING:
     from ..infer.acoustic import AcousticVocoder
+    from ..infer.level_generators import LevelGenerator
     from ..infer.speak import Vocoder
     from ..infer.unit_levels import LevelsVocoder
 
 MADE = ("utt2spk", "utt2dur", "utt2num_samples", "wav.scp")
+AUDIOLM = ("fine_temperature", "top_k")  # options
 FIELDS = ("id", "audio", "samples", "voice")
 
 
@@ -70,17 +72,25 @@ def get_parser() -> argparse.ArgumentParser:
 def add_acoustic_options(parser: argparse.ArgumentParser) -> None:
     """Add what belongs to --acoustic."""
     add = parser.add_argument_group("From semantic units to a codec's").add_argument
-    add("--acoustic", help="of bin/soundstorm_train; --vocoder speaks its levels")
+    add("--acoustic", help="of bin/soundstorm_train, or the coarse stage of bin/audiolm_train")
+    add("--fine", help="the fine stage of bin/audiolm_train")
     add("--encoder", help="where --quantiser's encoder lies now (default: where it lay then)")
     add("--level_quantiser", help="of bin/learn_units: what made the levels (a codec is enough)")
     add(
         "--iterations",
         type=int,
         nargs="+",
-        default=[16, 1],
-        help="for the first level, the second, ...; the last number is for all that follow",
+        help="of SoundStorm, for the first level, the second, ...; the last number is for all that "
+        "follow (not given: 16 1)",
     )
-    add("--temperature", type=float, default=1.0, help="of the first level's units")
+    add(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="of the units that are drawn: SoundStorm's first level, AudioLM's coarse ones",
+    )
+    add("--fine_temperature", type=float, help="of AudioLM's fine levels (not given: the same)")
+    add("--top_k", type=int, help="likeliest units from which AudioLM draws (not given: all)")
     add("--seed", type=int, default=0, help="of what is drawn by chance")
     add(
         "--min_prompt",
@@ -116,6 +126,8 @@ def load(args: argparse.Namespace) -> Vocoder | LevelsVocoder | AcousticVocoder:
 
     if args.acoustic:
         return load_acoustic(args)
+    if args.fine:
+        raise ValueError("--fine without --acoustic: give AudioLM's coarse stage there")
     if not (args.vocoder.startswith(CODEC) or is_of_levels(args.vocoder)):
         vocoder = load_vocoder(args.vocoder, args.checkpoint, args.device)
         check_units(args, vocoder.unit_set)
@@ -132,21 +144,43 @@ def load(args: argparse.Namespace) -> Vocoder | LevelsVocoder | AcousticVocoder:
 
 
 def load_acoustic(args: argparse.Namespace) -> AcousticVocoder:
-    """SoundStorm with what speaks its levels, and with a reader of prompts where voices are taken
+    """What makes levels with what speaks them, and with a reader of prompts where voices are taken
     from recordings. Errors (ValueError): parts that do not fit one another."""
     from dataclasses import replace
 
-    from ..infer.acoustic import Decoding, load_acoustic_vocoder, load_prompt_reader
+    from ..infer.acoustic import load_acoustic_vocoder, load_prompt_reader
 
-    decoding = Decoding(tuple(args.iterations), args.temperature, args.seed)
+    generator = load_generator(args)
     vocoder = load_acoustic_vocoder(
-        args.acoustic, args.vocoder, decoding, args.checkpoint, args.device
+        generator, args.vocoder, args.acoustic, args.seed, args.checkpoint, args.device
     )
     check_units(args, vocoder.unit_set)
     if not (args.voice_prompt or args.voice_prompts):
         return vocoder
     reader = load_prompt_reader(vocoder, args.quantiser, args.encoder, args.level_quantiser)
     return replace(vocoder, reader=reader)
+
+
+def load_generator(args: argparse.Namespace) -> LevelGenerator:
+    """What makes the levels: AudioLM with --fine, else SoundStorm.
+
+    Errors (ValueError): options of the other one; those of loading it."""
+    from ..infer import level_generators as made_by
+    from ..model.acoustic_lm import Sampling
+
+    strange = ["iterations"] if args.fine else AUDIOLM
+    if given := [name for name in strange if getattr(args, name) is not None]:
+        whose = "SoundStorm's: leave it out with --fine" if args.fine else "AudioLM's: give --fine"
+        raise ValueError(f"--{given[0]} is {whose}")
+    if not args.fine:
+        args.iterations = args.iterations or [16, 1]
+        decoding = made_by.Decoding(tuple(args.iterations), args.temperature)
+        return made_by.load_soundstorm(args.acoustic, decoding, args.checkpoint, args.device)
+    temperatures = args.temperature, args.fine_temperature
+    warmths = [args.temperature if warmth is None else warmth for warmth in temperatures]
+    coarse, fine = (Sampling(warmth, args.top_k or 0) for warmth in warmths)
+    exps = args.acoustic, args.fine
+    return made_by.load_audiolm(*exps, (coarse, fine), args.checkpoint, args.device)
 
 
 def check_cloning(args: argparse.Namespace) -> None:
@@ -192,7 +226,8 @@ def open_parts(args: argparse.Namespace, vocoder) -> Parts:
         sources += [Path(args.units) / name for name in (DURATIONS, FACTS)]
         sources += sorted(Path(args.units).glob(f"{UNITS}_*[0-9]"))
     names = ["voice", "durations", "shuffle", "format", "batch_units"]
-    names += ["iterations", "temperature", "seed"] * bool(args.acoustic)
+    if args.acoustic:
+        names += ["temperature", "seed", *(AUDIOLM if args.fine else ["iterations"])]
     inputs = {
         "options": {name: getattr(args, name) for name in names},
         "vocoder": vocoder.fingerprint,
@@ -258,7 +293,7 @@ def voices(args: argparse.Namespace, vocoder) -> Callable:
 
     Errors (ValueError): a voice of a kind that the vocoder has not; prompts that are missing, too
     short or silent."""
-    from ..infer.acoustic import PROMPT
+    from ..infer.level_generators import PROMPT
     from ..infer.speak import SHORTEST_PROMPT, read_prompt
 
     prompted = args.voice_prompt or args.voice_prompts

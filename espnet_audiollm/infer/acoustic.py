@@ -1,5 +1,5 @@
-"""Semantic units to speech by way of a codec's levels, in the voice of a prompt: SoundStorm, then
-what speaks the levels.
+"""Semantic units to speech by way of a codec's levels, in the voice of a prompt: what makes
+the levels (SoundStorm or AudioLM), then what speaks them.
 
 The interface is that of `Vocoder`, so bin/speak has one way for all."""
 
@@ -7,11 +7,9 @@ The interface is that of `Vocoder`, so bin/speak has one way for all."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,15 +18,18 @@ from ..data.aligned_units import aligned, check_same_length, number_of_frames
 from ..data.spoken_units import SpokenLevels, SpokenUnits
 from ..data.unit_tables import UnitSet, expand
 from ..model.codec import Codec
-from ..model.llm import fingerprint
-from ..model.soundstorm import SoundStorm
-from ..store.model_directory import files_of
 from ..types import SAMPLE_RATE, Seconds
 from ..units.codec_units import load_quantiser
+from .level_generators import NO_PROMPT, PROMPT, LevelGenerator, seed_of
 from .speak import CHECKPOINT, padded
-from .unit_levels import CodecVocoder, LevelsVocoder, WaveExtractor, wave_extractor
+from .unit_levels import (
+    CodecVocoder,
+    LevelsVocoder,
+    WaveExtractor,
+    load_levels_vocoder,
+    wave_extractor,
+)
 
-PROMPT: Seconds = 3.0  # of a recording are used, and needed where nothing else is said
 MARGIN: Seconds = 0.2  # more of it is read, so that its last frames are complete
 
 
@@ -64,37 +65,15 @@ class PromptReader:
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How levels are generated.
-
-    Errors (ValueError): no iteration, or a negative temperature."""
-
-    iterations: tuple[int, ...] = (16, 1)  # of the first level, the second, ... and all after it
-    temperature: float = 1.0  # of the first level's units
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.iterations or min(self.iterations) < 1 or self.temperature < 0:
-            raise ValueError(
-                f"--iterations {' '.join(map(str, self.iterations))} and --temperature "
-                f"{self.temperature:g}: give at least 1 for each level, and no negative temperature"
-            )
-
-    def seed_of(self, id_: str) -> int:
-        """Of an utterance: its voice and sound do not depend on others."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed} {id_}".encode()).digest()[:7], "big")
-
-
-@dataclass(frozen=True)
 class AcousticVocoder:
-    """SoundStorm and what speaks its levels. Made by `load_acoustic_vocoder`."""
+    """What makes levels and what speaks them. Made by `load_acoustic_vocoder`.
 
-    network: SoundStorm
-    unit_set: UnitSet  # the semantic units
-    level_set: UnitSet
+    seed: of what is drawn by chance, of each utterance with its id."""
+
+    generator: LevelGenerator
     spoken_by: LevelsVocoder
-    decoding: Decoding
-    reader: PromptReader | None  # None: voices are not taken from recordings
+    seed: int = 0
+    reader: PromptReader | None = None  # None: voices are not taken from recordings
     device: str = "cpu"
     speakers: tuple[str, ...] = ("drawn",)
 
@@ -103,10 +82,20 @@ class AcousticVocoder:
         """Whether voices come from recordings; if not, chance decides them."""
         return self.reader is not None
 
+    @property
+    def unit_set(self) -> UnitSet:
+        """The semantic units."""
+        return self.generator.unit_set
+
+    @property
+    def level_set(self) -> UnitSet:
+        """What is spoken."""
+        return self.generator.level_set
+
     @cached_property
     def fingerprint(self) -> str:
-        """Of both models' weights."""
-        return f"{fingerprint(self.network)} {self.spoken_by.fingerprint}"
+        """Of all models' weights."""
+        return f"{self.generator.fingerprint} {self.spoken_by.fingerprint}"
 
     def speaker(self, name: str | None) -> int:
         """There is none to choose. Errors (ValueError): a voice is asked for by name."""
@@ -137,22 +126,17 @@ class AcousticVocoder:
     ) -> list[SpokenLevels]:
         """The units of all levels of each utterance, without its prompt."""
         rate, level_rate = self.unit_set.frames_per_second, self.level_set.frames_per_second
-        none = torch.zeros(0, dtype=torch.long)
-        heads = [voice.semantic_P if voice else none for voice in voices]
-        shown = [v.levels_PL if v else none.reshape(0, self.level_set.levels) for v in voices]
+        nothing = NO_PROMPT.reshape(0, self.level_set.levels)
+        heads = [voice.semantic_P if voice else NO_PROMPT for voice in voices]
+        shown = [voice.levels_PL if voice else nothing for voice in voices]
         semantic = []
         for head_P, row, durations in zip(heads, rows, self._durations(rows), strict=True):
             frames = list(expand(row.units, durations))
             number = number_of_frames(len(frames), rate, level_rate)
             own = aligned(frames, rate, number, level_rate)
             semantic.append(torch.cat([head_P, torch.tensor(own)]))
-        made = self.network.generate(
-            semantic,
-            shown,
-            [self.decoding.seed_of(row.id) for row in rows],
-            self.decoding.iterations,
-            self.decoding.temperature,
-        )
+        seeds = [seed_of(self.seed, row.id) for row in rows]
+        made = self.generator(semantic, shown, seeds)
         found = []
         for row, head_P, codes_TL in zip(rows, heads, made, strict=True):
             levels = codes_TL[len(head_P) :].T.tolist()
@@ -164,7 +148,7 @@ class AcousticVocoder:
         """Those that are known, else predicted ones."""
         lengths = [len(row.units) for row in rows]
         units_BN = padded([row.units for row in rows]).to(self.device)
-        predictor = self.network.duration_predictor
+        predictor = self.generator.duration_predictor
         lengths_B = torch.tensor(lengths, device=self.device)
         made_BN = predictor.durations(units_BN, lengths_B, predictor.no_voice(len(rows))).tolist()
         pairs = zip(rows, made_BN, lengths, strict=True)
@@ -172,29 +156,22 @@ class AcousticVocoder:
 
 
 def load_acoustic_vocoder(
-    exp: str | Path,
+    generator: LevelGenerator,
     vocoder: str,
-    decoding: Decoding,
+    whose: str,
+    seed: int = 0,
     checkpoint: str = CHECKPOINT,
     device: str = "cpu",
 ) -> AcousticVocoder:
-    """A model of bin/soundstorm_train with what speaks its levels: codec:DIR, or a directory of
-    mean patches. It has no reader of prompts yet.
+    """What makes levels, with what speaks them: codec:DIR, or a directory of mean patches. It has
+    no reader of prompts yet.
 
-    Errors (ValueError): there is no such model; levels that are not those of the vocoder."""
-    from ..tasks.soundstorm import SoundStormTask
-    from ..train.loading import load_weights, read_config
-    from .unit_levels import load_levels_vocoder
+    whose: the levels are, for messages.
 
-    config = read_config(exp)
-    if "level_set" not in config:
-        raise ValueError(f"{exp} is no model of levels: train one with bin/soundstorm_train")
-    unit_set, level_set = UnitSet(**config.unit_set), UnitSet(**config.level_set)
-    spoken_by = load_levels_vocoder(vocoder, level_set, str(exp), checkpoint, device)
-    model = SoundStormTask.build_model(config)
-    load_weights(model, files_of(exp, checkpoint)[1])
-    network = model.soundstorm.eval().to(device)
-    return AcousticVocoder(network, unit_set, level_set, spoken_by, decoding, None, device)
+    Errors (ValueError): levels that are not those of the vocoder."""
+    level_set = generator.level_set
+    spoken_by = load_levels_vocoder(vocoder, level_set, whose, checkpoint, device)
+    return AcousticVocoder(generator, spoken_by, seed, None, device)
 
 
 def load_prompt_reader(

@@ -44,8 +44,7 @@ class BestRQTask(SpeechTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Train with `args`, or with the options of the command line `cmd`."""
         args = args or cls.get_parser().parse_args(cmd)
-        if not directories.given(args, KINDS):
-            raise ValueError("give --train_data and --valid_data: directories of stage 2")
+        directories.check_given(args, KINDS)
         for split in directories.SPLITS:
             data = Path(getattr(args, f"{split}_data"))
             directories.set_tables(args, split, {"speech": (data / "wav.scp", "sound")})

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from espnet2.utils.nested_dict_action import NestedDictAction
 
 from ..data.kaldi_dir import existing, read_table
 
@@ -18,6 +19,22 @@ def add_arguments(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> No
     for split in SPLITS:
         for kind in kinds:
             group.add_argument(f"--{split}_{kind}", help=f"directory: the {kind} of {split}")
+
+
+def add_set_by_task(parser: argparse.ArgumentParser, options: dict[str, str]) -> None:
+    """Add what a task finds out for itself and a checkpoint has to know: `options` with what each
+    says, and ESPnet's own, which is empty."""
+    group = parser.add_argument_group("Set by the task")
+    for name, what in {**options, "model_conf": "nothing"}.items():
+        group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
+
+
+def check_given(args: argparse.Namespace, kinds: tuple[str, ...]) -> None:
+    """Refuse (ValueError) a command line without the directories, or with some of them."""
+    if given(args, kinds):
+        return
+    *names, last = [f"--{split}_{kind}" for split in SPLITS for kind in kinds]
+    raise ValueError(f"give {', '.join(names)} and {last}: directories")
 
 
 def given(args: argparse.Namespace, kinds: tuple[str, ...]) -> bool:

@@ -54,18 +54,14 @@ class VocoderTask(SpeechTask):
         group.add_argument(
             "--vocoder_conf", action=NestedDictAction, default={}, help="Options of UnitVocoder"
         )
-        for name, what in (("unit_set", "what the units are"), ("model_conf", "nothing")):
-            group.add_argument(
-                f"--{name}", action=NestedDictAction, default={}, help=f"Set by the task: {what}"
-            )
+        directories.add_set_by_task(parser, {"unit_set": "what the units are"})
         group.add_argument("--speakers", nargs="*", default=[], help="Set by the task")
 
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Train with `args`, or with the options of the command line `cmd`."""
         args = args or cls.get_parser().parse_args(cmd)
-        if not directories.given(args, KINDS):
-            raise ValueError("give --train_data, --train_units, --valid_data and --valid_units")
+        directories.check_given(args, KINDS)
         set_up(args)
         super().main(args=args)
 

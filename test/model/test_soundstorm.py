@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from real_levels import real_levels
 
 from espnet_audiollm.model.soundstorm import SoundStorm, SoundStormESPnetModel
 
@@ -99,31 +100,9 @@ def test_the_loss_does_not_depend_on_what_is_masked_or_padded():
     assert model(**{**batch, "levels": other})[1]["units"] != first
 
 
-def real_levels(shared, frames=50):
-    """(4, T) semantic units and (4, T, L) levels of four speakers' first two seconds."""
-    from espnet_audiollm.data.audio import read_mono_16k
-    from espnet_audiollm.model.patches import LogMelPatches
-    from espnet_audiollm.units.quantiser import Quantiser, learn
-    from espnet_audiollm.units.sources import Source
-
-    paths = sorted((shared / "data/LibriSpeech/dev-clean").rglob("*.flac"))[:4]
-    if len(paths) < 4:
-        pytest.skip("the shared speech is not here")
-    waves = [torch.from_numpy(read_mono_16k(path)[: 640 * frames + 400]) for path in paths]
-    x_BTC, _ = LogMelPatches()(torch.stack(waves), torch.full((4,), len(waves[0])))
-    x_NC = x_BTC[:, :frames].flatten(0, 1)
-
-    def codes(size, levels):
-        parts = learn(x_NC.numpy(), size, levels=levels)
-        return Quantiser(Source("fbank", "", 4), "", "", 25.0, **parts).codes(x_NC)
-
-    levels_BTL = codes(16, LEVELS).T.reshape(4, frames, LEVELS)
-    return codes(12, 1).reshape(4, frames), levels_BTL
-
-
 def test_four_utterances_by_heart(shared):
     """What a tiny model has learned by heart comes back from semantic units and a short prompt."""
-    semantic_BT, levels_BTL = real_levels(shared)
+    semantic_BT, levels_BTL = real_levels(shared, LEVELS)
     torch.manual_seed(0)
     soundstorm = SoundStorm(12, LEVELS, 16, 64, 4, 128, 2, 5, dropout=0.0)
     model = SoundStormESPnetModel(soundstorm)

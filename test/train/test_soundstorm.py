@@ -57,7 +57,7 @@ def test_it_goes_on(place, whole, tmp_path, at_beat, how):
 
 def test_the_loss_of_an_utterance_does_not_depend_on_its_batch(place, whole):
     from espnet_audiollm.data.unit_tables import UnitSet
-    from espnet_audiollm.tasks.soundstorm import AlignedLevels
+    from espnet_audiollm.tasks.acoustic_levels import AlignedLevels
     from espnet_audiollm.train.loading import load_weights, read_config
 
     config = read_config(whole)
