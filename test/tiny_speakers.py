@@ -16,9 +16,7 @@ TRAIN = "f4 m1 m7 belinda steph2 grandma boris iven2 Andy Mario pablo Hugo".spli
 UNSEEN = ("adam", "quincy")
 WORDS = "the red boat lost my brother early green language spoken capital what tell".split()
 OPTIONS = {
-    "speaker_encoder_conf": dict(
-        channels=32, groups=2, blocks=2, pooled=64, width=32, stride=2
-    ),
+    "speaker_encoder_conf": dict(channels=32, groups=2, blocks=2, pooled=64, width=32, stride=2),
     "crop_seconds": 1.5,
     "batch_type": "sorted",
     "batch_size": 24,
