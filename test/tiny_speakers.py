@@ -13,7 +13,8 @@ from espnet_audiollm.data.kaldi_dir import write_data_dir, write_table
 from espnet_audiollm.types import Utterance
 
 TRAIN = "f4 m1 m7 belinda steph2 grandma boris iven2 Andy Mario pablo Hugo".split()
-UNSEEN = ("adam", "quincy")
+UNSEEN = ("quincy", "rob")
+BOUND = 25.0  # EER, %, that an encoder without training does not reach with these two
 WORDS = "the red boat lost my brother early green language spoken capital what tell".split()
 OPTIONS = {
     "speaker_encoder_conf": dict(channels=32, groups=2, blocks=2, pooled=64, width=32, stride=2),
