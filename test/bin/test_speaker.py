@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_speakers
+import torch
 from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.kaldi_dir import load_utterances, read_dict, write_data_dir, write_table
+from espnet_audiollm.train import checkpoints
 from espnet_audiollm.types import Utterance
 
 
@@ -49,10 +51,25 @@ def test_unseen_voices_are_told_apart_after_training(place, run, tmp_path):
     assert len(scores) == 190 and all(-1 <= float(row.split()[3]) <= 1 for row in scores)
 
 
+def test_a_training_that_stopped_goes_on_to_the_same_weights(place, run, tmp_path):
+    """Its crops, too, are those of an undisturbed one."""
+
+    def words(name, epochs):
+        directories = (place / "valid", place / "valid", tmp_path / name)
+        return tiny_speakers.options(*directories, max_epoch=epochs, batch_size=8)
+
+    run("speaker_train", *words("one", 2)).says()
+    run("speaker_train", *words("two", 1)).says()
+    run("speaker_train", *words("two", 2), "--resume", "true").says()
+    one, two = (checkpoints.load(tmp_path / name / "2epoch.pth") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one if torch.is_tensor(one[key]))
+
+
 def test_trials_of_a_file_give_the_same_scores(place, run, tmp_path):
     run("speaker_verify", *verify(place, tmp_path / "all")).says()
     rows = [row.split() for row in (tmp_path / "all/scores").read_text().splitlines()]
-    some = [row for row in rows[::7]]
+    some = rows[::7]
     (tmp_path / "trials").write_text("".join(" ".join(row[:3]) + "\n" for row in some))
     words = [*verify(place, tmp_path / "some"), "--trials", tmp_path / "trials"]
     run("speaker_verify", *words).says(f"{len(some)} pairs")
@@ -131,8 +148,7 @@ def test_the_judge_compares_voices(judged, run, tmp_path):
     assert right["similarity"]["recordings"] == 8
     low, high = right["similarity"]["ci95"]
     assert low <= right["similarity"]["mean"] <= high
-    plain = [word for word in judged[:-4]]
-    done = run("judge_speech", *plain, "--output", tmp_path / "p")
+    done = run("judge_speech", *judged[:-4], "--output", tmp_path / "p")
     assert "voice" not in done.out and not (tmp_path / "p/voices.json").exists()
     speech = [json.loads((tmp_path / name / "speech.json").read_text()) for name in "op"]
     assert speech[0] == speech[1]
