@@ -179,6 +179,7 @@ def write(output: Path, found: dict, voices: judged_voices.JudgedVoices | None) 
     from ..report.tables import Table
 
     table = Table(HEADER, tuple(row(name, each) for name, each in found.items()))
+    (output / judged_voices.RESULTS).unlink(missing_ok=True)  # of an earlier call
     if voices:
         voices.write(output)
         table = with_voices(table, voices)

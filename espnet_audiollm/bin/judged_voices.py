@@ -111,7 +111,7 @@ class Voices:
     ):
         from ..infer.speaker import embed_halves
 
-        self._encoder, self._references, self._ids = encoder, references, ids
+        self._encoder, self._references = encoder, references
         self._speakers = {id_: utt.speaker for id_, utt in references.items()}
         self._bootstrap = (resamples, seed)
         audio = {id_: utt.audio for id_, utt in references.items()}
@@ -123,7 +123,7 @@ class Voices:
         """A recording that is the reference itself is not compared with it."""
         from ..infer.speaker import embed_halves
 
-        there = [replace(utt, id=id_) for id_, utt in spoken.items() if utt]
+        there = [utt for utt in spoken.values() if utt]
         halves = embed_halves(self._encoder, there)
         others = [utt.id for utt in there if utt.audio != self._references[utt.id].audio]
         return self._scores({id_: id_ for id_ in others}, {id_: id_ for id_ in halves}, halves)
@@ -159,7 +159,7 @@ def beside(directory: str | None, judged: JudgedVoices) -> JudgedVoices:
     found = read_object(path, JUDGE_AGAIN)
     if found.get("encoder") != judged.encoder:
         raise ValueError(f"{path} is of another --speaker_encoder: {JUDGE_AGAIN} with this one")
-    earlier = {name: VoiceScores.from_dict(each) for name, each in found["systems"].items()}
+    earlier = {name: VoiceScores.from_dict(each) for name, each in found.get("systems", {}).items()}
     return replace(judged, systems=earlier | judged.systems)
 
 
