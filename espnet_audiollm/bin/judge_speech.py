@@ -2,7 +2,8 @@
 
 The judge is PocketSphinx with a bigram of the texts that could be said (--lm_text), or any
 recogniser whose hypotheses are given. Give true speech and resynthesised units beside the systems:
-their figures are the ceilings, those of shuffled units the floor."""
+their figures are the ceilings, those of shuffled units the floor. With --speaker_encoder voices are
+compared, too: with a reference, and the first half of each recording with the rest."""
 
 from __future__ import annotations
 
@@ -11,13 +12,18 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.kaldi_dir import existing, iter_utterances, read_dict, read_table
 from ..progress import progress
 from ..store.atomic import atomic_write
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
+from . import judged_voices
 from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, user_errors
+
+if TYPE_CHECKING:
+    from ..report.tables import Table
 
 HEADER = (
     "Speech",
@@ -54,6 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--leave_out_unknown",
         "true: texts with words that the judge's lexicon lacks are left out, and counted",
     )
+    judged_voices.add_options(parser)
     add("--output", required=True, help="directory: hypotheses/NAME, speech.json, SPEECH.md")
     add_bootstrap_options(parser)
     return parser
@@ -68,8 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     texts = judged_texts(args, read_dict(existing(Path(args.text))))
     accepted = read_accepted(args.answers, texts)
     output = Path(args.output)
+    utterances = spoken_by(args, systems, texts)
+    voices = judged_voices.judge_voices(args, utterances)
     if not args.hypotheses:
-        recognise(args, systems, texts, output / HYPOTHESES)
+        recognise(args, utterances, output / HYPOTHESES)
     from ..score.speech_output import score_speech
 
     own = Path(args.hypotheses or output / HYPOTHESES)
@@ -78,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         name: score_speech(texts, read_dict(existing(table)), accepted, args.resamples, args.seed)
         for name, table in tables.items()
     }
-    write(output, found)
+    write(output, found, voices)
     return 0
 
 
@@ -121,10 +130,16 @@ def read_accepted(path: str | None, texts: dict[str, str]) -> dict | None:
     return {id_: split_answers(value) for id_, value in rows if id_ in texts}
 
 
-def recognise(args: argparse.Namespace, systems: dict, texts: dict, output: Path) -> None:
-    """Write what is heard of each system, one table after the other."""
+def spoken_by(args: argparse.Namespace, systems: dict, texts: dict) -> dict[str, dict]:
+    """The utterances of each system whose audio is needed."""
+    if args.hypotheses and not args.speaker_encoder:
+        return {name: {} for name in systems}
     silence = args.missing_is_silence == "true"
-    utterances = {name: spoken(name, systems[name], texts, silence) for name in systems}
+    return {name: spoken(name, systems[name], texts, silence) for name in systems}
+
+
+def recognise(args: argparse.Namespace, utterances: dict[str, dict], output: Path) -> None:
+    """Write what is heard of each system, one table after the other."""
     from ..infer.sphinx import Sphinx
 
     judge = Sphinx(could_be_said(args))
@@ -158,17 +173,31 @@ def spoken(
     return {id_: found.get(id_) for id_ in texts}
 
 
-def write(output: Path, found: dict) -> None:
-    """speech.json and SPEECH.md; the table on the screen."""
+def write(output: Path, found: dict, voices: judged_voices.JudgedVoices | None) -> None:
+    """speech.json and SPEECH.md, and voices.json where voices were compared; the table on the
+    screen."""
     from ..report.tables import Table
 
     table = Table(HEADER, tuple(row(name, each) for name, each in found.items()))
+    (output / judged_voices.RESULTS).unlink(missing_ok=True)  # of an earlier call
+    if voices:
+        voices.write(output)
+        table = with_voices(table, voices)
     with atomic_write(output / RESULTS) as out:
         json.dump({name: each.as_dict() for name, each in found.items()}, out, indent=2)
         out.write("\n")
     with atomic_write(output / "SPEECH.md") as out:
         out.write(table.markdown() + "\n")
     print(table.screen())
+
+
+def with_voices(table: Table, voices: judged_voices.JudgedVoices) -> Table:
+    """The table with the columns of voices, and their ceiling and floor."""
+    cells = judged_voices.cells
+    rows = [row + cells(voices.systems.get(row[0])) for row in table.rows]
+    none = ("–",) * (len(HEADER) - 1)
+    rows += [(name, *none, *cells(each)) for name, each in voices.controls.items()]
+    return type(table)(HEADER + judged_voices.HEADER, tuple(rows))
 
 
 def row(name: str, found) -> tuple[str, ...]:

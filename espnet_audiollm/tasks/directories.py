@@ -62,13 +62,13 @@ def speakers_of(data: str | Path) -> list[str]:
     return sorted({speaker for _, speaker in read_table(existing(Path(data) / "utt2spk"))})
 
 
-def check_speakers(data: str | Path, known: list[str]) -> None:
-    """Refuse (ValueError) a directory with speakers that are not `known`."""
+def check_speakers(data: str | Path, known: list[str], instead: str) -> None:
+    """Refuse (ValueError) a directory with speakers that are not `known`; instead: what to do."""
     others = sorted(set(speakers_of(data)) - set(known))
     if others:
         raise ValueError(
             f"{data}: {len(others)} speakers (first: {others[0]}) are not in the training data: "
-            "validate on the training's speakers, or let voices come from prompts (--voice prompt)"
+            f"{instead}"
         )
 
 

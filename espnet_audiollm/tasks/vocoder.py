@@ -17,6 +17,7 @@ from .base import SpeechTask
 from .choices import build_part
 
 KINDS = ("data", "units")
+PROMPTS = "validate on the training's speakers, or let voices come from prompts (--voice prompt)"
 
 
 class MergedUnits:
@@ -103,7 +104,7 @@ def set_up(args: argparse.Namespace) -> None:
     args.speakers = []
     if args.voice == "table":
         args.speakers = directories.speakers_of(args.train_data)
-        directories.check_speakers(args.valid_data, args.speakers)
+        directories.check_speakers(args.valid_data, args.speakers, PROMPTS)
     for split in directories.SPLITS:
         directories.set_tables(args, split, _tables(args, split))
 
