@@ -41,6 +41,14 @@ def moments(stages: list[int], chance: random.Random) -> list[Moment]:
     return [Moment(stage, chance.random(), next(victims)) for stage in sorted(stages)]
 
 
+def command_of(pid: int) -> bytes:
+    """What a process was called with; nothing of one that is gone by now."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 class Run:
     """One call of run.sh in a session of its own; its processes are known by a mark."""
 
@@ -98,8 +106,7 @@ class Run:
         self.shell.wait(timeout=600)
         deadline = time.monotonic() + END_OF_REMAINS
         while left := self.processes():
-            commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
-            assert time.monotonic() < deadline, f"orphans: {commands}"
+            assert time.monotonic() < deadline, f"orphans: {list(map(command_of, left))}"
             time.sleep(0.1)
 
 
