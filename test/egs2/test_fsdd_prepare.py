@@ -129,6 +129,30 @@ def test_the_seed_decides_and_a_second_run_does_nothing(prepare, corpus, tmp_pat
     assert files(tmp_path / "data") != first
 
 
+def test_training_strings_at_other_speeds(prepare, corpus, tmp_path):
+    """Kaldi's names; shorter by the speed, a tone as much higher; other splits as they were."""
+    for path in (corpus / "recordings").iterdir():
+        tone = 0.5 * np.sin(2 * np.pi * 500 * np.arange(2000) / 8000)
+        soundfile.write(path, tone, 8000)
+    done = prepare("data", "--corpus", corpus, *SMALL, "--speeds", 1, 0.8)
+    assert "40 strings of 2 speakers at 2 speeds" in done.stdout
+    utts = {u.id: u for u in kaldi_dir.load_utterances(tmp_path / "data/train")}
+    assert len(utts) == 80 and list(utts) == sorted(utts)
+    assert {u.speaker for u in utts.values()} == {"ann", "cy", "sp0.8-ann", "sp0.8-cy"}
+    for id_ in [id_ for id_ in utts if not id_.startswith("sp")]:
+        plain, slow = utts[id_], utts[f"sp0.8-{id_}"]
+        assert plain.text == slow.text
+        (one, _), (other, _) = (soundfile.read(tmp_path / u.audio) for u in (plain, slow))
+        assert abs(len(other) - len(one) / 0.8) <= 1
+        heights = [np.abs(np.fft.rfft(x)).argmax() * 8000 / len(x) for x in (one, other)]
+        assert heights == pytest.approx([500, 400], abs=8)
+    for split in SPLITS[1:]:
+        utts = kaldi_dir.load_utterances(tmp_path / "data" / split)
+        assert not any(u.id.startswith("sp") for u in utts)
+    for speeds in ((0.8, 1.2), (1, 3), (1, "nan")):
+        fails(prepare("more", "--corpus", corpus, *SMALL, "--speeds", *speeds), "between 0.5 and 2")
+
+
 def test_bad_corpora(prepare, corpus, tmp_path):
     fails(prepare("--corpus", tmp_path / "no", "data"), "no such directory")
     (tmp_path / "no").mkdir()

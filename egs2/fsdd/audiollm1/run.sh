@@ -9,7 +9,7 @@ exec ./audiollm.sh \
     --token_type llm --vocab_size 0 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \
-    --ctc_checkpoints "6epoch.pth 8epoch.pth valid.loss.ave.pth" \
+    --ctc_checkpoints "1epoch.pth 2epoch.pth valid.loss.ave.pth" \
     --behaviours local/behaviours_digits.yaml \
     --align_configs conf/train_align_bridge.yaml \
     "${arguments[@]}"

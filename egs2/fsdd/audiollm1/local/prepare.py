@@ -5,7 +5,8 @@ A string is made of recordings of one speaker, with short pauses between. The re
 divided, not the strings alone: no recording of a test or of validation is heard in training.
   test_known  recordings 0 to 4 of each digit and speaker (the dataset's own test set)
   valid       recordings 5 to 7
-  train       the rest, of all speakers but the new one
+  train       the rest, of all speakers but the new one; each string also at other --speeds, where
+              tempo and pitch change: sp1.1-theo is one more speaker
   test_new    all recordings of a speaker who is in none of the others
 The audio is left as it is recorded, 8 kHz: stage 2 brings it to 16 kHz. Everything follows from
 --seed; the marker .fsdd, written last, says that all four are whole.
@@ -19,7 +20,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_train", type=int, default=2000, help="strings")
     parser.add_argument("--num_valid", type=int, default=100, help="strings")
     parser.add_argument("--num_test", type=int, default=200, help="strings of each test set")
+    parser.add_argument(
+        "--speeds", nargs="+", type=float, default=[1.0], help="of each training string"
+    )
     parser.add_argument("--new_speaker", default="george", help="heard in test_new alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("output", type=Path, help="where train, valid, test_known, test_new go")
@@ -136,6 +140,11 @@ def join(recordings: list[np.ndarray], pauses: list[Seconds], rate: int) -> np.n
     return np.concatenate(parts)
 
 
+def prefix_of(speed: float) -> str:
+    """Of the ids and speakers at a speed, as Kaldi's."""
+    return "" if speed == 1 else f"sp{speed:g}-"
+
+
 def read_all(recordings: list[Path]) -> tuple[dict[Path, np.ndarray], int]:
     """All samples by path (3,000 recordings: 42 MB), and their common rate in Hz; one ValueError
     for all that cannot be read."""
@@ -157,14 +166,21 @@ def read_all(recordings: list[Path]) -> tuple[dict[Path, np.ndarray], int]:
     return samples, next(iter(rates))
 
 
-def write_split(rows: list, samples: dict[Path, np.ndarray], rate: int, output: Path) -> None:
+def write_split(
+    rows: list, samples: dict[Path, np.ndarray], rate: int, output: Path, speeds: Sequence[float]
+) -> None:
     """Audio, then the data directory; paths in wav.scp are as `output` is given."""
     utts, answers, category = [], {}, {}
-    for id_, speaker, item, recordings, pauses in rows:
-        path = output / "audio" / f"{id_}.wav"
-        audio.write_audio(path, join([samples[r] for r in recordings], pauses, rate), rate)
-        utts.append(Utterance(id_, str(path), speaker, text=item.prompt))
-        answers[id_], category[id_] = " | ".join(item.answers), item.category
+    for prefix, speed in sorted(zip(map(prefix_of, speeds), speeds, strict=True)):
+        for row in rows:
+            id_, speaker = (prefix + name for name in row[:2])
+            item, recordings, pauses = row[2:]
+            path = output / "audio" / f"{id_}.wav"
+            joined = join([samples[r] for r in recordings], pauses, rate)
+            audio.write_audio(path, audio.resample(joined, rate, rate / speed), rate)
+            utts.append(Utterance(id_, str(path), speaker, text=item.prompt))
+            answers[id_], category[id_] = " | ".join(item.answers), item.category
+    utts.sort(key=lambda utt: utt.id)
     kaldi_dir.write_data_dir(output, utts, answers=answers, category=category)
 
 
@@ -179,11 +195,14 @@ def main(argv: list[str] | None = None) -> int:
     }
     if min(numbers.values()) < 1:
         raise ValueError(f"every split needs at least one string, and these are asked: {numbers}")
+    if not all(0.5 <= speed <= 2 for speed in args.speeds) or 1 not in args.speeds:
+        raise ValueError(f"--speeds {args.speeds}: give 1 and others between 0.5 and 2")
     recordings = find_recordings(args.corpus, Path(args.downloads))
     settings = {
         "recordings": [str(recordings[0].resolve().parent), len(recordings)],
         "numbers": numbers,
         "new_speaker": args.new_speaker,
+        "speeds": sorted(set(args.speeds)),
         "seed": args.seed,
     }
     marker = args.output / ".fsdd"
@@ -194,8 +213,12 @@ def main(argv: list[str] | None = None) -> int:
     for split, num in numbers.items():
         shutil.rmtree(args.output / split, ignore_errors=True)
         rows = plan(split, splits[split], num, args.seed)
-        write_split(rows, samples, rate, args.output / split)
-        print(f"{args.output / split}: {num} strings of {len(splits[split])} speakers")
+        speeds = settings["speeds"] if split == "train" else [1.0]
+        write_split(rows, samples, rate, args.output / split, speeds)
+        print(
+            f"{args.output / split}: {num} strings of {len(splits[split])} speakers"
+            + (f" at {len(speeds)} speeds" if len(speeds) > 1 else "")
+        )
     mark_made(marker, settings)
     return 0
 
