@@ -27,6 +27,7 @@ import numpy as np
 from world import Item, sample
 
 from espnet_audiollm.bin.cli import user_errors
+from espnet_audiollm.corpus.derived import at_speed
 from espnet_audiollm.corpus.download import fetch
 from espnet_audiollm.corpus.prepare import directory_of, made_before, mark_made
 from espnet_audiollm.data import audio, kaldi_dir
@@ -177,7 +178,7 @@ def write_split(
             item, recordings, pauses = row[2:]
             path = output / "audio" / f"{id_}.wav"
             joined = join([samples[r] for r in recordings], pauses, rate)
-            audio.write_audio(path, audio.resample(joined, rate, rate / speed), rate)
+            audio.write_audio(path, joined if speed == 1 else at_speed(joined, speed), rate)
             utts.append(Utterance(id_, str(path), speaker, text=item.prompt))
             answers[id_], category[id_] = " | ".join(item.answers), item.category
     utts.sort(key=lambda utt: utt.id)
