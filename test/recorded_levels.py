@@ -1,6 +1,7 @@
 """Four speakers' recordings with units of two rates, levels, and what speaks them; and how a prompt
 is given to bin/speak."""
 
+import numpy as np
 import pytest
 import soundfile
 from tool_mains import main_of
@@ -63,3 +64,23 @@ def samples(directory):
 
 def first_wave(place):
     return next(iter(read_dict(place / "data/wav.scp").values()))
+
+
+def prompts_that_cannot_be_used(place, run, speaking, directory):
+    """A check of any `bin/speak --acoustic`; returns the words of a prompt that is too short.
+
+    run: of a tool; speaking(place, output): the words of bin/speak."""
+    wave = read_mono_16k(first_wave(place))
+    soundfile.write(directory / "short.wav", wave[:40_000], 16_000)
+    soundfile.write(directory / "silent.wav", np.zeros(60_000), 16_000)
+    words, prompt = speaking(place, directory / "o"), prompted(place, directory / "short.wav")
+    run("speak", *words, *prompt).fails("short.wav has 2.50 s", "at least 3 s", "--min_prompt")
+    run("speak", *words, *prompt, "--min_prompt", 2).says("2 utterances")
+    words = speaking(place, directory / "p")
+    run("speak", *words, *prompted(place, directory / "silent.wav")).fails("silent")
+    run("speak", *words, "--voice_prompt", directory / "short.wav").fails("--allow_voice_cloning")
+    swapped = [*prompt[:5], place / "q_levels", *prompt[6:]]
+    run("speak", *words, *swapped).fails("--quantiser", "another quantiser")
+    swapped = [*prompt[:-1], place / "q_units"]
+    run("speak", *words, *swapped).fails("--level_quantiser", "another quantiser")
+    return prompt

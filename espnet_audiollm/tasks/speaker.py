@@ -43,9 +43,7 @@ class SpeakerTask(SpeechTask):
             group.add_argument(
                 f"--{name}_conf", action=NestedDictAction, default={}, help=f"Options of {what}"
             )
-        group.add_argument(
-            "--model_conf", action=NestedDictAction, default={}, help="Set by the task: nothing"
-        )
+        directories.add_set_by_task(parser, {})
         group.add_argument("--speakers", nargs="*", default=[], help="Set by the task")
 
     @classmethod

@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
-import soundfile
 import tiny_levels
 from codecs_of_tests import save_codec
-from recorded_levels import SECONDS, call, first_wave, make_units, prompted, samples
+from recorded_levels import (
+    SECONDS,
+    call,
+    first_wave,
+    make_units,
+    prompted,
+    prompts_that_cannot_be_used,
+    samples,
+)
 from tool_mains import main_of, run_main
 
-from espnet_audiollm.data.audio import read_comment, read_mono_16k
+from espnet_audiollm.data.audio import read_comment
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
 
 
@@ -84,22 +91,11 @@ def test_without_a_prompt_chance_decides_the_voice(place, run, tmp_path):
 
 
 def test_prompts_that_cannot_be_used(place, run, tmp_path):
-    wave = read_mono_16k(first_wave(place))
-    soundfile.write(tmp_path / "short.wav", wave[:40_000], 16_000)
-    soundfile.write(tmp_path / "silent.wav", np.zeros(60_000), 16_000)
-    words, prompt = speaking(place, tmp_path / "o"), prompted(place, tmp_path / "short.wav")
-    run("speak", *words, *prompt).fails("short.wav has 2.50 s", "at least 3 s", "--min_prompt")
-    run("speak", *words, *prompt, "--min_prompt", 2).says("2 utterances")
+    prompt = prompts_that_cannot_be_used(place, run, speaking, tmp_path)
     words = speaking(place, tmp_path / "p")
-    run("speak", *words, *prompted(place, tmp_path / "silent.wav")).fails("silent")
-    run("speak", *words, "--voice_prompt", tmp_path / "short.wav").fails("--allow_voice_cloning")
     run("speak", *words, "--voice", "s").fails("--voice s", "--voice_prompt")
     run("speak", *words, *prompt[:4]).fails("--quantiser")
     run("speak", *words, *prompt[:6]).fails("--level_quantiser")
-    swapped = [*prompt[:5], place / "q_levels", *prompt[6:]]
-    run("speak", *words, *swapped).fails("--quantiser", "another quantiser")
-    swapped = [*prompt[:-1], place / "q_units"]
-    run("speak", *words, *swapped).fails("--level_quantiser", "another quantiser")
 
 
 def test_parts_that_do_not_fit(place, root, run, tmp_path):
