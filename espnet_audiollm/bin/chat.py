@@ -99,6 +99,8 @@ class Terminal:
                 self.take(line)
             except (ValueError, OSError) as error:
                 print(f"error: {explain(error)}", flush=True)
+            except KeyboardInterrupt:
+                print("[stopped]", flush=True)
 
     def take(self, line: str) -> None:
         """One line: something said, a command, or nothing."""

@@ -47,6 +47,27 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
+    def ask(self, line):
+        """What it says of a line. The next prompt has come by then: what is typed before it is
+        read by the terminal, where Ctrl-D is no end."""
+        self.type(f"{line}\n")
+        return self.wait_for("\n> ")
+
+    def interrupt(self):
+        """Ctrl-C at the prompt. One that comes before readline waits is noticed with the next."""
+        self.seen = ""
+        while "\n> " not in self.seen:
+            self.process.send_signal(signal.SIGINT)
+            self.look(1.0)
+        self.seen = ""
+
+    def look(self, seconds):
+        """Read what comes in this time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.master], [], [], left)[0]:
+                self.seen += os.read(self.master, 4096).decode()
+
 
 @pytest.fixture
 def talk(align_exp, ctc_exp, llm_dir):
@@ -62,20 +83,13 @@ def talk(align_exp, ctc_exp, llm_dir):
 
 def test_a_conversation_in_a_terminal(talk, data, tmp_path, align_exp, llm_dir):
     for line in ("w1 w2", f":audio {data}/u0.wav", ":said w3", f":save {tmp_path}/set.jsonl"):
-        talk.type(f"{line}\n")
-        talk.wait_for("> ")
-    talk.type(":save\n")
-    talk.wait_for("error: to which file?")
-    talk.type(":audio nowhere.wav\n")
-    talk.wait_for("error: nowhere.wav is no file")
-    talk.type(":sing\n")
-    talk.wait_for("there is no command :sing")
-    talk.type(":transcribe\n")
-    talk.wait_for("> ")
-    talk.process.send_signal(signal.SIGINT)
-    talk.type(":help\n")
-    talk.wait_for(":transcribe")
-    talk.wait_for("> ")
+        talk.ask(line)
+    assert "error: to which file?" in talk.ask(":save")
+    assert "error: nowhere.wav is no file" in talk.ask(":audio nowhere.wav")
+    assert "there is no command :sing" in talk.ask(":sing")
+    talk.ask(":transcribe")
+    talk.interrupt()
+    assert ":transcribe  what the recogniser makes" in talk.ask(":help")
     talk.type("\x04")
     assert talk.process.wait(START) == 0
     [dialogue] = read_dialogues(tmp_path / "set.jsonl")
