@@ -59,7 +59,7 @@ def make_joint(directory: Path, tied=True, seed=2) -> Path:
     zero, one = torch.zeros(4), torch.ones(4)
     units = Quantiser(Source("fbank", "", 4), "", "", 25.0, centroids, zero, one)
     llm = llms.load(str(text))
-    facts = extend(llm, units, "normal")
+    facts = extend(llm, [units], "normal")
     llms.save(llm, directory / "joint", {FACTS: facts.as_text()})
     return directory / "joint"
 
@@ -67,7 +67,7 @@ def make_joint(directory: Path, tied=True, seed=2) -> Path:
 def make_tables(directory: Path, joint: Path, number: int, seed: int = 0) -> None:
     """Units and texts of utterances: a word is two units, so that ASR can be learned."""
     draw = random.Random(seed)
-    unit_set = UnitSet(read_vocabulary(joint).quantiser, UNITS, 25.0, False)
+    unit_set = UnitSet(read_vocabulary(joint).input.quantiser, UNITS, 25.0, False)
     (directory / "audio").mkdir(parents=True, exist_ok=True)
     write_set(directory / "audio", unit_set)
     rows = {"text": [], "audio/units": []}

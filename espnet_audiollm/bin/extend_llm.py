@@ -1,5 +1,6 @@
-"""Add the units of a quantiser to the vocabulary of a Hugging Face Llama: one table of text and
-units. What comes out is an ordinary directory that transformers loads."""
+"""Add the units of a quantiser to the vocabulary of a Hugging Face Llama, or those of two: units
+that are read and units that are spoken. One table of text and units; what comes out is an ordinary
+directory that transformers loads."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--llm", required=True, help="Hugging Face id, or directory, of a text LLM")
     add("--chat_template", help="jinja file, for an LLM without a chat template")
-    add("--quantiser", required=True, help="directory of bin/learn_units, e.g. exp/units/ctc200")
+    add(
+        "--quantiser",
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        help="directory of bin/learn_units, e.g. exp/units/ctc200; a second one, if answers are "
+        "spoken in other units than those that are read",
+    )
     add("--output", required=True, help="directory of the LLM with units, e.g. exp/joint")
     add("--init", default="mean", help="how the new rows begin: mean, normal, centroid or zero")
     add("--seed", type=int, default=0, help="of rows that are drawn")
@@ -33,14 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     from ..model.joint_vocabulary import extend
     from ..units.codec_units import load_quantiser
 
-    quantiser = load_quantiser(args.quantiser)
+    quantisers = [load_quantiser(each) for each in args.quantiser]
     llm = llms.load(args.llm, args.chat_template, llms.stored_dtype(args.llm))
     before = len(llm.tokenizer)
-    vocabulary = extend(llm, quantiser, args.init, args.seed)
+    vocabulary = extend(llm, quantisers, args.init, args.seed)
     llms.save(llm, args.output, {FACTS: vocabulary.as_text()})
+    added = " and ".join(f"{each.size} units of {each.source}" for each in quantisers)
     print(
         f"{args.output}: {before} tokens of {args.llm}, {len(llm.tokenizer) - before} more for "
-        f"{quantiser.size} units of {quantiser.source} ({args.init})"
+        f"{added} ({args.init})"
     )
     return 0
 

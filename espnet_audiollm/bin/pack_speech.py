@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of a speech LM."""
     add = parser.add_argument_group("speech LM", "In place of --exp.").add_argument
     add("--speech_llm", help="directory of bin/export_llm, e.g. exp/speechlm/llm")
-    add("--quantiser", help="directory of bin/learn_units that made its units")
+    add("--quantiser", help="directory of bin/learn_units that made the units that it reads")
     add("--encoder", help="where the quantiser's encoder lies now (default: where it lay then)")
     add("--tasks", help="the examples that it was trained on: it answers their tasks")
     add("--vocoder", help="of bin/vocoder_train or bin/mean_patches: it can speak then")
@@ -51,8 +51,9 @@ def pack(args: argparse.Namespace) -> None:
     about.check_vocabulary(vocabulary, args.tasks, args.speech_llm)
     about.check_form(args.tasks)
     quantiser = Quantiser.load(args.quantiser)
-    check_quantiser(quantiser, vocabulary.quantiser, f"the LLM {args.speech_llm}")
-    voices = read_voices(args, quantiser, bool(about.merged))
+    read = vocabulary.input.quantiser
+    check_quantiser(quantiser.fingerprint, read, f"the LLM {args.speech_llm}")
+    voices = read_voices(args, vocabulary.output.quantiser, bool(about.merged))
     llm = llms.load(args.speech_llm)
     facts = layout.SpeechFacts(
         about.tags,
@@ -94,8 +95,10 @@ def check_options(args: argparse.Namespace) -> None:
         )
 
 
-def read_voices(args: argparse.Namespace, quantiser: Quantiser, merged: bool) -> Voices | None:
-    """The vocoder with its voice; None: it was not given."""
+def read_voices(args: argparse.Namespace, quantiser: str, merged: bool) -> Voices | None:
+    """The vocoder with its voice; None: it was not given.
+
+    quantiser: fingerprint, of the units that it is to speak."""
     if not args.vocoder:
         return None
     from ..infer.speak import load_vocoder
@@ -103,7 +106,8 @@ def read_voices(args: argparse.Namespace, quantiser: Quantiser, merged: bool) ->
     from ..infer.voices import Voices
 
     vocoder = load_vocoder(args.vocoder)
-    check_quantiser(quantiser, vocoder.unit_set.quantiser, f"the vocoder {args.vocoder}")
+    whose, others = f"the vocoder {args.vocoder}", f"the LLM {args.speech_llm} speaks"
+    check_quantiser(quantiser, vocoder.unit_set.quantiser, whose, others)
     return Voices.of(vocoder, merged, args.voice, args.voice_prompt)
 
 

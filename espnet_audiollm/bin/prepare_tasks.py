@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--max_tokens {args.max_tokens}: at least 1")
     from ..data.task_examples import Encoder, write_examples
     from ..data.task_mixture import read_mixture
-    from ..data.unit_tokens import UnitTokens, read_vocabulary
+    from ..data.unit_tokens import read_vocabulary
     from ..model import llm as llms
     from ..report.tables import Table
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     vocabulary = read_vocabulary(args.llm)
     mixture.check_units(vocabulary, args.llm)
     tokenizer, config = llms.load_tokenizer(args.llm), llms.load_config(args.llm)
-    units = UnitTokens.of(tokenizer)
+    units = vocabulary.tokens(tokenizer)
     system = mixture.system_prompt if args.system_prompt is None else args.system_prompt
     encoder = Encoder(tokenizer, units, [tokenizer.eos_token_id], system)
     context = args.max_tokens or config.max_position_embeddings

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from ..data.task_examples import About
 
 FIELDS = ("id", "response_ids", "finish_reason")
-HEADER = ("Task", "examples", "no end", "wrong modality", "broken units", "too few", "too many")
+HEADER = (
+    "Task",
+    "examples",
+    "no end",
+    "wrong modality",
+    "broken units",
+    "wrong units",
+    "too few",
+    "too many",
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -162,12 +171,11 @@ def write_tables(
     """A directory for each block; its faults."""
     from ..data.task_replies import Answer, Reader, write_replies
     from ..data.unit_tables import UnitSet
-    from ..data.unit_tokens import UnitTokens
     from ..model.llm import load_tokenizer
 
-    facts, tokenizer = about.vocabulary, load_tokenizer(args.llm)
+    facts, tokenizer = about.vocabulary.output, load_tokenizer(args.llm)
     unit_set = UnitSet(facts.quantiser, facts.size, facts.frames_per_second, False)
-    reader = Reader(tokenizer, UnitTokens.of(tokenizer), unit_set)
+    reader = Reader(tokenizer, about.vocabulary.tokens(tokenizer), unit_set)
     pairs = zip(examples(args), parts.shards.records(), strict=True)
     answers = (
         Answer(e.id, tuple(r["response_ids"]), r["finish_reason"], tuple(e.response))

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # the length limit came first | text in place of speech or speech of text | units outside their
-# marks, or none within them | fewer or more outputs than the task has
-Fault: TypeAlias = Literal["no end", "wrong modality", "broken units", "too few", "too many"]
+# marks, or none within them | units that are read, not spoken, or both kinds in one output | fewer
+# or more outputs than the task has
+Fault: TypeAlias = Literal[
+    "no end", "wrong modality", "broken units", "wrong units", "too few", "too many"
+]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ def read_reply(
     tokenizer: PreTrainedTokenizerBase,
     units: UnitTokens,
 ) -> SpeechReply:
-    """Of generated ids, their end of turn included or not. An answer without an end is no answer:
-    of its last output nobody knows what is missing."""
+    """Of generated ids, their end of turn included or not; units as their own quantiser numbers
+    them. An answer without an end is no answer: of its last output nobody knows what is missing."""
     parts = list(_parts(ids, tokenizer, units))
     fault: Fault | None = None
     values: dict[Field, Value] = {}
@@ -48,6 +51,8 @@ def read_reply(
             fault = "broken units"
         elif isinstance(part, Units) != (field in SPOKEN):
             fault = "wrong modality"
+        elif isinstance(part, Units) and min(part.ids) < 0:
+            fault = "wrong units"
         if fault or part is None:
             break
         values[field] = part
@@ -63,7 +68,8 @@ def read_reply(
 def _parts(
     ids: Iterable[int], tokenizer: PreTrainedTokenizerBase, units: UnitTokens
 ) -> Iterable[Value | None]:
-    """Lines of text and units in order; None where units are broken."""
+    """Lines of text and units in order; None where units are broken. Units have the numbers of the
+    output set, below 0 where they are input units."""
     text: list[int] = []
     spoken: list[int] | None = None  # None: outside the marks
     for id_ in ids:
@@ -79,7 +85,7 @@ def _parts(
                 return
             spoken = []
         elif is_unit:
-            spoken.append(id_ - units.first)
+            spoken.append(id_ - units.first - units.output)
         elif id_ == units.end and spoken:
             yield Units(tuple(spoken))
             spoken = None

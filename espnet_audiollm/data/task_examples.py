@@ -66,13 +66,11 @@ class About:
 
     def check_vocabulary(self, vocabulary: UnitVocabulary, where: str | Path, llm: str) -> None:
         """Refuse (ValueError) an LLM that these token ids were not made for."""
-        for name, theirs in asdict(self.vocabulary).items():
-            own = getattr(vocabulary, name)
-            if theirs != own:
-                raise ValueError(
-                    f"the examples in {where} were made for an LLM with another {name} "
-                    f"({theirs!s:.12}) than {llm} has ({own!s:.12}): {NEXT}"
-                )
+        for name, theirs, own in self.vocabulary.differences(vocabulary):
+            raise ValueError(
+                f"the examples in {where} were made for an LLM with another {name} ({theirs}) than "
+                f"{llm} has ({own}): {NEXT}"
+            )
 
     def check_form(self, where: str | Path) -> None:
         """Refuse (ValueError) examples that do not say whether repeated units are merged."""
@@ -148,7 +146,7 @@ def write_examples(
         with TableWriter(aside) as tables:
             for name, source, task in mixture.blocks():
                 gaps: list[int] = []
-                rows = _rows(source, task, encoder, gaps)
+                rows = _rows(source, task, encoder, vocabulary, gaps)
                 if task.given is None:
                     rows = pack(rows, context)
                 counts = _write_block(tables, name, rows, context)
@@ -157,7 +155,7 @@ def write_examples(
         blocks = [replace(b, weight=share) for b, share in zip(counted, weights, strict=True)]
         facts = {
             "alpha": mixture.alpha,
-            "vocabulary": asdict(vocabulary),
+            "vocabulary": vocabulary.as_record(),
             "merged": mixture.merged,
             "system_prompt": system_prompt,
             "blocks": list(map(asdict, blocks)),
@@ -181,7 +179,7 @@ def read_about(directory: str | Path) -> About:
         return About(
             tuple(blocks),
             float(found["alpha"]),
-            UnitVocabulary(**found["vocabulary"]),
+            UnitVocabulary.of_record(found["vocabulary"], "its vocabulary", NEXT),
             found.get("merged"),
             found.get("system_prompt"),
         )
@@ -189,9 +187,11 @@ def read_about(directory: str | Path) -> About:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 
 
-def _rows(source: Source, task: Task, encoder: Encode, gaps: list[int]) -> Iterator[Row]:
+def _rows(
+    source: Source, task: Task, encoder: Encode, vocabulary: UnitVocabulary, gaps: list[int]
+) -> Iterator[Row]:
     gaps.append(0)
-    for id_, values in source.examples(task):
+    for id_, values in source.examples(task, vocabulary):
         if values is None:
             gaps[0] += 1
         else:

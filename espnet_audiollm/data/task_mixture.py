@@ -37,7 +37,7 @@ from .instructions import Instructions, read_instructions
 from .kaldi_dir import existing, read_table
 from .speech_tasks import FIELDS, LANGUAGE_SLOTS, SPOKEN, Field, Task, Value, check_values
 from .unit_tables import iter_units, read_set
-from .unit_tokens import UnitVocabulary
+from .unit_tokens import UnitVocabulary, VocabularySet
 
 NEXT = "correct the file and run the same command again"
 SOURCE_FIELDS = {"name", "language", "translation_language", "tasks", "fields", "instructions"}
@@ -63,13 +63,17 @@ class Source:
             return None
         return self.instructions.draw(task, f"{self.name} {id_}")
 
-    def examples(self, task: Task) -> Iterator[tuple[str, dict[Field, Value] | None]]:
-        """(utterance, its fields) of a task, in order of ids, streamed. None in their place: a
-        table lacks the utterance, and the source leaves such out.
+    def examples(
+        self, task: Task, vocabulary: UnitVocabulary
+    ) -> Iterator[tuple[str, dict[Field, Value] | None]]:
+        """(utterance, its fields) of a task, in order of ids, streamed; units as the vocabulary
+        numbers them. None in their place: a table lacks the utterance, and the source leaves such
+        out.
 
-        Errors (ValueError): tables with other ids, an empty text or no units."""
+        Errors (ValueError): tables with other ids, an empty text or no units; units of a quantiser
+        that the vocabulary does not have."""
         names = list(dict.fromkeys(task.fields))
-        for id_, values in outer_join(*(self._rows(name) for name in names)):
+        for id_, values in outer_join(*(self._rows(name, vocabulary) for name in names)):
             found = {n: value for n, value in zip(names, values, strict=True) if value is not None}
             lacking = [str(self.fields[name]) for name in names if name not in found]
             if lacking and self.gaps:
@@ -84,7 +88,7 @@ class Source:
             check_values(id_, task, found)
             yield id_, found
 
-    def _rows(self, name: Field) -> Iterator[tuple[str, Value]]:
+    def _rows(self, name: Field, vocabulary: UnitVocabulary) -> Iterator[tuple[str, Value]]:
         if name not in SPOKEN and self.fields[name].is_dir():
             for answer in iter_responses(self.fields[name]):
                 yield answer.id, answer.response
@@ -92,8 +96,32 @@ class Source:
         if name not in SPOKEN:
             yield from read_table(existing(self.fields[name]))
             return
-        for row in iter_units(self.fields[name]):
-            yield row.id, Units(row.units)
+        place = self.fields[name]
+        first = vocabulary.set_of(read_set(place), place, "that they are for").first
+        for row in iter_units(place):
+            yield row.id, Units(tuple(first + unit for unit in row.units))
+
+    def check_units(self, vocabulary: UnitVocabulary, llm: str) -> None:
+        """Refuse (ValueError) units of quantisers that the LLM lacks, and tasks that read its
+        output units or speak its input units. Speech by itself may be of both."""
+        for task in self.tasks:
+            for name in (name for name in task.fields if name in SPOKEN):
+                found = vocabulary.set_of(read_set(self.fields[name]), self.fields[name], llm)
+                reads = name == task.given
+                due = vocabulary.input if reads else vocabulary.output
+                if task.given is not None and found != due:
+                    raise ValueError(self._wrong_set(task, name, found, due, llm))
+
+    def _wrong_set(
+        self, task: Task, name: Field, found: VocabularySet, due: VocabularySet, llm: str
+    ) -> str:
+        does, other = ("reads", "speaks") if name == task.given else ("speaks", "reads")
+        return (
+            f"{self.name}: {task} {does} {name}, and its units in {self.fields[name]} are those "
+            f"that the LLM {llm} {other} ({found.quantiser[:12]}), not those that it {does} "
+            f"({due.quantiser[:12]}): give {name} of these units, in a source of its own, or leave "
+            "the task out"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,9 +142,9 @@ class Mixture:
         return sorted(found, key=lambda block: block[0] + MARK)
 
     def check_units(self, vocabulary: UnitVocabulary, llm: str) -> None:
-        """Refuse (ValueError) units of another quantiser than the LLM's."""
-        for place in self.unit_places():
-            vocabulary.check_units(read_set(place), place, llm)
+        """As `Source.check_units` does, of all sources."""
+        for source in self.sources:
+            source.check_units(vocabulary, llm)
 
     def unit_places(self) -> Iterator[Path]:
         """The directories of units that the tasks need."""

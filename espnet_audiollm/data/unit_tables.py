@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ..store.atomic import atomic_write
 from ..store.json_files import read_record
@@ -47,10 +48,16 @@ class UnitSet:
     def check_quantiser(self, fingerprint: str, where: str | Path, whose: str) -> None:
         """Refuse (ValueError) units of another quantiser than `whose`."""
         if self.quantiser != fingerprint:
-            raise ValueError(
-                f"the units in {where} are those of another quantiser ({self.quantiser[:12]}) than "
-                f"{whose} was made for ({fingerprint[:12]}): extract them with that quantiser"
-            )
+            self.refuse(where, whose, fingerprint)
+
+    def refuse(self, where: str | Path, whose: str, *fingerprints: str) -> NoReturn:
+        """ValueError: `whose` was made for quantisers with other fingerprints."""
+        those = "that quantiser" if len(fingerprints) == 1 else "one of these"
+        raise ValueError(
+            f"the units in {where} are those of another quantiser ({self.quantiser[:12]}) than "
+            f"{whose} was made for ({', '.join(each[:12] for each in fingerprints)}): extract them "
+            f"with {those}"
+        )
 
 
 @dataclass(frozen=True)

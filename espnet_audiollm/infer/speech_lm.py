@@ -21,7 +21,7 @@ from ..data.speech_replies import SpeechReply, read_reply
 from ..data.speech_tasks import BETWEEN, SPOKEN, Task
 from ..data.task_examples import read_about
 from ..data.unit_tables import merge_repeats
-from ..data.unit_tokens import UnitTokens, read_vocabulary
+from ..data.unit_tokens import UnitVocabulary, read_vocabulary
 from ..model import llm as llms
 from ..model.llm import LLM
 from ..model.response_loss import embed_prompt
@@ -229,19 +229,20 @@ def load_speech_lm(directory: str | Path, dtype: str = "auto", device: str = "cp
             f"the LLM in {directory} has other weights ({llm.fingerprint[:12]}) than it was packed "
             f"with ({facts.llm[:12]}): {NEXT}"
         )
+    vocabulary = read_vocabulary(directory / speech_directory.LLM)
     quantiser = Quantiser.load(_part(directory, speech_directory.QUANTISER))
-    check_quantiser(quantiser, facts.quantiser, str(directory))
+    check_quantiser(quantiser.fingerprint, facts.quantiser, str(directory))
     encoder = str(directory / speech_directory.ENCODER) if quantiser.source.directory else None
     return SpeechLM(
         KINDS["speechlm"],
         llm,
-        _reader(quantiser, directory / speech_directory.LLM, facts.merged, encoder, device),
+        _reader(quantiser, vocabulary, str(directory), facts.merged, encoder, device),
         f"{KINDS['speechlm'].title} {directory.resolve().name}",
         directory.name,
         facts.system_prompt,
-        units=UnitTokens.of(llm.tokenizer),
+        units=vocabulary.tokens(llm.tokenizer),
         tasks=tuple(map(Task.parse, facts.tags)),
-        voices=_voices(directory, facts, device),
+        voices=_voices(directory, facts, vocabulary.output.quantiser, device),
     )
 
 
@@ -256,20 +257,23 @@ def load_parts(
     """A speech LM that does not speak, of what a recipe leaves: bin/export_llm's directory,
     bin/learn_units' and examples of bin/prepare_tasks, whose tasks it answers.
 
+    quantiser: that of the units that are read.
     encoder: where the quantiser's lies now. None: where it lay then.
 
     Errors (ValueError): a part is missing, damaged, or does not belong to the others."""
-    about = read_about(tasks)
-    about.check_vocabulary(read_vocabulary(llm), str(tasks), str(llm))
+    about, vocabulary = read_about(tasks), read_vocabulary(llm)
+    about.check_vocabulary(vocabulary, str(tasks), str(llm))
     about.check_form(tasks)
     found = llms.load(str(llm), None, dtype, device)
     return SpeechLM(
         KINDS["speechlm"],
         found,
-        _reader(Quantiser.load(quantiser), Path(llm), bool(about.merged), encoder, device),
+        _reader(
+            Quantiser.load(quantiser), vocabulary, str(llm), bool(about.merged), encoder, device
+        ),
         KINDS["speechlm"].title,
         system_prompt=about.system_prompt,
-        units=UnitTokens.of(found.tokenizer),
+        units=vocabulary.tokens(found.tokenizer),
         tasks=tuple(map(Task.parse, about.tags)),
     )
 
@@ -281,10 +285,15 @@ def _part(directory: Path, name: str) -> Path:
 
 
 def _reader(
-    quantiser: Quantiser, llm: Path, merged: bool, encoder: str | None, device: str
+    quantiser: Quantiser,
+    vocabulary: UnitVocabulary,
+    llm: str,
+    merged: bool,
+    encoder: str | None,
+    device: str,
 ) -> Reader:
-    """Recordings to units; the quantiser must be the LLM's."""
-    check_quantiser(quantiser, read_vocabulary(llm).quantiser, f"the LLM in {llm.parent}")
+    """Recordings to units; the quantiser must be that of the LLM's input units."""
+    check_quantiser(quantiser.fingerprint, vocabulary.input.quantiser, f"the LLM of {llm}")
     frames = load_frames_of(quantiser, encoder, device)
 
     def read(recordings: Sequence[Utterance]) -> list[Speech]:
@@ -294,21 +303,24 @@ def _reader(
     return read
 
 
-def check_quantiser(quantiser: Quantiser, fingerprint: str, whose: str) -> None:
-    """Refuse (ValueError) a quantiser that another model was not made for."""
-    if quantiser.fingerprint != fingerprint:
+def check_quantiser(
+    given: str, fingerprint: str, whose: str, others: str = "the one given"
+) -> None:
+    """Refuse (ValueError) parts of other quantisers: `whose` was made for `fingerprint`."""
+    if given != fingerprint:
         raise ValueError(
-            f"{whose} was made for the units of another quantiser ({fingerprint[:12]}) than the "
-            f"one given ({quantiser.fingerprint[:12]}): take parts of one recipe"
+            f"{whose} was made for the units of another quantiser ({fingerprint[:12]}) than "
+            f"{others} ({given[:12]}): take parts of one recipe"
         )
 
 
-def _voices(directory: Path, facts: SpeechFacts, device: str) -> Voices | None:
+def _voices(directory: Path, facts: SpeechFacts, quantiser: str, device: str) -> Voices | None:
+    """quantiser: of the units that are spoken."""
     if facts.vocoder is None:
         return None
     place = _part(directory, speech_directory.VOCODER)
     vocoder = load_vocoder(place, device=device)
-    if vocoder.fingerprint != facts.vocoder or vocoder.unit_set.quantiser != facts.quantiser:
+    if vocoder.fingerprint != facts.vocoder or vocoder.unit_set.quantiser != quantiser:
         raise ValueError(
             f"the vocoder in {directory} is another ({vocoder.fingerprint[:12]}) than it was "
             f"packed with ({facts.vocoder[:12]}): {NEXT}"

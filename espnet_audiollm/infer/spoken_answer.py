@@ -14,6 +14,7 @@ FAULTS: dict[Fault, str] = {
     "no end": "its length limit came before its end: allow more tokens",
     "wrong modality": "it is text where speech was due, or speech where text was",
     "broken units": "its units of speech are not between their marks",
+    "wrong units": "it speaks units that are only read",
     "too few": "an output of the task is missing",
     "too many": "it has more outputs than the task",
 }
@@ -45,9 +46,9 @@ class SpokenAnswer:
         if self._speech is None and piece.token == units.begin:
             self._speech = True
         elif self._speech:
-            unit = piece.token - units.first
-            self._speech = 0 <= unit < units.size
-            if self._speech:
+            unit = units.spoken(piece.token)
+            self._speech = unit is not None
+            if unit is not None:
                 self.speaker.add(unit)
         self.text += piece.text
         lines = [line.strip() for line in self.text.split(BETWEEN) if line.strip()]

@@ -14,57 +14,75 @@ new rows begin is a choice:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from ..data.unit_tokens import BEGIN, END, UnitTokens, UnitVocabulary, unit_names
+from ..data.unit_tokens import BEGIN, END, UnitVocabulary, VocabularySet, unit_names
 from ..units.codec_units import CodecUnits
 from ..units.quantiser import Quantiser
 from .llm import LLM
 from .tuning import RowInit, add_tokens, enlarge
 
 Init = Literal["mean", "normal", "centroid", "zero"]
+AnyQuantiser: TypeAlias = Quantiser | CodecUnits
 
 
 def extend(
-    llm: LLM, quantiser: Quantiser | CodecUnits, init: Init = "mean", seed: int = 0
+    llm: LLM, quantisers: Sequence[AnyQuantiser], init: Init = "mean", seed: int = 0
 ) -> UnitVocabulary:
-    """Add the quantiser's units, and marks around them, to an LLM and its tokenizer.
+    """Add the quantisers' units, and marks around them, to an LLM and its tokenizer.
 
-    Of several levels these are the units of the first.
+    quantisers: that of the units that are read, and that of those that are spoken where these are
+    others. Of several levels the units are those of the first.
 
     Errors (ValueError): an initialisation that is not known, or needs centroids that a codec has
-    not; the LLM has units already."""
+    not; more than two quantisers, or one twice; the LLM has units already."""
     if init not in get_args(Init):
         raise ValueError(f"--init {init} is none of {', '.join(get_args(Init))}")
     _check_is_of_text(llm)
+    vocabulary = UnitVocabulary(_sets(quantisers), llm.fingerprint, init, seed)
+    near = _directions(quantisers) if init == "centroid" else None
     used = len(llm.tokenizer)
-    added = add_tokens(llm.tokenizer, unit_names(quantiser.size))
-    near = None
-    if init == "centroid":
-        if isinstance(quantiser, CodecUnits):
-            raise ValueError("--init centroid: a codec's units have no centroids, give --init mean")
-        near = directions(quantiser.centroids_KC)
+    added = add_tokens(llm.tokenizer, unit_names(vocabulary.size))
     rows: RowInit = "normal" if init == "centroid" else init
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         enlarge(llm.model, used, added, rows, near)
-    assert UnitTokens.of(llm.tokenizer).size == quantiser.size
-    return UnitVocabulary(
-        quantiser.fingerprint,
-        quantiser.size,
-        quantiser.frames_per_second,
-        llm.fingerprint,
-        init,
-        seed,
-    )
+    assert vocabulary.tokens(llm.tokenizer).first == added.start + 2
+    return vocabulary
 
 
 def directions(centroids_KC: torch.Tensor) -> torch.Tensor:
     """(K, C) centroids about their mean, the mean square of their lengths 1."""
     centred_KC = centroids_KC - centroids_KC.mean(0)
     return centred_KC / centred_KC.square().sum(1).mean().sqrt().clamp(min=1e-12)
+
+
+def _sets(quantisers: Sequence[AnyQuantiser]) -> tuple[VocabularySet, ...]:
+    prints = [each.fingerprint for each in quantisers]
+    if len(prints) not in (1, 2) or len(set(prints)) < len(prints):
+        twice = " (one of them twice)" if len(set(prints)) < len(prints) else ""
+        raise ValueError(
+            f"{len(prints)} quantisers{twice}: give that of the units that are read, and another "
+            "one if others are spoken"
+        )
+    sizes = [each.size for each in quantisers]
+    return tuple(
+        VocabularySet(each.fingerprint, each.size, each.frames_per_second, sum(sizes[:i]))
+        for i, each in enumerate(quantisers)
+    )
+
+
+def _directions(quantisers: Sequence[AnyQuantiser]) -> torch.Tensor:
+    """(K, C) of all sets; centroids of different sets have nothing in common."""
+    found = []
+    for each in quantisers:
+        if isinstance(each, CodecUnits):
+            raise ValueError("--init centroid: a codec's units have no centroids, give --init mean")
+        found.append(directions(each.centroids_KC))
+    return torch.block_diag(*found)
 
 
 def _check_is_of_text(llm: LLM) -> None:

@@ -38,7 +38,11 @@ def read_record(path: str | Path, cls: type[T], next_step: str) -> T:
 
     Errors (ValueError): fields that are missing, unknown, or of another type; what the class itself
     refuses."""
-    found = read_object(path, next_step)
+    return record_of(read_object(path, next_step), path, cls, next_step)
+
+
+def record_of(found: dict[str, Any], path: str | Path, cls: type[T], next_step: str) -> T:
+    """The same of an object that was in the file at `path`."""
     names = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
     needed = {f.name for f in fields(cls) if f.default is MISSING}  # type: ignore[arg-type]
     wrong = sorted((found.keys() - names.keys()) | (needed - found.keys()))

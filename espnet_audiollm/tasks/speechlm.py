@@ -114,7 +114,10 @@ class SpeechLMTask(SpeechTask):
 
 def made_of(llm: llms.LLM, vocabulary: UnitVocabulary) -> dict[str, str]:
     """What a checkpoint says of itself. The fingerprint is that of --llm, before it was tuned."""
-    return {"llm": llm.fingerprint, "quantiser": vocabulary.quantiser}
+    made = {"llm": llm.fingerprint, "quantiser": vocabulary.input.quantiser}
+    if len(vocabulary.sets) > 1:
+        made["output_quantiser"] = vocabulary.output.quantiser
+    return made
 
 
 def build_tuning(args: argparse.Namespace, vocabulary: UnitVocabulary) -> Tuning:

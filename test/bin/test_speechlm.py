@@ -97,7 +97,7 @@ def test_answers_are_tables(learned, run, tmp_path):
     right = sum(hypotheses[id_] == text for id_, text in reference.items())
     assert right >= 2 and all(hypotheses[id_] or id_ in faults for id_ in reference)
     spoken = read_dict(tts / "audio/units")
-    assert read_set(tts / "audio").quantiser == read_vocabulary(learned / "llm").quantiser
+    assert read_set(tts / "audio").quantiser == read_vocabulary(learned / "llm").output.quantiser
     assert spoken.keys() | read_dict(tts / "faults").keys() == {"u00", "u01", "u02"}
     assert read_dict(tts / "reference/audio/units") == read_dict(learned / "valid/t/audio/units")
 

@@ -1,5 +1,7 @@
 """What an answer says, by modality; what is wrong with it."""
 
+from dataclasses import replace
+
 import chat_llms
 import pytest
 from tokenizers import AddedToken
@@ -67,3 +69,19 @@ def test_faults(tokenizer):
     )
     assert read(chain, "the m", finish="length") == ("no end", {})
     assert read(two, [], finish="context") == ("no end", {})
+
+
+def test_units_of_two_sets(tokenizer):
+    """Nine units: four are read, five are spoken, which their quantiser calls 0 to 4."""
+    units = replace(UnitTokens.of(tokenizer), output=4)
+    task, eos = Task.parse("[S2ST Spanish English]"), tokenizer.eos_token_id
+
+    def read(*numbers):
+        ids = [*units.encode(Units(numbers)), eos]
+        return read_reply(task, ids, "stop", tokenizer, units)
+
+    assert read(4, 8, 8) == SpeechReply({"translation_audio": Units((0, 4, 4))})
+    for wrong in ((3, 0), (4, 3), (0, 8)):  # of the other set, of both
+        assert read(*wrong) == SpeechReply({}, "wrong units")
+    spoken = [units.spoken(units.first + unit) for unit in (3, 4, 8, 9)]
+    assert spoken == [None, 0, 4, None]

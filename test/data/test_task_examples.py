@@ -15,11 +15,11 @@ from espnet_audiollm.data.speech_tasks import Task
 from espnet_audiollm.data.task_examples import Encoder, read_about, write_examples
 from espnet_audiollm.data.task_mixture import read_mixture
 from espnet_audiollm.data.unit_tables import UnitSet, write_set
-from espnet_audiollm.data.unit_tokens import UnitTokens, UnitVocabulary, unit_names
+from espnet_audiollm.data.unit_tokens import UnitTokens, UnitVocabulary, VocabularySet, unit_names
 from espnet_audiollm.model.response_loss import embed_prompt, response_nats
 from espnet_audiollm.types import Units
 
-VOCABULARY = UnitVocabulary("f" * 64, 9, 25.0, "e" * 64, "mean", 0)
+VOCABULARY = UnitVocabulary((VocabularySet("f" * 64, 9, 25.0),), "e" * 64, "mean", 0)
 MAKERS = [chat_llms.llama2_trained, chat_llms.llama3_trained, chat_llms.chatml_trained]
 SOURCE = {
     "name": "boats",
@@ -212,8 +212,9 @@ def test_longer_examples_are_left_out_and_counted(mixture, tmp_path):
     read = mixture({**SOURCE, "tasks": ["[TTS Spanish]"]})
     encode = encoder(chat_llms.chatml_trained)
     lengths = []
-    for _, values in read.sources[0].examples(read.sources[0].tasks[0]):
-        lengths.append(sum(map(len, encode(read.sources[0].tasks[0], values))))
+    [source] = read.sources
+    for _, values in source.examples(source.tasks[0], VOCABULARY):
+        lengths.append(sum(map(len, encode(source.tasks[0], values))))
     short, long = sorted(lengths)
     [block] = write_examples(tmp_path / "out", read, encode, VOCABULARY, long - 1)
     assert (block.size, block.left_out) == (1, 1) and short < long

@@ -31,13 +31,13 @@ use_matplotlib: false
 @pytest.mark.parametrize("recipe", CONFIGS)
 @pytest.mark.parametrize("name, trained", SPEECHGPT.items())
 def test_speechgpt_s_stages_are_configurations(root, recipe, name, trained, tmp_path):
-    from espnet_audiollm.data.unit_tokens import UnitVocabulary
+    from espnet_audiollm.data.unit_tokens import UnitVocabulary, VocabularySet
     from espnet_audiollm.tasks.speechlm import SpeechLMTask, build_tuning
 
     conf = root / "egs2" / recipe / "speechlm1/conf"
     words = ["--config", str(conf / f"speechgpt/{name}.yaml"), "--output_dir", "none"]
     args = SpeechLMTask.get_parser().parse_args(words)
-    tuning = build_tuning(args, UnitVocabulary("f", 9, 25.0, "e", "mean", 0))
+    tuning = build_tuning(args, UnitVocabulary((VocabularySet("f", 9, 25.0),), "e", "mean", 0))
     assert tuning.train == trained and tuning.lora_rank == 8
     for file in (f"{name}_tasks.yaml", "test_tasks.yaml"):
         text = (conf / "speechgpt" / file).read_text()

@@ -1,5 +1,7 @@
 """A Llama with units in its vocabulary: against transformers' own resizing and generation."""
 
+import json
+
 import chat_llms
 import pytest
 import torch
@@ -43,7 +45,7 @@ def directory(request, tmp_path):
 def extended(directory, output, init="mean", made=None, seed=0):
     """What transformers loads of the directory that was written."""
     llm = llms.load(directory, dtype=llms.stored_dtype(directory))
-    facts = extend(llm, made or quantiser(), init, seed)
+    facts = extend(llm, made or [quantiser()], init, seed)
     llms.save(llm, output, {FACTS: facts.as_text()})
     model = AutoModelForCausalLM.from_pretrained(output).eval()
     return model, AutoTokenizer.from_pretrained(output)
@@ -105,7 +107,7 @@ def test_mean_rows_are_as_likely_as_the_average_token(directory, tmp_path):
 def test_centroid_rows_have_the_text_rows_scale_and_the_centroids_distances(tmp_path):
     directory = save_llm(tmp_path / "llm", tied=True)
     made = quantiser(size=400, width=3)
-    rows_ND = extended(directory, tmp_path / "joint", "centroid", made)[0].get_input_embeddings()
+    rows_ND = extended(directory, tmp_path / "joint", "centroid", [made])[0].get_input_embeddings()
     text_VD, units_KD = rows_ND.weight[:-402].detach(), rows_ND.weight[-400:].detach()
     spread = [(each - each.mean(0)).norm(dim=1).mean() for each in (text_VD, units_KD)]
     assert spread[1] == pytest.approx(float(spread[0]), rel=0.5)
@@ -113,9 +115,26 @@ def test_centroid_rows_have_the_text_rows_scale_and_the_centroids_distances(tmp_
     near_K = (made.centroids_KC - made.centroids_KC[0]).norm(dim=1)
     rows_K = (units_KD - units_KD[0]).norm(dim=1)
     assert torch.corrcoef(torch.stack([near_K, rows_K]))[0, 1] > 0.85
-    normal = extended(directory, tmp_path / "normal", "normal", made)[0].get_input_embeddings()
+    normal = extended(directory, tmp_path / "normal", "normal", [made])[0].get_input_embeddings()
     rows_K = (normal.weight[-400:] - normal.weight[-400]).norm(dim=1).detach()
     assert abs(torch.corrcoef(torch.stack([near_K[1:], rows_K[1:]]))[0, 1]) < 0.2
+
+
+def test_centroids_of_two_sets_are_near_within_a_set(tmp_path):
+    directory = save_llm(tmp_path / "llm", tied=False)
+    sets = [quantiser(size=300, width=3), quantiser(size=200, width=2, seed=1)]
+    model, tokenizer = extended(directory, tmp_path / "joint", "centroid", sets)
+    rows_KD = model.get_input_embeddings().weight[-500:].detach()
+    for made, own_KD in zip(sets, rows_KD.split([300, 200]), strict=True):
+        near_K = (made.centroids_KC - made.centroids_KC[0]).norm(dim=1)
+        assert torch.corrcoef(torch.stack([near_K, (own_KD - own_KD[0]).norm(dim=1)]))[0, 1] > 0.8
+    facts = read_vocabulary(tmp_path / "joint")
+    assert facts.quantisers == tuple(each.fingerprint for each in sets)
+    assert (facts.input.first, facts.output.first, facts.size) == (0, 300, 500)
+    assert facts.tokens(tokenizer).size == 500
+    extended(directory, tmp_path / "one")
+    with pytest.raises(ValueError, match="500 unit tokens, and unit_vocabulary.json says 6"):
+        read_vocabulary(tmp_path / "one").tokens(tokenizer)
 
 
 def test_directions_by_hand():
@@ -166,22 +185,25 @@ def test_text_that_looks_like_a_unit_is_text(directory, tmp_path):
 
 def test_it_knows_whose_units_it_has(directory, tmp_path):
     extended(directory, tmp_path / "joint")
+    written = json.loads((tmp_path / "joint" / FACTS).read_text())
+    old = ["quantiser", "size", "frames_per_second", "llm", "init", "seed"]
+    assert list(written) == old  # as it was before there could be two sets
     facts = read_vocabulary(tmp_path / "joint")
-    assert facts.quantiser == quantiser().fingerprint and facts.size == 6
+    assert facts.quantisers == (quantiser().fingerprint,) and facts.size == 6
     mine, other = (UnitSet(each.fingerprint, 6, 25.0, False) for each in map(quantiser, (6, 7)))
-    facts.check_units(mine, "dump", "joint")
+    assert facts.set_of(mine, "dump", "joint") == facts.input == facts.output
     with pytest.raises(ValueError, match="dump.*another quantiser.*the LLM joint"):
-        facts.check_units(other, "dump", "joint")
+        facts.set_of(other, "dump", "joint")
     assert facts.llm == llms.load(directory).fingerprint
 
 
 def test_what_is_refused(directory, tmp_path):
     llm = llms.load(directory)
     with pytest.raises(ValueError, match="--init ones is none of mean"):
-        extend(llm, quantiser(), "ones")
+        extend(llm, [quantiser()], "ones")
     extended(directory, tmp_path / "joint")
     with pytest.raises(ValueError, match="has 8 tokens of units already .first: <.audio.>"):
-        extend(llms.load(str(tmp_path / "joint")), quantiser())
+        extend(llms.load(str(tmp_path / "joint")), [quantiser()])
     with pytest.raises(ValueError, match="no units in its vocabulary"):
         read_vocabulary(directory)
     (tmp_path / "joint" / FACTS).write_text("{}")

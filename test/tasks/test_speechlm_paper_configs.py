@@ -1,6 +1,5 @@
 """The speech LMs of the papers' sizes, from the recipes' configurations, on the meta device."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import chat_llms
@@ -9,7 +8,7 @@ import torch
 import yaml
 from tokenizers import AddedToken
 
-from espnet_audiollm.data.unit_tokens import FACTS, UnitVocabulary, unit_names
+from espnet_audiollm.data.unit_tokens import FACTS, UnitVocabulary, VocabularySet, unit_names
 from espnet_audiollm.model import llm as llms
 from espnet_audiollm.model import llm_config
 from espnet_audiollm.tasks.choices import build_speech_encoder
@@ -37,7 +36,7 @@ def joint(name: str, directory: Path) -> llms.LLM:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     known = llm_config.find(str(EGS2 / "TEMPLATE/common/conf/llm" / f"{name}.yaml"))
-    vocabulary = UnitVocabulary("f" * 64, UNITS, 25.0, "e" * 64, "mean", 0)
+    vocabulary = UnitVocabulary((VocabularySet("f" * 64, UNITS, 25.0),), "e" * 64, "mean", 0)
     (directory / FACTS).write_text(vocabulary.as_text())
     tokenizer = chat_llms.llama2_trained()
     names = [AddedToken(each, special=True, normalized=False) for each in unit_names(UNITS)]
@@ -97,5 +96,4 @@ def test_units_come_25_times_a_second():
         path.read_text() for path in EGS2.glob("*/speechlm1/run.sh") if "mini" not in str(path)
     ]
     assert len(texts) == 5 and all("exp/ctc_25hz:9 --unit_size 1024" in text for text in texts)
-    assert asdict(UnitVocabulary("f", UNITS, 25.0, "e", "mean", 0))["size"] == UNITS
     assert yaml.safe_load((CONF / "train_ctc_25hz.yaml").read_text())["encoder"] == "conformer"
