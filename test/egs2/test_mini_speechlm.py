@@ -45,8 +45,8 @@ def test_speechgpt_s_stages_are_configurations(root, recipe, name, trained, tmp_
             text = text.replace(slot, value)
         text = text.replace("conf/instructions", f"{conf}/instructions")
         (tmp_path / "tasks.yaml").write_text(text)
-        [source] = read_mixture(tmp_path / "tasks.yaml").sources
-        assert (source.instructions is None) == (file == "1_units_tasks.yaml")
+        for source in read_mixture(tmp_path / "tasks.yaml").sources:
+            assert (source.instructions is None) == (file == "1_units_tasks.yaml")
 
 
 @pytest.mark.parametrize("recipe", CONFIGS)
@@ -110,7 +110,8 @@ def run(root, place, *words):
 def tiny_run(systems, audiollm, tmp_path):
     """The words of a run from stage 4 on: mean patches speak, four utterances are judged."""
     words = ["--stage", 4, "--audiollm", audiollm, "--llm", f"{systems}/llm"]
-    words += ["--unit_source", "fbank:8", "--unit_size", 6, "--max_tokens", 20, "--nj", 1]
+    words += ["--unit_source", "fbank:4", "--unit_size", 5, "--max_tokens", 20, "--nj", 1]
+    words += ["--answer_unit_source", "fbank:8", "--answer_unit_size", 6]
     words += ["--vocoder", "patches", "--judged_utterances", 4, "--listen", 2, "--timed", 2]
     return [*words, "--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
 
@@ -122,7 +123,7 @@ def test_from_units_to_scores(root, systems, audiollm, tmp_path):
     words += ["--lm_config", tmp_path / "train_tiny.yaml"]
     done = run(root, tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    exp = tmp_path / "exp/speechlm_tiny_fbank_8_6"
+    exp = tmp_path / "exp/speechlm_tiny_fbank_4_5_spoken_fbank_8_6"
     results = json.loads((exp / "results.json").read_text())
     [system] = results["task_systems"]
     found = {(m["step"], m["name"]): m for m in system["measures"]}
@@ -179,6 +180,10 @@ def test_what_is_refused(root, tmp_path):
         (["--stage", 14], "from 1 to 13"),
         (["--vocoder", "some"], "train, patches or none"),
         (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
+        (
+            ["--answer_unit_source", "", "--answer_voice", "", "--stage", 7],
+            "--answer_voice NAME says",
+        ),
         (["--units", "x"], "units"),
     ]:
         done = run(root, tmp_path, *words)

@@ -97,8 +97,12 @@ def of(calls, module):
     return [call for call in calls if call.split()[0] == module]
 
 
-def test_one_training_and_speech(recipe):
-    done, calls = run(recipe)
+ONE_SET = ["--answer_unit_source", ""]
+
+
+@pytest.mark.parametrize("words", [[], ONE_SET], ids=["two_sets", "one_set"])
+def test_one_training_and_speech(recipe, words):
+    done, calls = run(recipe, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [option(c, "--text").split("/")[-2] for c in of(calls, "synthesise")] == [
         "train",
@@ -117,20 +121,49 @@ def test_one_training_and_speech(recipe):
     [taken] = [c for c in of(calls, "subset") if option(vocoder, "--train_data") in c]
     assert "dump/train/answers_en_us_edward " in taken and taken.endswith("--random 1")
     spoken = of(calls, "speak")
-    assert len(spoken) == 5  # two controls of two outputs, and TTS: nobody answered QSA in speech
-    assert sum("--shuffle true" in call for call in spoken) == 2
+    kinds = 2 if words else 1  # with units of their own, TTS is of the answers
+    assert len(spoken) == 2 * kinds + 1  # two controls of each, TTS: nobody answered QSA in speech
+    assert sum("--shuffle true" in call for call in spoken) == kinds
     assert all("--voice" not in call.split() for call in spoken)  # the vocoder has one voice
     judged = [c for c in of(calls, "judge_speech") if "--beside" in c]
-    assert ["--answers" in call.split() for call in judged] == [False, True]  # TTS, QSA
+    assert ["--answers" in call.split() for call in judged] == [not words, True]  # TTS, QSA
     assert "spoken.qsa_english has no answer in speech" in done.stdout
     assert len(of(calls, "listen_speech")) == 2 and len(of(calls, "score_tasks")) == 2
-    again, calls = run(recipe)
+    again, calls = run(recipe, *words)
     assert again.returncode == 0, again.stderr
     assert {call.split()[0] for call in calls} == {"listen_speech", "score_tasks"}
 
 
+def test_units_that_are_spoken_are_of_the_answers(recipe):
+    done, calls = run(recipe, "--merge_repeats", "true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = of(calls, "learn_units")
+    assert option(first, "--data") == "../audiollm1/dump/train" and " --size 200 " in first
+    assert "--source fbank:8 --data dump/train/answers_en_us_edward --size 500 " in second
+    read, spoken = (option(call, "--output") for call in (first, second))
+    assert (read, spoken) == ("exp/units/ctc_llm_llm_0_6_200", "exp/units/spoken_fbank_8_500")
+    [extended] = of(calls, "extend_llm")
+    assert f"--quantiser {read} {spoken} " in extended
+    both = "ctc_llm_llm_0_6_200_spoken_fbank_8_500_merged"
+    assert option(extended, "--output") == f"exp/joint_{both}"
+    for call in of(calls, "extract_units"):
+        heard = option(call, "--data").startswith("../audiollm1")
+        assert option(call, "--quantiser") == (read if heard else spoken)
+        made = Path(read if heard else spoken).name
+        assert option(call, "--output").endswith((f"units_{made}_merged", ".data.units"))
+    mixture = (recipe / option(of(calls, "prepare_tasks")[0], "--mixture")).read_text()
+    units = "dump/train/answers_en_us_edward_units_spoken_fbank_8_500_merged"
+    assert mixture.count(f'audio: "{units}"') == 2  # of answers, of TTS
+    [training] = of(calls, "speechlm_train")
+    assert option(training, "--output_dir") == f"exp/speechlm_{both}"
+    [vocoder] = of(calls, "vocoder_train")
+    assert option(vocoder, "--output_dir") == "exp/vocoder_answer_audio_spoken_fbank_8_500_merged"
+    [answered] = of(calls, "respond_tasks")
+    assert both in option(answered, "--llm")
+
+
 def test_the_corpus_own_speakers_and_no_vocoder(recipe):
-    words = ["--answer_voice", "", "--tasks", "conf/other.yaml", "--stage", 4]
+    words = ["--answer_voice", "", *ONE_SET, "--tasks", "conf/other.yaml", "--stage", 4]
     (recipe / "conf/other.yaml").write_text("tasks of text\n")
     done, calls = run(recipe, *words, "--vocoder", "none")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -203,6 +236,20 @@ def test_spoken_translations(recipe):
     assert all("audiollm1" not in call for call in of(calls, "judge_speech"))  # no French
 
 
+def test_spoken_translations_in_units_of_their_own(recipe):
+    place = recipe.parents[1] / "cvss/speechlm1"
+    words = ["--llm", "conf/llm/llama3.2_1b_instruct.yaml", "--answer_unit_source", "fbank:4"]
+    done, calls = run(place, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    read, spoken = of(calls, "learn_units")
+    assert "--data ../audiollm1/dump/train --size 1024 " in read
+    assert "--data dump/train/translations --size 500 " in spoken
+    used = {option(c, "--data"): option(c, "--quantiser") for c in of(calls, "extract_units")}
+    for split in ("train", "valid", "test"):
+        assert used[f"../audiollm1/dump/{split}"] == option(read, "--output")
+        assert used[f"dump/{split}/translations"] == option(spoken, "--output")
+
+
 def test_a_stage_that_fails_is_gone_on_with(recipe):
     words = ["--lm_stages", "conf/speechgpt", "--stop_stage", 9]
     done, calls = run(recipe, *words, FAIL="export_llm")
@@ -217,7 +264,8 @@ def test_a_stage_that_fails_is_gone_on_with(recipe):
     [
         (["--lm_stages", "conf"], "--lm_stages conf: there is no training"),
         (["--vocoder", "some"], "train, patches or none"),
-        (["--stage", 7, "--answer_voice", ""], "--answer_voice NAME"),
+        (["--stage", 7, "--answer_voice", ""], "nothing is: give --answer_voice NAME"),
+        (["--stage", 7, "--answer_voice", "", *ONE_SET], "--answer_voice NAME says who"),
         (["--stage", 7, "--tasks", "../../cvss/speechlm1/conf/tasks.yaml"], "spoken translations"),
         (["--stage", 3, "--llm", ""], "stage 3 needs --llm"),
         (["--stage", 7, "--tasks", "none.yaml"], "none.yaml is missing"),

@@ -44,11 +44,13 @@ answer_voice=""           # Voice of espeak-ng that speaks the LLM's answers (en
 answer_speed=160          # Its words per minute.
 
 ## Units (stages 5 and 6)
-unit_source=""      # ctc:EXP:LAYER, hf:DIR:LAYER, fbank, fbank:FRAMES (see docs/speechlm.md).
-unit_size=200       # Units in the vocabulary.
-unit_hours=1        # Hours of speech that they are learned from.
-merge_repeats=false # Write a repeated unit once.
-unit_init=mean      # How the units' rows begin: mean, normal, centroid, zero.
+unit_source=""        # ctc:EXP:LAYER, hf:DIR:LAYER, fbank, fbank:FRAMES (see docs/speechlm.md).
+unit_size=200         # Units in the vocabulary.
+unit_hours=1          # Hours of speech that they are learned from.
+answer_unit_source="" # Answers and translations are spoken in units of this source (empty: in the same).
+answer_unit_size=500  # Units in the vocabulary of these.
+merge_repeats=false   # Write a repeated unit once.
+unit_init=mean        # How the units' rows begin: mean, normal, centroid, zero.
 
 ## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
@@ -100,14 +102,24 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     [ -n "${unit_source}" ] || die "--unit_source SOURCE says what units are made of, such as" \
         "ctc:${audiollm}/exp/ctc:3 (a layer of its recogniser)"
     data="${audiollm}/dump"
-    units="$(tr -c 'a-zA-Z0-9\n' _ <<<"${unit_source#*exp/}")_${unit_size}"
-    [ "${merge_repeats}" == false ] || units+="_merged"
-    quantiser="${expdir}/units/${units%_merged}"
-    joint="${expdir}/joint_${units}"
-    lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${units}"
+    name_of_units() { echo "$(tr -c 'a-zA-Z0-9\n' _ <<<"${1#*exp/}")_$2"; }
+    units="$(name_of_units "${unit_source}" "${unit_size}")"
+    quantiser="${expdir}/units/${units}"
+    if [ -z "${answer_unit_source}" ]; then # Answers are spoken in the units that are read.
+        spoken="${units}" sets="${units}"
+    else
+        [ -n "${answer_voice}" ] || "${spoken_translations}" || die "--answer_unit_source has units" \
+            "of what is spoken, and nothing is: give --answer_voice NAME or --spoken_translations true"
+        spoken="spoken_$(name_of_units "${answer_unit_source}" "${answer_unit_size}")"
+        sets="${units}_${spoken}"
+    fi
+    spoken_quantiser="${expdir}/units/${spoken}"
+    [ "${merge_repeats}" == false ] || units+="_merged" spoken+="_merged" sets+="_merged"
+    joint="${expdir}/joint_${sets}"
+    lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${sets}"
     configs=("${lm_config}") mixtures=("${tasks}") test_mixture="${tasks}"
     if [ -n "${lm_stages}" ]; then # DIR/NAME.yaml, with DIR/NAME_tasks.yaml beside each.
-        lm_exp="${expdir}/speechlm_$(basename "${lm_stages}")_${units}"
+        lm_exp="${expdir}/speechlm_$(basename "${lm_stages}")_${sets}"
         configs=() mixtures=()
         for config in "${lm_stages}"/*.yaml; do
             [ -s "${config%.yaml}_tasks.yaml" ] || continue
@@ -118,7 +130,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         test_mixture="${lm_stages}/test_tasks.yaml"
         [ -s "${test_mixture}" ] || test_mixture="${mixtures[-1]}"
     fi
-    [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${units}"
+    [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${sets}"
     device=cpu
     ((ngpu == 0)) || device=cuda
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
@@ -134,14 +146,14 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     said="answers_$(tr -c 'a-zA-Z0-9\n' _ <<<"${answer_voice}")"
     units_of() { echo "${dumpdir}/$1/units_${units}"; }
     spoken_answers() { echo "${dumpdir}/$1/${said}"; }
-    answer_units() { echo "${dumpdir}/$1/${said}_units_${units}"; }
+    answer_units() { echo "${dumpdir}/$1/${said}_units_${spoken}"; }
     translations() { echo "${dumpdir}/$1/translations"; }
-    translation_units() { echo "${dumpdir}/$1/translations_units_${units}"; }
+    translation_units() { echo "${dumpdir}/$1/translations_units_${spoken}"; }
     # examples_of SPLIT TASKS: conf/tasks.yaml's are in tasks_UNITS.
     examples_of() {
         local name="${2%.yaml}"
         name="$(tr -c 'a-zA-Z0-9_\n' _ <<<"${name#conf/}")"
-        echo "${dumpdir}/$1/${name}_${units}"
+        echo "${dumpdir}/$1/${name}_${sets}"
     }
     # training_of NUMBER: the directory of the configuration of this number, from 0 on.
     training_of() {
@@ -195,7 +207,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 2; then
         log "Stage 2: the recogniser that units come from, by ${audiollm}"
-        if [[ ${unit_source} == ctc:* ]]; then others 3 5; fi
+        if [[ ${unit_source} == ctc:* || ${answer_unit_source} == ctc:* ]]; then others 3 5; fi
     fi
 
     if runs 3; then
@@ -226,31 +238,43 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
-    # extract DATA OUTPUT: units of a data directory.
+    # learn_units QUANTISER SOURCE SIZE DATA...: a quantiser of these recordings.
+    learn_units() {
+        local sources=("${@:4}")
+        # shellcheck disable=SC2086
+        once "$1.log/.done" "${sources[@]/%//wav.scp}" -- \
+            anew "$1" ${inference} "$1.log/learn.log" \
+            python -m espnet_audiollm.bin.learn_units --source "$2" \
+            --data "${sources[@]}" --size "$3" --max_hours "${unit_hours}" \
+            --device "${device}" --output "$1"
+    }
+
+    # extract QUANTISER DATA OUTPUT: units of a data directory.
     extract() {
-        once "$2/.done" "$1/wav.scp" "${quantiser}/quantiser.json" -- \
-            in_jobs "${inference}" "${inference_nj}" "$2/log" \
-            python -m espnet_audiollm.bin.extract_units --quantiser "${quantiser}" \
-            --data "$1" --merge_repeats "${merge_repeats}" --device "${device}" --output "$2"
+        once "$3/.done" "$2/wav.scp" "$1/quantiser.json" -- \
+            in_jobs "${inference}" "${inference_nj}" "$3/log" \
+            python -m espnet_audiollm.bin.extract_units --quantiser "$1" \
+            --data "$2" --merge_repeats "${merge_repeats}" --device "${device}" --output "$3"
     }
 
     if runs 5; then
-        log "Stage 5: units of speech: ${unit_source}"
-        sources=("${data}/${train_set}")
-        ! "${spoken_translations}" || sources+=("$(translations "${train_set}")")
-        # shellcheck disable=SC2086
-        once "${quantiser}.log/.done" "${sources[@]/%//wav.scp}" -- \
-            anew "${quantiser}" ${inference} "${quantiser}.log/learn.log" \
-            python -m espnet_audiollm.bin.learn_units --source "${unit_source}" \
-            --data "${sources[@]}" --size "${unit_size}" --max_hours "${unit_hours}" \
-            --device "${device}" --output "${quantiser}"
+        log "Stage 5: units of speech: ${unit_source}${answer_unit_source:+, spoken: ${answer_unit_source}}"
+        recorded=("${data}/${train_set}") uttered=()
+        ! "${spoken_translations}" || uttered+=("$(translations "${train_set}")")
+        if [ -z "${answer_unit_source}" ]; then
+            learn_units "${quantiser}" "${unit_source}" "${unit_size}" "${recorded[@]}" "${uttered[@]}"
+        else # Each from what it is for.
+            [ -z "${answer_voice}" ] || uttered+=("$(spoken_answers "${train_set}")")
+            learn_units "${quantiser}" "${unit_source}" "${unit_size}" "${recorded[@]}"
+            learn_units "${spoken_quantiser}" "${answer_unit_source}" "${answer_unit_size}" "${uttered[@]}"
+        fi
         for split in ${splits}; do
-            extract "${data}/${split}" "$(units_of "${split}")"
-            [ -z "${answer_voice}" ] ||
-                extract "$(spoken_answers "${split}")" "$(answer_units "${split}")"
+            extract "${quantiser}" "${data}/${split}" "$(units_of "${split}")"
+            [ -z "${answer_voice}" ] || extract "${spoken_quantiser}" \
+                "$(spoken_answers "${split}")" "$(answer_units "${split}")"
         done
         for split in ${translated}; do
-            extract "$(translations "${split}")" "$(translation_units "${split}")"
+            extract "${spoken_quantiser}" "$(translations "${split}")" "$(translation_units "${split}")"
         done
         out="$(units_of "${test_set}")"
         once "${out}/report/.done" "${out}/units" "${data}/${test_set}/text" -- \
@@ -262,9 +286,11 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 6; then
         log "Stage 6: ${joint}, the text LLM with units in its vocabulary"
-        once "${joint}.log/.done" "${quantiser}/quantiser.json" "${llm_files[@]}" -- \
+        quantisers=("${quantiser}")
+        [ -z "${answer_unit_source}" ] || quantisers+=("${spoken_quantiser}")
+        once "${joint}.log/.done" "${quantisers[@]/%//quantiser.json}" "${llm_files[@]}" -- \
             anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
-            python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantiser}" \
+            python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantisers[@]}" \
             --init "${unit_init}" --output "${joint}"
     fi
 
@@ -356,7 +382,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     # What the vocoder learns from, and what is judged: the translations' speech, the answers', or the
-    # corpus's own. Where translations are spoken, so is their language alone: TTS is theirs.
+    # corpus's own. Where translations are spoken, so is their language alone: TTS is theirs. Where
+    # answers have units of their own, it is that of the answers (judged_as).
     # true_speech FIELD SPLIT, true_units FIELD SPLIT: recordings of an output, and their units.
     true_speech() {
         if [ "$1" == answer_audio ]; then
@@ -368,11 +395,18 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             answer_units "$2"
         elif "${spoken_translations}"; then translation_units "$2"; else units_of "$2"; fi
     }
+    judged_as() {
+        if [ "$1" == audio ] && [ -n "${answer_unit_source}" ] && ! "${spoken_translations}"; then
+            echo answer_audio
+        else
+            echo "$1"
+        fi
+    }
     voiced=audio
     [ -z "${answer_voice}" ] || voiced=answer_audio
     ! "${spoken_translations}" || voiced=translation_audio
-    vocoder_exp="${expdir}/vocoder_${voiced}_${units}"
-    [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${units}"
+    vocoder_exp="${expdir}/vocoder_${voiced}_${spoken}"
+    [ "${vocoder}" == train ] || vocoder_exp="${expdir}/patches_${voiced}_${spoken}"
 
     # part_of DATA OUTPUT NUMBER: so many of its utterances by chance; all where there are no more.
     part_of() {
@@ -393,7 +427,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         elif [ "${vocoder}" == train ]; then
             part="${vocoder_exp}.data"
             part_of "${vocoder_data}" "${part}" "${vocoder_utterances}"
-            extract "${part}" "${part}.units" # Tables of a training have the same ids.
+            extract "${spoken_quantiser}" "${part}" "${part}.units" # Tables of a training have the same ids.
             # shellcheck disable=SC2086
             once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" "${part}.units/units" \
                 "$(true_units "${voiced}" "${valid_set}")/units" -- \
@@ -451,18 +485,19 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 11 && [ "${vocoder}" != none ]; then
         log "Stage 11: the answers are spoken and judged"
-        for spoken in "${out}"/*/{audio,answer_audio,translation_audio}/units; do
-            [ -f "${spoken}" ] || continue
-            field="$(basename "$(dirname "${spoken}")")"
-            block="$(dirname "$(dirname "${spoken}")")"
+        for table in "${out}"/*/{audio,answer_audio,translation_audio}/units; do
+            [ -f "${table}" ] || continue
+            field="$(basename "$(dirname "${table}")")"
+            block="$(dirname "$(dirname "${table}")")"
             if [ "${field}" == answer_audio ] && [ -z "${answer_voice}" ]; then continue; fi
             if [ "${field}" == translation_audio ] && ! "${spoken_translations}"; then continue; fi
-            controls "${field}"
+            beside="$(judged_as "${field}")"
+            controls "${beside}"
             wavs="${block}/spoken/${field}" judged="${block}/judged/${field}"
             durations=known
             [ "${merge_repeats}" == false ] || durations=predicted
-            if shares_ids "${spoken}" "${sample}/text"; then
-                speak "${spoken%/units}" "${sample}/text" "${wavs}" --durations "${durations}"
+            if shares_ids "${table}" "${sample}/text"; then
+                speak "${table%/units}" "${sample}/text" "${wavs}" --durations "${durations}"
             else
                 log "  ${block##*/} has no answer in speech"
                 rm -rf "${wavs}"
@@ -470,7 +505,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             given=("${sample}/text" "${control}/judged/speech.json")
             [ ! -f "${wavs}/wav.scp" ] || given+=("${wavs}/wav.scp")
             once "${judged}/.done" "${given[@]}" -- \
-                judge "${field}" "${judged}" answered="${wavs}" --beside "${control}/judged" \
+                judge "${beside}" "${judged}" answered="${wavs}" --beside "${control}/judged" \
                 --missing_is_silence true --text "${sample}/text"
             python -m espnet_audiollm.bin.listen_speech answered="${wavs}" true="${sample}" \
                 units="${control}/units" --text "${sample}/text" --judged "${judged}" \

@@ -6,5 +6,6 @@ cd "$(dirname "$(readlink -f "$0")")"
 exec ./speechlm.sh \
     --llm ../audiollm1/exp/llm \
     --unit_source ctc:../audiollm1/exp/ctc_llm_llm_0:6 \
+    --answer_unit_source fbank:8 --answer_unit_size 500 \
     --answer_voice en-us+edward --vocoder_utterances 1000 --judged_utterances 100 \
     "$@"
