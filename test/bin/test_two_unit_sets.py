@@ -15,6 +15,7 @@ import espnet_audiollm
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
 from espnet_audiollm.data.unit_tables import read_set
 from espnet_audiollm.data.unit_tokens import read_vocabulary
+from espnet_audiollm.infer.speech_lm import load_parts
 from espnet_audiollm.infer.spoken_answer import SpokenAnswer
 from espnet_audiollm.infer.stream import Piece
 from espnet_audiollm.infer.voices import speak_all
@@ -135,6 +136,11 @@ def test_a_pack_reads_the_one_and_speaks_the_other(learned, run, tmp_path):
     run("pack", *packed(learned, tmp_path / "packed")).says("MB")
     system = espnet_audiollm.load(tmp_path / "packed")
     assert system.units.output == READ and system.can_speak
+    assert len(system.units.ids) == READ + SPOKEN + 2  # no likelihood of text counts these
+    parts = [learned / name for name in ("llm", "q_read", "tasks")]
+    assert load_parts(*parts).units == system.units
+    with pytest.raises(ValueError, match="the units of another quantiser"):
+        load_parts(parts[0], learned / "q_spoken", parts[2])
     path = read_dict(learned / "data/wav.scp")["u00"]
     asked = Dialogue("u00", (Turn("user", Audio(path)),), task="[ASR SQA SQSA English]")
     [said] = system.respond([asked])
