@@ -74,9 +74,10 @@ def test_an_answer_is_spoken(client, question, expected):
 def test_formats_have_the_same_samples(client, question, expected, form):
     message = ask(client, question, **{**SPEAK, "audio": {"format": form}}).choices[0].message
     data = base64.b64decode(message.audio.data)
-    found = samples(message.audio.data)
     if form == "flac":
         found, _ = soundfile.read(io.BytesIO(data), dtype="int16")
+    else:
+        found = samples(message.audio.data)
     assert len(found) == len(expected) and np.abs(found - expected).max() <= 1
 
 
