@@ -13,6 +13,7 @@ import torch
 
 from ..types import SAMPLE_RATE, Seconds
 from . import supervision
+from .halving import size_of
 from .session import Session
 from .shares import UpdateShares
 from .snapshot import Snapshot
@@ -103,6 +104,7 @@ class Batches:
         self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
         self.amount, self.unit = 0.0, "s of audio"  # what this rank has read
+        self.largest: dict[str, Any] = {}  # the shapes of its largest batch, as the model has it
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -122,6 +124,8 @@ class Batches:
                 supervision.beat(self.phase, self.done)
 
     def _count(self, data: dict[str, torch.Tensor]) -> None:
+        if not self.largest or size_of(data) > size_of(self.largest):
+            self.largest = sent(data, "meta")
         if "speech_lengths" in data:
             self.amount += data["speech_lengths"].sum().item() / SAMPLE_RATE
             return
