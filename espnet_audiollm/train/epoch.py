@@ -86,6 +86,7 @@ class Batches:
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
         device: where the model reads them.
+        prepare: what chance decides of a batch, for the model; None: nothing.
         shares: what the model is given beside each batch, of the `step` batches of an update, which
             are then read before the first of them is learned from. None: nothing.
     """
@@ -99,7 +100,9 @@ class Batches:
         step: int = 1,
         device: str = "cpu",
         shares: UpdateShares | None = None,
+        prepare: Callable[[dict], dict[str, Any]] | None = None,
     ):
+        self.prepare = prepare or (lambda batch: {})
         self.shares, self.together = shares, step if shares else 1
         self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
@@ -116,7 +119,10 @@ class Batches:
                 read = list(itertools.islice(batches, self.together))
             if not read:
                 break
-            more = self.shares([data for _, data in read]) if self.shares else [{}]
+            more = [self.prepare(data) for _, data in read]
+            if self.shares:
+                whole = [data | beside for (_, data), beside in zip(read, more, strict=True)]
+                more = [a | b for a, b in zip(more, self.shares(whole), strict=True)]
             for (ids, data), beside in zip(read, more, strict=True):
                 yield ids, sent(data, self.device) | beside
                 self._count(data)

@@ -181,6 +181,7 @@ class _Training:
             options.accum_grad,
             self.device,
             self.shares(),
+            getattr(session.model, "prepare", None),
         )
         began = time.monotonic()
         nothing_learned = self.loop.train_one_epoch(
