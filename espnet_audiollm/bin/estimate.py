@@ -1,7 +1,10 @@
-"""GPU-hours and disk of the stages that count, as tables with their arithmetic.
+"""GPU-hours, disk and memory of the stages that count, as tables with their arithmetic.
 
 Operations are counted in the models of the configurations; updates and batches are theirs. How much
 of a GPU's peak is reached is an assumption: replace it by what test/bench/bench_align.py measures.
+
+Memory is the peak of a training step's tensors on each GPU, counted in the models as well; CUDA,
+its libraries and the allocator come on top. Batches are of utterances of the mean length.
 """
 
 from __future__ import annotations
@@ -43,6 +46,15 @@ def get_parser() -> argparse.ArgumentParser:
         "--llm", help="conf/llm/*.yaml, id or directory (default: the shape of Llama-2-7B)"
     )
     parser.add_argument("--response_tokens", type=float, default=150, help="of a response, a mean")
+    parser.add_argument("--ctc_tokens", type=int, default=5000, help="of the recogniser; assumed")
+    parser.add_argument(
+        "--memory", choices=["true", "false"], default="true", help="count it: takes some seconds"
+    )
+    parser.add_argument("--ctc_gpus", type=int, default=1, help="that share a batch (memory)")
+    parser.add_argument("--align_gpus", type=int, default=1, help="likewise")
+    parser.add_argument(
+        "--max_positions", type=int, help="of the alignment (default: the configuration's)"
+    )
     parser.add_argument("--align_updates", type=int, help="(default: the configuration's)")
     parser.add_argument("--gpu", default="A100", help="A100, H100, H200, or its TFLOP/s")
     parser.add_argument("--encoder_mfu", type=float, default=12, help="%% of the peak, assumed")
@@ -65,6 +77,11 @@ class Corpus:
         """Of an utterance."""
         return 3600 * self.hours / self.utterances
 
+    @property
+    def tokens(self) -> int:
+        """Of a transcript, in an LLM's tokens."""
+        return round(TOKENS_PER_SECOND * self.mean)
+
 
 @dataclass(frozen=True)
 class Training:
@@ -75,6 +92,7 @@ class Training:
     updates: int
     audio: Seconds  # of an update
     positions: float  # of the LLM, for a second of audio (ctc_compress: at most)
+    config: dict  # all options of the configuration
 
     @property
     def hours(self) -> float:
@@ -86,20 +104,32 @@ class Training:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
-    if args.hours <= 0 or args.utterances <= 0:
-        raise ValueError("--hours and --utterances must be more than 0")
+    for option in (
+        "hours",
+        "utterances",
+        "ctc_gpus",
+        "align_gpus",
+        "ctc_tokens",
+        "response_tokens",
+    ):
+        if getattr(args, option) <= 0:
+            raise ValueError(f"--{option} is {getattr(args, option)}; it must be more than 0")
     import torch
 
     from ..model import llm as llms
 
     corpus = Corpus(args.hours, args.utterances)
-    llm = llms.empty_llm(shape_of(args.llm), torch.bfloat16)
+    shape = shape_of(args.llm)
+    llm = llms.empty_llm(shape, torch.bfloat16)
     ctc = read_training(args.ctc_config, corpus)
     align = read_training(args.align_config, corpus, args.align_updates)
     print(f"{args.hours:,.0f} hours, {args.utterances:,} utterances of {corpus.mean:.1f} s\n")
     print_hours(corpus, ctc, align, llm, args)
     print()
     print_disk(corpus, ctc, align, llm, args.response_tokens)
+    if args.memory == "true":
+        print()
+        print_memory(corpus, ctc, align, shape, args)
     return 0
 
 
@@ -141,6 +171,7 @@ def read_training(path: str, corpus: Corpus, updates: int | None = None) -> Trai
         updates=updates or config["max_epoch"] * config["num_iters_per_epoch"] // accumulated,
         audio=_batch_audio(path, config, corpus) * accumulated,
         positions=_frames_per_second(encoder) * _positions_per_frame(config),
+        config=config,
     )
 
 
@@ -173,7 +204,7 @@ def print_hours(corpus: Corpus, ctc: Training, align: Training, llm, args) -> No
 
     peak = peak_flops(args.gpu)
     answer = round(args.response_tokens)
-    prompt = round(TOKENS_PER_SECOND * corpus.mean) + TEMPLATE_TOKENS
+    prompt = corpus.tokens + TEMPLATE_TOKENS
     positions = round(corpus.mean * align.positions) + TEMPLATE_TOKENS + answer
     read, said = (llm_forward_flops(llm, [prompt], 0), llm_forward_flops(llm, [1] * answer, answer))
     learned = llm_step_flops(llm, [positions], answer)
@@ -243,6 +274,48 @@ def print_disk(corpus: Corpus, ctc: Training, align: Training, llm, answer: floa
 
 def _checkpoints(training: Training) -> str:
     return f"{CHECKPOINT_BYTES} bytes x {training.weights / 1e6:.0f} million weights"
+
+
+def print_memory(corpus: Corpus, ctc: Training, align: Training, shape, args) -> None:
+    """Print the peak of a step of stages 5 and 9 on each GPU, of utterances of the mean length."""
+    from ..report.step_memory import StepTable
+    from ..tasks.memory import BatchShape, align_memory, ctc_memory, shards_of
+
+    if args.max_positions is not None:
+        align.config["max_positions"] = args.max_positions
+    answer, text = round(args.response_tokens), corpus.tokens
+    each = round(corpus.mean * align.positions) + TEMPLATE_TOKENS + answer
+    bound = align.config.get("max_positions", 0)
+    gpus = args.align_gpus
+    if bound < 0 or 0 < bound < each * gpus:
+        raise ValueError(
+            f"--max_positions {bound}: an utterance of the mean length has {each} positions, and "
+            f"each of {gpus} GPUs needs one: give {each * gpus} or more (0: no bound)"
+        )
+    number = _utterances(ctc, corpus, text, args.ctc_gpus)
+    step = ctc_memory(
+        ctc.config, BatchShape(number, corpus.mean, text), args.ctc_tokens, args.ctc_gpus
+    )
+    table = StepTable(gpus, shards_of(align.config, gpus))
+    table.add("5: CTC", number, step)
+    number = _utterances(align, corpus, answer, gpus, bound // each if bound else None)
+    batch = BatchShape(number, corpus.mean, text, answer, TEMPLATE_TOKENS)
+    step = align_memory(align.config, shape, batch, args.ctc_tokens, gpus)
+    table.add("9: alignment", number, step)
+    print(f"{table}\n\n{table.bound(bound, step)}")
+
+
+def _utterances(
+    training: Training, corpus: Corpus, target: int, gpus: int, most: int | None = None
+) -> int:
+    """Of a GPU's largest batch, of utterances of the mean length. target: tokens that one costs
+    beside its samples; most: of all GPUs together."""
+    config = training.config
+    if config["batch_type"] == "numel":  # closed when it is full
+        count = config["batch_bins"] // (round(corpus.mean * SAMPLE_RATE) + target) + 1
+    else:
+        count = config["batch_size"]
+    return -(-min(count, most or count) // gpus)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ units without repeats are predicted, too: a speech LM need not say how long its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as nnf
@@ -24,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .conformer import ConformerLayer, RotaryPositions
 from .dropout import Dropout
 from .durations import DurationPredictor, duration_loss
-from .masked_levels import choose, draw, left_after
+from .masked_levels import Drawn, choose, draw, left_after
 from .masking import on_host, valid_mask
 
 PADDING = -1  # of units, durations and levels
@@ -158,6 +159,8 @@ class SoundStormESPnetModel(AbsESPnetModel):
         semantic_lengths: torch.Tensor,
         levels: torch.Tensor,
         levels_lengths: torch.Tensor,
+        drawn: Sequence[Drawn] | None = None,
+        duration_share: float = 1.0,
         **kwargs: object,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the loss, statistics and the number of predicted units as weight. The loss is the
@@ -166,9 +169,11 @@ class SoundStormESPnetModel(AbsESPnetModel):
 
         Args:
             units, durations: (B, N) semantic units without repeats, -1 where padded.
-            semantic: (B, T) semantic units at the codec's frames; levels: (B, T, L)."""
+            semantic: (B, T) semantic units at the codec's frames; levels: (B, T, L).
+            drawn: what of each utterance is masked (None: drawn here).
+            duration_share: of the term of durations (see `term_counts`)."""
         model, lengths_B = self.soundstorm, on_host(levels_lengths)
-        drawn = [self._draw(length) for length in lengths_B.tolist()]
+        drawn = drawn or self._draw_all(lengths_B)
         hidden_BTL = pad_sequence([d.hidden(model.levels) for d in drawn], batch_first=True)
         codes_BTL = levels.masked_fill(hidden_BTL.to(levels.device), model.mask)
         x_BTD = model.encode(semantic, codes_BTL, lengths_B)
@@ -183,7 +188,7 @@ class SoundStormESPnetModel(AbsESPnetModel):
         unit_loss = torch.cat(losses).mean()
         predictor, units_lengths = model.duration_predictor, on_host(units_lengths)
         log_BN = predictor.predict(units, units_lengths, predictor.no_voice(len(units)))
-        rhythm_loss = duration_loss(log_BN, durations, units_lengths)
+        rhythm_loss = duration_share * duration_loss(log_BN, durations, units_lengths)
         loss = unit_loss + rhythm_loss
         accuracy = torch.cat(right).float().mean()
         stats = {"loss": loss, "units": unit_loss, "duration": rhythm_loss, "accuracy": accuracy}
@@ -191,10 +196,23 @@ class SoundStormESPnetModel(AbsESPnetModel):
         weight = loss.new_full((), sum(len(each) for each in losses))
         return force_gatherable((loss, stats, weight), loss.device)
 
+    def prepare(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The masks of a batch to learn from: how many units they ask for is counted before."""
+        return {"drawn": self._draw_all(on_host(batch["levels_lengths"]))}
+
+    def term_counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        """Units that are predicted, which the loss's weight counts, and units without repeats,
+        which the term of durations is a mean over (see train/shares.py)."""
+        asked = sum(int(each.asked_T.sum()) for each in batch["drawn"])
+        return {"weight": asked, "duration_share": int(sum(batch["units_lengths"]))}
+
     def collect_feats(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Nothing is collected before the training."""
         return {}
 
-    def _draw(self, frames: int):
+    def _draw_all(self, lengths_B: torch.Tensor) -> list[Drawn]:
+        return [self._draw(frames) for frames in lengths_B.tolist()]
+
+    def _draw(self, frames: int) -> Drawn:
         generator = None if self.training else torch.Generator().manual_seed(frames)
         return draw(frames, self.soundstorm.levels, self.unprompted, generator)

@@ -10,6 +10,9 @@ conformer to mel in place of a network to samples: small enough to learn on a pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -144,8 +147,6 @@ def unscaled(x: torch.Tensor) -> torch.Tensor:
 class VocoderESPnetModel(AbsESPnetModel):
     """A vocoder and its loss."""
 
-    can_be_split = False  # means over frames and units, weighted by utterances
-
     def __init__(self, vocoder: UnitVocoder, by_prompt: bool):
         super().__init__()
         self.vocoder, self.by_prompt = vocoder, by_prompt
@@ -159,6 +160,8 @@ class VocoderESPnetModel(AbsESPnetModel):
         durations: torch.Tensor,
         durations_lengths: torch.Tensor,
         speaker: torch.Tensor | None = None,
+        mel_share: float = 1.0,
+        duration_share: float = 1.0,
         **kwargs: object,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the loss, statistics and the weight B. The loss is the mean deviation of log mel
@@ -168,6 +171,7 @@ class VocoderESPnetModel(AbsESPnetModel):
             speech: (B, N) samples; units, durations: (B, L) without repeats, -1 where padded.
             speaker: (B, 1) numbers in the table of voices; where voices come from prompts, 3 s of
                 the recording itself are its prompt.
+            mel_share, duration_share: of the two terms (see `term_counts`).
 
         Errors (ValueError): units that are not as long as their recordings."""
         units_lengths = on_host(units_lengths)
@@ -177,12 +181,24 @@ class VocoderESPnetModel(AbsESPnetModel):
         known_BL = durations.clamp(min=0)
         mel_BFM, made_B = self.vocoder.decode(units, known_BL, voice_BD)
         check_lengths(frames_B, made_B.cpu(), self.vocoder.frames)
-        mel_loss = mean_deviation(mel_BFM, target_BFM, frames_B)
-        rhythm_loss = duration_loss(log_BL, known_BL, units_lengths)
+        both_B = torch.minimum(frames_B, made_B.to(frames_B.device))
+        mel_loss = mel_share * mean_deviation(mel_BFM, target_BFM, both_B)
+        rhythm_loss = duration_share * duration_loss(log_BL, known_BL, units_lengths)
         loss = mel_loss + rhythm_loss
         stats = {"loss": loss, "mel": mel_loss, "duration": rhythm_loss}
         stats = {name: value.detach() for name, value in stats.items()}
         return force_gatherable((loss, stats, loss.new_full((), len(speech))), loss.device)
+
+    def term_counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        """Utterances, frames and units: what the loss's weight counts, and what its two means are
+        over, by the name of the argument that scales each (see train/shares.py)."""
+        frames_B = self.vocoder.filterbank.num_frames(on_host(batch["speech_lengths"]))
+        made_B = batch["durations"].clamp(min=0).sum(1).cpu() * self.vocoder.frames
+        return {
+            "weight": len(frames_B),
+            "mel_share": int(torch.minimum(frames_B, made_B).sum()),
+            "duration_share": int(sum(batch["units_lengths"])),
+        }
 
     def collect_feats(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Nothing is collected before the training."""

@@ -29,6 +29,7 @@ class TrainingCost:
     gpu_memory: int = 0  # likewise, of tensors on the GPU; 0: none, or not known
     processes: int = 1
     machine: str = ""
+    predicted: int = 0  # bytes of the GPU's tensors in the largest batch; 0: not predicted
 
 
 def write_cost(directory: str | Path, cost: TrainingCost) -> None:

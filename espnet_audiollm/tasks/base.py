@@ -30,7 +30,7 @@ class SpeechTask(AbsTask):
     trainer = AudioTrainer
     target: str
     target_padding: int
-    matrices = "speech_encoder"  # the part whose matrices `--optim muon` moves
+    matrices = muon.MATRICES  # the part whose matrices `--optim muon` moves
     tag: str  # the recipe's option that gives a training a directory of its own
 
     @classmethod

@@ -20,10 +20,12 @@ class CostMeter:
 
     began: Seconds = field(default_factory=time.monotonic)
     before: TrainingCost | None = None  # of earlier calls. None: this is the first one
+    predicted: int = 0  # bytes of the GPU's tensors in the largest batch; 0: not known
 
     def go_on(self, directory: str | Path) -> None:
         """Add what a directory says of earlier calls."""
         self.before = read_cost(directory)
+        self.predicted = self.before.predicted if self.before else 0
 
     def so_far(self, model: torch.nn.Module, ranks: Ranks) -> TrainingCost:
         """Up to now, of all ranks; every rank calls it."""
@@ -40,4 +42,5 @@ class CostMeter:
             max(gpu for _, gpu in of_ranks),
             ranks.number,
             machine(device),
+            self.predicted,
         )

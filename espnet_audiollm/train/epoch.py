@@ -13,6 +13,7 @@ import torch
 
 from ..types import SAMPLE_RATE, Seconds
 from . import supervision
+from .halving import size_of
 from .session import Session
 from .shares import UpdateShares
 from .snapshot import Snapshot
@@ -85,6 +86,7 @@ class Batches:
         start: batches of the epoch that are not in it.
         step: `pause` is asked before the first batch and after every `step` of them.
         device: where the model reads them.
+        prepare: what chance decides of a batch, for the model; None: nothing.
         shares: what the model is given beside each batch, of the `step` batches of an update, which
             are then read before the first of them is learned from. None: nothing.
     """
@@ -98,11 +100,14 @@ class Batches:
         step: int = 1,
         device: str = "cpu",
         shares: UpdateShares | None = None,
+        prepare: Callable[[dict], dict[str, Any]] | None = None,
     ):
+        self.prepare = prepare or (lambda batch: {})
         self.shares, self.together = shares, step if shares else 1
         self.phase, self.loader, self.pause, self.device = phase, loader, pause, device
         self.start, self.done, self.step = start, start, step
         self.amount, self.unit = 0.0, "s of audio"  # what this rank has read
+        self.largest: dict[str, Any] = {}  # the shapes of its largest batch, as the model has it
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -114,7 +119,10 @@ class Batches:
                 read = list(itertools.islice(batches, self.together))
             if not read:
                 break
-            more = self.shares([data for _, data in read]) if self.shares else [{}]
+            more = [self.prepare(data) for _, data in read]
+            if self.shares:
+                whole = [data | beside for (_, data), beside in zip(read, more, strict=True)]
+                more = [a | b for a, b in zip(more, self.shares(whole), strict=True)]
             for (ids, data), beside in zip(read, more, strict=True):
                 yield ids, sent(data, self.device) | beside
                 self._count(data)
@@ -122,6 +130,8 @@ class Batches:
                 supervision.beat(self.phase, self.done)
 
     def _count(self, data: dict[str, torch.Tensor]) -> None:
+        if not self.largest or size_of(data) > size_of(self.largest):
+            self.largest = sent(data, "meta")
         if "speech_lengths" in data:
             self.amount += data["speech_lengths"].sum().item() / SAMPLE_RATE
             return

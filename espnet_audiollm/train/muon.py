@@ -19,6 +19,7 @@ import torch
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 SMALLEST = 16  # rows: AdamW serves matrices with fewer as well
+MATRICES = "speech_encoder"  # the part of a model whose matrices are moved
 
 
 def orthogonalize(matrices_NRC: torch.Tensor) -> torch.Tensor:

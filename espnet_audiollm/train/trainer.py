@@ -27,6 +27,7 @@ from espnet2.utils.build_dataclass import build_dataclass
 from ..progress import progress
 from . import supervision
 from .epoch import Batches, Watch
+from .predicted_memory import log_memory
 from .ranks import Ranks
 from .session import AudioTrainerOptions, Reporter, Session
 from .shares import UpdateShares
@@ -180,6 +181,7 @@ class _Training:
             options.accum_grad,
             self.device,
             self.shares(),
+            getattr(session.model, "prepare", None),
         )
         began = time.monotonic()
         nothing_learned = self.loop.train_one_epoch(
@@ -202,6 +204,8 @@ class _Training:
             )
         speed = session.ranks.sum(batches.amount) / (time.monotonic() - began)
         logging.info(f"Epoch {epoch} learned from {speed:.1f} {batches.unit} a second")
+        if session.ranks.first and not session.cost.predicted:
+            session.cost.predicted = log_memory(session, batches.largest)
         return True
 
     def validate(self, epoch: int, reporter: SubReporter, end: Snapshot) -> bool:

@@ -25,7 +25,8 @@ def options(tmp_path) -> list[str]:
     (tmp_path / "ctc.yaml").write_text(f"{CONFIG}{ctc}max_epoch: 5\n")
     (tmp_path / "align.yaml").write_text(f"{CONFIG}{align}max_epoch: 5\n")
     configs = [f"--{name}_config={tmp_path}/{name}.yaml" for name in ("ctc", "align")]
-    return [*configs, "--hours", "10", "--utterances", "3600", "--response_tokens", "100"]
+    sizes = ["--hours", "10", "--utterances", "3600", "--response_tokens", "100"]
+    return [*configs, *sizes, "--memory", "false"]
 
 
 def test_hours_by_hand(options, capsys):
@@ -91,6 +92,37 @@ def test_an_unknown_gpu_is_refused(options, capsys):
     with pytest.raises(SystemExit):
         estimate.main([*options, "--gpu", "K80"])
     assert "A100, H100, H200, or its TFLOP/s" in capsys.readouterr().err
+
+
+def test_memory(options, tmp_path, capsys, root):
+    """Five utterances to a batch of CTC, 80 to one of two GPUs of the alignment: 125 + 15 + 100
+    positions each."""
+    with open(tmp_path / "align.yaml", "a") as config:
+        config.write("batch_type: numel\nbatch_bins: 12800000\noptim: adam\nuse_amp: true\n")
+    llm = ["--llm", str(root / "egs2/TEMPLATE/common/conf/llm/smollm2_135m_instruct.yaml")]
+    few = ["--memory", "true", "--align_gpus", "2", *llm]
+    assert estimate.main([*options, *few]) == 0
+    free = capsys.readouterr().out
+    assert "5: CTC, 5 utterances: together" in free
+    assert "9: alignment, 40 utterances: the LLM's layers | 9,560 positions x" in free
+    assert "Without --max_positions a batch of shorter utterances has more positions" in free
+    estimate.main([*options, *few, "--max_positions", "4801"])
+    bound = capsys.readouterr().out
+    assert "9: alignment, 10 utterances: the LLM's layers | 2,390 positions x" in bound
+    assert "--max_positions 4,801: a batch has no more, of 2 GPUs together; a position" in bound
+    found, expected = (
+        float(tables(output)[f"9: alignment, {n} utterances: the LLM's layers"])
+        for output, n in ((bound, 10), (free, 40))
+    )
+    assert found == pytest.approx(expected / 4, abs=0.1)
+
+
+def test_a_bound_below_one_utterance_is_refused(options, capsys):
+    with pytest.raises(SystemExit):
+        estimate.main([*options, "--memory", "true", "--align_gpus", "2", "--max_positions", "479"])
+    assert "has 240 positions, and each of 2 GPUs needs one: give 480 or more" in (
+        capsys.readouterr().err
+    )
 
 
 def test_the_guide_shows_what_the_command_says(root: Path, capsys, monkeypatch):
