@@ -78,7 +78,7 @@ def check_search(args: argparse.Namespace) -> None:
     if (kind := config.get("token_type")) != "llm":
         raise ValueError(
             f"--lm_weight {args.lm_weight:g}: the tokens of {args.exp} are of the type {kind}, and "
-            "the language model is the LLM, which scores its own tokens alone: train the "
+            "the language model is the LLM, which scores only its own tokens: train the "
             "recogniser with --token_type llm, or leave --lm_weight out (--ctc_beam serves all)"
         )
 

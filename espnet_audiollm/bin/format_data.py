@@ -33,7 +33,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--job", type=int, default=1, help="this job's number, from 1")
     group.add_argument("--num_jobs", type=int, default=1, help="number of jobs")
-    group.add_argument("--merge", action="store_true", help="only make the tables of whole parts")
+    group.add_argument(
+        "--merge", action="store_true", help="only make the tables of complete parts"
+    )
     return parser
 
 

@@ -54,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--answers", help="table of accepted answers: success of spoken answers is counted")
     add("--hypotheses", help="another judge: its tables are HYPOTHESES/NAME, nothing is recognised")
     add("--beside", help="a directory of this command, of the same texts: its rows come along")
-    add_flag(parser, "--missing_is_silence", "true: in speech that is missing nothing was heard")
+    add_flag(parser, "--missing_is_silence", "true: missing speech counts as silence")
     add_flag(
         parser,
         "--leave_out_unknown",
@@ -108,7 +108,7 @@ def judged_texts(args: argparse.Namespace, texts: dict[str, str]) -> dict[str, s
 
 
 def tables_beside(directory: str | None, systems: Iterable[str]) -> dict[str, Path]:
-    """{name: what was heard} of an earlier judgement. ValueError: a name that is judged here."""
+    """{name: recognised text} of an earlier judgement. ValueError: a name that is judged here."""
     if directory is None:
         return {}
     places = sorted((existing(Path(directory) / RESULTS).parent / HYPOTHESES).iterdir())
@@ -139,7 +139,7 @@ def spoken_by(args: argparse.Namespace, systems: dict, texts: dict) -> dict[str,
 
 
 def recognise(args: argparse.Namespace, utterances: dict[str, dict], output: Path) -> None:
-    """Write what is heard of each system, one table after the other."""
+    """Write what is recognised of each system, one table after the other."""
     from ..infer.sphinx import Sphinx
 
     judge = Sphinx(could_be_said(args))

@@ -56,16 +56,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def cards(args: argparse.Namespace, systems: dict[str, str], texts: dict[str, str]) -> Iterator:
     """The cards of the page: each utterance in all systems, one after the other."""
-    heard: dict[str, dict[str, str]] = {}
+    recognised: dict[str, dict[str, str]] = {}
     recordings: dict[str, dict[str, str]] = {}
     for name, directory in systems.items():
         table = Path(directory) / WAVS
         recordings[name] = read_dict(table) if table.exists() else {}
         judged = Path(args.judged or "") / HYPOTHESES / name
-        heard[name] = read_dict(judged) if args.judged and judged.exists() else {}
+        recognised[name] = read_dict(judged) if args.judged and judged.exists() else {}
     for id_, text in texts.items():
         for name, sources in recordings.items():
-            more = {"understood": heard[name][id_]} if id_ in heard[name] else {}
+            more = {"understood": recognised[name][id_]} if id_ in recognised[name] else {}
             yield card(f"{id_} {name}", name, text, sources.get(id_), more)
 
 

@@ -88,7 +88,7 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 
 def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) -> int:
-    """Write a table, sorted, whole or not at all; returns the number of lines.
+    """Write a table, sorted, complete or not at all; returns the number of lines.
 
     `presorted`: the rows come in order (checked) and are streamed, not held in memory.
     Raises ValueError for an id that is empty, holds white space, or comes twice, and for a value

@@ -45,7 +45,7 @@ def one_at_a_time(system, dialogues):
     for dialogue in dialogues:
         prompt = torch.tensor([encode(dialogue.turns, llm.tokenizer)])
         prompt = prompt.to(llm.model.device)
-        whole = llm.model.generate(
+        sequence = llm.model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=min(4 * prompt.shape[1], llm.context - prompt.shape[1]),
@@ -53,7 +53,7 @@ def one_at_a_time(system, dialogues):
             eos_token_id=list(llm.eos_ids),
             pad_token_id=llm.eos_ids[0],
         )
-        answers.append(tuple(whole[0, prompt.shape[1] :].tolist()))
+        answers.append(tuple(sequence[0, prompt.shape[1] :].tolist()))
     return answers
 
 
@@ -92,17 +92,17 @@ def main():
     dialogues.sort(key=system.num_positions)
     batched(system, dialogues[:2], 2)  # warm up both
     one_at_a_time(system, dialogues[:1])
-    alone, seconds_alone = timed(one_at_a_time, system, dialogues)
+    single, seconds_single = timed(one_at_a_time, system, dialogues)
     together, seconds_together = timed(batched, system, dialogues, args.batch_size)
     rates = []
     for name, answers, seconds in (
-        ("one at a time", alone, seconds_alone),
+        ("one at a time", single, seconds_single),
         (f"{args.batch_size} rows", together, seconds_together),
     ):
         tokens = sum(map(len, answers))
         rates.append(tokens / seconds)
         print(f"{name:>16}: {tokens} tokens in {seconds:.1f} s, {rates[-1]:.0f} tokens/s")
-    same = sum(a == b for a, b in zip(alone, together, strict=True))
+    same = sum(a == b for a, b in zip(single, together, strict=True))
     print(
         f"{llm.name} on {llm.model.device}, {args.threads} threads, {llm.model.dtype}: "
         f"{rates[1] / rates[0]:.1f} times as fast; {same} of {len(dialogues)} answers are equal"

@@ -38,8 +38,8 @@ def test_units_of_a_batch_are_those_of_each_recording(systems, place):
     codec, audio = load_codec(place / "mimi"), read_dict(f"{systems}/data/wav.scp")
     assert len(rows) == len(audio) == 12
     for row in rows[::5]:
-        alone = codec.units(read_mono_16k(audio[row.id]), 2)
-        assert [list(level) for level in row.levels] == alone
+        single = codec.units(read_mono_16k(audio[row.id]), 2)
+        assert [list(level) for level in row.levels] == single
 
 
 def test_a_codec_speaks_its_units(place, run, tmp_path):

@@ -127,10 +127,17 @@ def judged(place, tmp_path):
     for name, spoken in (("right", others), ("wrong", other), ("true", same)):
         spoken = [Utterance(a.id, b.audio, "s") for a, b in zip(same, spoken, strict=True)]
         write_data_dir(tmp_path / name, spoken)
-        write_table(tmp_path / "heard" / name, ((u.id, "green") for u in same))
+        write_table(tmp_path / "recognised" / name, ((u.id, "green") for u in same))
     write_table(tmp_path / "text", ((u.id, "green") for u in same))
     words = [f"{name}={tmp_path / name}" for name in ("right", "wrong", "true")]
-    words += ["--text", tmp_path / "text", "--hypotheses", tmp_path / "heard", "--resamples", 50]
+    words += [
+        "--text",
+        tmp_path / "text",
+        "--hypotheses",
+        tmp_path / "recognised",
+        "--resamples",
+        50,
+    ]
     return [*words, "--speaker_encoder", place / "exp", "--voice_references", place / "unseen"]
 
 
@@ -155,9 +162,9 @@ def test_the_judge_compares_voices(judged, run, tmp_path):
 
 
 def test_voices_beside_those_of_an_earlier_call(judged, place, run, tmp_path):
-    shutil.copytree(tmp_path / "heard", tmp_path / "o/hypotheses")
+    shutil.copytree(tmp_path / "recognised", tmp_path / "o/hypotheses")
     run("judge_speech", *judged, "--output", tmp_path / "o").says()
-    shutil.copy(tmp_path / "heard/right", tmp_path / "heard/again")
+    shutil.copy(tmp_path / "recognised/right", tmp_path / "recognised/again")
     words = [f"again={tmp_path}/right", *judged[3:], "--beside", tmp_path / "o"]
     run("judge_speech", *words, "--output", tmp_path / "p").says("again", "wrong")
     one, two = (json.loads((tmp_path / name / "voices.json").read_text()) for name in "op")

@@ -47,16 +47,16 @@ def listed(path):
 
 
 @pytest.fixture(scope="module")
-def whole(make_page):
+def page(make_page):
     return make_page()[0]
 
 
 @pytest.fixture
-def visit(chromium, whole):
+def visit(chromium, page):
     visits = []
 
     def start(**options):
-        visits.append(browser.Visit(chromium, whole, **options))
+        visits.append(browser.Visit(chromium, page, **options))
         return visits[-1]
 
     yield start

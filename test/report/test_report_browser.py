@@ -148,7 +148,7 @@ def test_errors_are_marked(visit):
     assert answer.locator(".delete del").inner_text() == "the"
     assert answer.locator(".insert").count() == answer.locator(".substitute").count() == 1
     spoken = answer.locator(".hyp").evaluate("node => node.textContent")
-    assert "left out: −the" in spoken and "put in: +" in spoken  # not by colour alone
+    assert "left out: −the" in spoken and "put in: +" in spoken  # not only by colour
     assert answer.locator(".wrong").inner_text().startswith("✗")
     right = page.page.locator("article").first.locator(".answer", has_text="cascade 20epoch")
     assert right.locator(".edit").count() == 0 and right.locator(".right").count() == 1

@@ -44,8 +44,8 @@ function fresh(rater) {
 function load(rater) {
   try {
     const kept = JSON.parse(localStorage.getItem(storageKey(rater)));
-    const whole = kept && kept.version === VERSION && kept.page === data.page && kept.ratings;
-    return whole ? { ...fresh(rater), ...kept } : null;
+    const valid = kept && kept.version === VERSION && kept.page === data.page && kept.ratings;
+    return valid ? { ...fresh(rater), ...kept } : null;
   } catch {
     return null;
   }
@@ -127,7 +127,7 @@ function showStart() {
 function begin(name) {
   const rater = cleanName(name);
   if (!rater) {
-    show("start-trouble", "Please give a name or initials, so that your ratings can be told apart.");
+    show("start-trouble", "Please give a name or initials, so that your ratings can be distinguished.");
     return;
   }
   state = load(rater) || fresh(rater);

@@ -41,7 +41,7 @@ def page_id(items: Sequence[Shown]) -> str:
 
 
 def page(items: Sequence[Shown], title: str = TITLE, brief: str = BRIEF) -> str:
-    """The whole file. `brief` is plain text for the raters, paragraphs between empty lines."""
+    """The complete file. `brief` is plain text for the raters, paragraphs between empty lines."""
     data = {
         "page": page_id(items),
         "version": __version__,

@@ -1,4 +1,4 @@
-"""The whole of report.html, from the parts of the report, its pictures and its utterances."""
+"""The complete report.html, from the parts of the report, its pictures and its utterances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPTS = ("tables.js", "card.js", "browse.js")
 
 @dataclass(frozen=True)
 class Browsable:
-    """The utterances of a test set, and what can be heard of them."""
+    """The utterances of a test set, and their recordings."""
 
     listing: dict  # of utterances.listing
     sounds: Mapping[str, str] = field(default_factory=dict)  # {id: data URI}

@@ -95,15 +95,15 @@ def test_rate_reload_go_on_export_score(visit, toy, capsys):
     assert ann.page.locator("#export").is_visible()  # after the last item
     assert "All 12 items are rated. Thank you, Ann Example!" in ann.text("#export-state")
     ann.press("Escape")
-    whole = ann.export(toy.root)
-    assert whole.name.startswith("ratings_") and whole.name.endswith("_ann_example.json")
-    found = json.loads(whole.read_text())
+    complete = ann.export(toy.root)
+    assert complete.name.startswith("ratings_") and complete.name.endswith("_ann_example.json")
+    found = json.loads(complete.read_text())
     assert (found["num_items"], len(found["ratings"])) == (12, 12)
     assert all(rated["rated"].startswith("20") for rated in found["ratings"])
 
     success = {
         (line["system"], line["level"]): line["success_rate"]
-        for line in toy.score(whole)["success"]
+        for line in toy.score(complete)["success"]
     }
     # The cascade is right where it said the same (1 of 4); u09's "Something." names no system
     levels = ("20 % and more", "10 to 20 %", "under 10 %")
