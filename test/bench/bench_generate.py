@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import chat_llms
 import torch
+from tiny_models import random_llama
 
 from espnet_audiollm.data.prompt import encode
 from espnet_audiollm.infer.generate import Fitting
@@ -23,21 +24,17 @@ from espnet_audiollm.types import Dialogue, Turn
 WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()
 
 
-def random_llm():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = chat_llms.llama2_trained()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=512,
+def small_llm():
+    model = random_llama(
+        512,
         hidden_size=256,
         intermediate_size=688,
         num_hidden_layers=4,
         num_attention_heads=8,
+        num_key_value_heads=8,
         initializer_range=0.2,
     )
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    return llms.wrap(model, tokenizer, "random 4 x 256")
+    return llms.wrap(model, chat_llms.llama2_trained(), "random 4 x 256")
 
 
 def one_at_a_time(system, dialogues):
@@ -81,7 +78,7 @@ def main():
     if args.llm:
         llm = llms.load(args.llm, args.chat_template, device=args.device)
     else:
-        llm = random_llm()
+        llm = small_llm()
         llm.model.to(args.device)
     rng = random.Random(0)
     dialogues = [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chat_llms
 import pytest
 import torch
 import yaml
@@ -84,14 +85,8 @@ def test_prompts_are_those_that_were_answered(corpus, llm_dir, store):
         assert lengths[id_].split() == [samples[u] for u in utterances]
         said = iter([llm.tokenizer(texts[u])["input_ids"] for u in utterances])
         written = [i for token in prompt for i in (next(said) if token == AUDIO_SLOT else [token])]
-        expected = llm.model.generate(
-            torch.tensor([written]),
-            attention_mask=torch.ones(1, len(written), dtype=torch.long),
-            max_new_tokens=4 * len(written),
-            do_sample=False,
-            pad_token_id=0,
-        )[0, len(written) :]
-        assert list(response.response_ids) == expected.tolist()
+        expected = chat_llms.by_transformers(llm, written, 4 * len(written))
+        assert tuple(response.response_ids) == expected
     [one] = [id_ for id_ in read if id_.endswith("!say")][:1]
     turn = Turn("user", ("w1 ", Audio(), " w2"))
     assert list(map(int, tables["prompt_ids"][one].split())) == encode((turn,), llm.tokenizer)

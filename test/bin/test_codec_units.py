@@ -5,17 +5,11 @@ import shutil
 import pytest
 import soundfile
 from codecs_of_tests import save_codec
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.audio import read_comment, read_mono_16k
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.unit_tables import iter_levels, read_set
 from espnet_audiollm.model.codec import load_codec
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

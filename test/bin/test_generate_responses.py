@@ -1,14 +1,12 @@
 """Stage 7's command, on a random Llama and, when it is here, on a real small one."""
 
 import json
-import random
-import subprocess
-import sys
 from pathlib import Path
 
 import chat_llms
 import pytest
 import torch
+from tool_mains import imported_for_help
 from written_runs import read_store
 
 from espnet_audiollm.bin.generate_responses import main
@@ -16,15 +14,7 @@ from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.model import llm as llms
 
 ROOT = Path(__file__).parents[2]
-WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +24,7 @@ def llm_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    rng = random.Random(0)
-    lines = (f"utt{i:02d} {' '.join(rng.choices(WORDS, k=rng.randint(1, 8)))}\n" for i in range(50))
-    (directory / "text").write_text("".join(lines))
-    return directory
+    return chat_llms.write_texts(tmp_path_factory.mktemp("data"), 50, longest=8)
 
 
 def command(llm_dir, data, output, **options):
@@ -64,14 +50,8 @@ def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, complete):
     read = read_store(complete)
     for id_ in ("utt00", "utt07", "utt49"):
         prompt = encode(user_prompt(texts[id_]), llm.tokenizer)
-        expected = llm.model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            max_new_tokens=4 * len(prompt),
-            do_sample=False,
-            pad_token_id=0,
-        )[0, len(prompt) :]
-        assert list(read[id_].response_ids) == expected.tolist()
+        expected = chat_llms.by_transformers(llm, prompt, 4 * len(prompt))
+        assert tuple(read[id_].response_ids) == expected
         assert read[id_].prompt == texts[id_]
     for response in read.values():
         ended = response.response_ids[-1] in llm.eos_ids
@@ -190,12 +170,7 @@ def test_bad_arguments(llm_dir, data, tmp_path, fails, options, message):
 
 
 def test_help_needs_no_torch():
-    code = (
-        "import sys; from espnet_audiollm.bin.generate_responses import get_parser; "
-        "get_parser().format_help(); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "False"
+    assert imported_for_help("generate_responses", ["torch"]) == []
 
 
 def test_stories260k(data, tmp_path):

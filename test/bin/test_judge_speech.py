@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir, write_table
@@ -21,11 +20,6 @@ VOICE = "announcer"  # the same samples in every run: it has no breath
 ANSWERS = {"u1": "capital of france | paris", "u2": "green", "u3": "early", "u4": "peru"}
 
 pytest.importorskip("pocketsphinx")
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,9 @@ from recorded_levels import (
     prompts_that_cannot_be_used,
     samples,
 )
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.audio import read_comment
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,11 @@ import pytest
 import soundfile
 import tiny_speakers
 import torch
-from tool_mains import main_of, run_main
+from tool_mains import main_of
 
 from espnet_audiollm.data.kaldi_dir import load_utterances, read_dict, write_data_dir, write_table
 from espnet_audiollm.train import checkpoints
 from espnet_audiollm.types import Utterance
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 without asking the LLM again."""
 
 import json
-import random
 
 import chat_llms
 import numpy as np
@@ -21,7 +20,6 @@ from espnet_audiollm.store.teacher import TopK
 from espnet_audiollm.train.iterators import TableDataset
 from espnet_audiollm.types import Dialogue, Turn
 
-WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
 FILES = ["inputs.json", "prompt_ids", "top_k", "top_k.bin"]
 
 
@@ -32,11 +30,7 @@ def llm_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    rng = random.Random(0)
-    lines = (f"utt{i:02d} {' '.join(rng.choices(WORDS, k=rng.randint(1, 6)))}\n" for i in range(20))
-    (directory / "text").write_text("".join(lines))
-    return directory
+    return chat_llms.write_texts(tmp_path_factory.mktemp("data"), 20, longest=6)
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,7 @@ PROMPTS = [
     [1, 5, 300, 7, 301, 9, 8],
 ]
 LIMITS = [40, 12, 1, 25, 60]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +39,14 @@ def stories():
     return llms.load(str(STORIES), chat_template="{{ messages[0].content }}")
 
 
-def by_transformers(llm, prompt, limit, beam):
-    ids = llm.model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=limit,
-        num_beams=beam,
-        do_sample=False,
-        eos_token_id=list(llm.eos_ids),
-        pad_token_id=llm.eos_ids[0],
-    )
-    return tuple(ids[0, len(prompt) :].tolist())
-
-
 @pytest.mark.parametrize("beam", [1, 2, 5])
 def test_batched_is_one_at_a_time_is_transformers(random_llm, beam):
     together = generate(random_llm, PROMPTS, LIMITS, beam)
     for answer, prompt, limit in zip(together, PROMPTS, LIMITS, strict=True):
         single = generate(random_llm, [prompt], limit, beam)[0]
-        assert answer.ids == single.ids == by_transformers(random_llm, prompt, limit, beam)
+        assert (
+            answer.ids == single.ids == chat_llms.by_transformers(random_llm, prompt, limit, beam)
+        )
         assert answer.nats == pytest.approx(single.nats, abs=1e-9)
         ended = answer.ids[-1] in random_llm.eos_ids
         assert answer.finish_reason == ("stop" if ended else "length")
@@ -179,7 +161,7 @@ def test_real_model(stories, beam):
     together = generate(stories, prompts, limits, beam)
     for answer, prompt, limit in zip(together, prompts, limits, strict=True):
         assert answer.ids == generate(stories, [prompt], limit, beam)[0].ids
-        assert answer.ids == by_transformers(stories, prompt, limit, beam)
+        assert answer.ids == chat_llms.by_transformers(stories, prompt, limit, beam)
 
 
 @pytest.mark.parametrize("beam", [1, 4])

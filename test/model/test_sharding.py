@@ -12,8 +12,7 @@ import sharded_llm
 import torch
 from chat_llms import llama2_trained, save_tiny_llm
 from sharded_llm import CASES
-from tiny_models import tiny_llama
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import random_llama, tiny_llama
 
 from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.recompute import recompute_layers
@@ -24,19 +23,9 @@ from espnet_audiollm.model.sharding import load_shared
 def save_tied_llm(directory: Path) -> None:
     """Three layers of odd widths: no part divides evenly."""
     tokenizer = llama2_trained()
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=23,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-        eos_token_id=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
+    sizes = dict(intermediate_size=23, num_hidden_layers=3, num_key_value_heads=1)
+    model = random_llama(len(tokenizer), seed=1, tie_word_embeddings=True, **sizes)
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 

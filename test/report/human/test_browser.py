@@ -1,7 +1,6 @@
 """The rating page in a real Chromium, without network: rate, reload, go on, export, score."""
 
 import json
-import time
 
 import browser
 import pytest
@@ -25,12 +24,7 @@ class Visit(browser.Visit):
         return [button.get_attribute("aria-label") for button in buttons]
 
     def audio(self, condition, value):
-        """`value` of the player once `condition` holds; the policy forbids Playwright's wait."""
-        until = time.monotonic() + 60  # as for all else: machines are shared
-        while not self.page.evaluate(f"document.getElementById('audio').{condition}"):
-            assert time.monotonic() < until, condition
-            time.sleep(0.02)
-        return self.page.evaluate(f"document.getElementById('audio').{value}")
+        return self.once("document.getElementById('audio')", condition, value)
 
     def export(self, folder):
         self.page.click("#open-export")
@@ -126,22 +120,7 @@ def test_text_of_systems_is_text(visit, toy):
 
 
 def test_the_policy_stops_scripts_and_requests(visit):
-    ann = visit().begin("Ann")
-    ran = ann.page.evaluate(
-        """async () => {
-            const script = document.createElement("script");
-            script.textContent = "window.ran = true";
-            document.body.append(script);
-            const image = document.createElement("img");
-            image.src = "file:///none.png";
-            const failed = await new Promise((done) => { image.onerror = () => done(true); });
-            return [window.ran === true, failed];
-        }"""
-    )
-    assert ran == [False, True]
-    assert len(ann.complaints) == 2
-    assert all("Content Security Policy" in complaint for complaint in ann.complaints)
-    ann.complaints.clear()
+    visit().begin("Ann").is_refused_scripts_and_requests()
 
 
 def test_every_recording_loads_and_plays(visit, toy):
