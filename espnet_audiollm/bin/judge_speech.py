@@ -20,7 +20,7 @@ from ..store.atomic import atomic_write
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
 from . import judged_voices
-from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, user_errors
+from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..report.tables import Table
@@ -39,9 +39,7 @@ HYPOTHESES, RESULTS, WAVS = "hypotheses", "speech.json", "wav.scp"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add(
         "speech",

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..data.kaldi_dir import existing, read_dict
 from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE
-from .cli import named, user_errors
+from .cli import named, new_parser, user_errors
 from .judge_speech import HYPOTHESES, WAVS
 
 LONGEST = 60.0  # seconds of a recording on the page
@@ -21,9 +21,7 @@ MISSING = "nothing was spoken"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("speech", nargs="+", metavar="NAME=DIR", help="data directories, as for bin/judge_speech")
     add("--text", required=True, help="table of what they should say")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..data.kaldi_dir import count_lines, existing, side_by_side
 from ..data.unit_tables import UNITS, UnitRow, iter_units, read_set
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, new_parser, user_errors
 
 HEADER = (
     "Units",
@@ -30,9 +30,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("units", nargs="+", metavar="UNITS", help="directories of bin/extract_units")
     add("--data", required=True, help="whose recordings they are of: text, utt2spk")

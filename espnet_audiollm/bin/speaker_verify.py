@@ -16,16 +16,14 @@ from ..data.kaldi_dir import existing, load_utterances
 from ..data.trials import Trial, check_trials, draw_trials, read_trials
 from ..store.atomic import atomic_write
 from ..types import Utterance
-from .cli import AVERAGE, add_bootstrap_options, add_flag, check_bootstrap, user_errors
+from .cli import AVERAGE, add_bootstrap_options, add_flag, check_bootstrap, new_parser, user_errors
 
 RESULTS, SCORES = "verification.json", "scores"
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, help="experiment of bin/speaker_train")
     add("--checkpoint", default=AVERAGE, help="file in --exp")

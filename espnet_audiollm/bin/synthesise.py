@@ -14,14 +14,12 @@ from ..progress import progress
 from ..store.atomic import new_directories
 from ..types import SAMPLE_RATE, Utterance
 from .add_noise import recording
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--text", required=True, help="table of texts, or a store of an LLM's responses")
     add("--voice", default="en-us+edward", help="espeak-ng's name of a voice, with its variant")
