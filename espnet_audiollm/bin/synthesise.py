@@ -12,6 +12,7 @@ from pathlib import Path
 from ..data.kaldi_dir import existing, read_table, write_data_dir
 from ..progress import progress
 from ..store.atomic import new_directories
+from ..store.tables import check_none_empty
 from ..types import SAMPLE_RATE, Utterance
 from .add_noise import recording
 from .cli import new_parser, user_errors
@@ -48,12 +49,8 @@ def read_texts(source: str) -> dict[str, str]:
     """The texts by id. ValueError: there are none, or some have no word to speak."""
     texts = {id_: " ".join(text.split()) for id_, text in _rows(Path(source))}
     silent = [id_ for id_, text in texts.items() if not any(map(str.isalnum, text))]
-    if silent or not texts:
-        first = f" (first: {silent[0]})" if silent else ""
-        raise ValueError(
-            f"{source}: {len(silent)} of {len(texts)} texts have no word to speak{first}: leave "
-            "these utterances out (utils/data/subset.py)"
-        )
+    step = "leave these utterances out (utils/data/subset.py)"
+    check_none_empty(silent, len(texts), f"texts in {source} have no word to speak", step)
     return texts
 
 

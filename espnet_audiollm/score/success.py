@@ -87,7 +87,6 @@ RULES = {
         ),
     )
 }
-RULE = RULES["contains"].sentence
 
 
 @dataclass(frozen=True)

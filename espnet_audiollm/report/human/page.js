@@ -89,16 +89,6 @@ const countDone = (kept = state) => items.filter((_, i) => progressOf(i, kept) =
 
 // --- small tools ----------------------------------------------------------------------------------
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("aria-") || name === "role" || name === "dir") node.setAttribute(name, value);
-    else node[name] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
 function show(id, text) {
   byId(id).textContent = text;
   byId(id).hidden = !text;

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from ..contents import Card, Part, Picture, Section
-from ..embed import asset, fill, json_text
+from ..embed import asset, fill, json_text, script_of
 from ..tables import Origin, Table
 
 COUNTED = re.compile(r"([<>]? ?[-+.\de]+) ([(\[].*[)\]])")
@@ -54,7 +54,7 @@ def page(
         "DATA": json_text([browsable.listing for browsable in browsables]),
         "SOUNDS": "\n".join(_sounds(number, b) for number, b in enumerate(browsables)),
     }
-    script = asset(__package__, *SCRIPTS)
+    script = script_of(__package__, *SCRIPTS)
     return fill(__package__, "report.html", asset(__package__, "report.css"), script, filled)
 
 
