@@ -123,7 +123,7 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
 
 def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]) -> None:
     """noise.json: which noise, and how many utterances were made quieter for it."""
-    from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     about = {
         "noise": args.noise,
@@ -134,9 +134,7 @@ def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]
         "scaled": len(scales),  # utterances that would have been clipped
         "smallest_scale": min(scales, default=1.0),
     }
-    with atomic_write(Path(args.output) / ABOUT) as out:
-        json.dump(about, out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(Path(args.output) / ABOUT, about)
 
 
 def remove_orphans(output: Path) -> None:

@@ -8,7 +8,6 @@ compared, too: with a reference, and the first half of each recording with the r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..data.kaldi_dir import existing, iter_utterances, read_dict, read_table
 from ..progress import progress
 from ..store.atomic import atomic_write
+from ..store.json_files import write_json
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
 from . import judged_voices
@@ -181,9 +181,7 @@ def write(output: Path, found: dict, voices: judged_voices.JudgedVoices | None) 
     if voices:
         voices.write(output)
         table = with_voices(table, voices)
-    with atomic_write(output / RESULTS) as out:
-        json.dump({name: each.as_dict() for name, each in found.items()}, out, indent=2)
-        out.write("\n")
+    write_json(output / RESULTS, {name: each.as_dict() for name, each in found.items()})
     with atomic_write(output / "SPEECH.md") as out:
         out.write(table.markdown() + "\n")
     print(table.screen())

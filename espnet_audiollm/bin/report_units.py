@@ -5,7 +5,6 @@ has a line, and is looked at by itself."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.max_recordings < 2:
         raise ValueError(f"--max_recordings {args.max_recordings}: give 2 or more")
     from ..report.tables import Table
-    from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     reports = {
         name: report_of(directory, level, args)
@@ -58,9 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     found = {name: report.as_dict() for name, report in reports.items()}
     if args.output:
-        with atomic_write(args.output) as out:
-            json.dump(found, out, indent=2, ensure_ascii=False)
-            out.write("\n")
+        write_json(args.output, found)
     print(Table(HEADER, tuple(row(name, report) for name, report in reports.items())).screen())
     return 0
 

@@ -6,7 +6,6 @@ side."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     from ..report import tables as report
     from ..score.speech_tasks import How, check_sources, of_sources, score_replies
     from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     how = How(args.success_rule, args.normalizer, args.resamples, args.seed)
     accepted = dict(_pair(each) for each in args.answers)
@@ -86,9 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         for name, measures in systems.items()
     ]
-    with atomic_write(output / "results.json") as out:
-        json.dump({"recipe": args.recipe, "task_systems": items}, out, indent=2)
-        out.write("\n")
+    write_json(output / "results.json", {"recipe": args.recipe, "task_systems": items})
     with atomic_write(output / "RESULTS.md") as out:
         out.write(f"{report.head(made)}\n\n{table.markdown()}\n")
     print(table.screen())
