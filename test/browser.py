@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import time
 from functools import cache
 
 import pytest
@@ -60,6 +61,34 @@ class Visit:
 
     def text(self, selector):
         return self.page.inner_text(selector)
+
+    def once(self, player, condition, value):
+        """`value` of a player once `condition` holds; policies forbid Playwright's wait.
+
+        player: JavaScript; a page's `const`s can be evaluated."""
+        until = time.monotonic() + 60  # as for all else: machines are shared
+        while not self.page.evaluate(f"{player}.{condition}"):
+            assert time.monotonic() < until, condition
+            time.sleep(0.02)
+        return self.page.evaluate(f"{player}.{value}")
+
+    def is_refused_scripts_and_requests(self):
+        """By the page's Content Security Policy, which complains of both."""
+        ran = self.page.evaluate(
+            """async () => {
+                const script = document.createElement("script");
+                script.textContent = "window.ran = true";
+                document.body.append(script);
+                const image = document.createElement("img");
+                image.src = "file:///none.png";
+                const failed = await new Promise((done) => { image.onerror = () => done(true); });
+                return [window.ran === true, failed];
+            }"""
+        )
+        assert ran == [False, True]
+        assert len(self.complaints) == 2
+        assert all("Content Security Policy" in complaint for complaint in self.complaints)
+        self.complaints.clear()
 
     def close(self):
         """The page asked nobody for anything, and nothing went wrong in it."""

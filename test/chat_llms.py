@@ -3,16 +3,13 @@
 The templates are minimal ones that give the published formats; the tokenizers are made here.
 """
 
+import random
+
 import torch
+from tiny_models import LLAMA, random_llama
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from espnet_audiollm.model import llm as llms
 
@@ -110,39 +107,40 @@ def chatml_trained():
 
 
 def tiny_llama(vocab_size, seed=0, dtype=torch.float32, context=512, layers=2, **sizes):
-    torch.manual_seed(seed)
-    config = dict(
-        vocab_size=vocab_size,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=context,
-        initializer_range=0.3,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(LlamaConfig(**config | sizes)).to(dtype).eval().requires_grad_(False)
+    sizes = dict(max_position_embeddings=context, num_hidden_layers=layers) | sizes
+    return random_llama(vocab_size, seed, dtype, **sizes)
 
 
 def tiny_windowed_llm(window):
     """In fp64; its layers attend to so many positions."""
     tokenizer = llama2_trained()
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=window,
-        initializer_range=0.3,
-    )
+    config = MistralConfig(vocab_size=len(tokenizer), sliding_window=window, **LLAMA)
     model = MistralForCausalLM(config).double().eval().requires_grad_(False)
     return llms.wrap(model, tokenizer, "windowed")
+
+
+def write_texts(directory, number, longest):
+    """A table `text` of so many transcripts utt00 ..., of 1 to `longest` words."""
+    rng = random.Random(0)
+    words = "the cat sat on mat and dog ran to park what is capital of france paris".split()
+    texts = (" ".join(rng.choices(words, k=rng.randint(1, longest))) for _ in range(number))
+    (directory / "text").write_text("".join(f"utt{i:02d} {text}\n" for i, text in enumerate(texts)))
+    return directory
+
+
+def by_transformers(llm, prompt, limit, beam=1):
+    """The ids that transformers' own generation answers to `prompt` with, `limit` at most."""
+    ids = llm.model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=limit,
+        num_beams=beam,
+        do_sample=False,
+        eos_token_id=list(llm.eos_ids),
+        pad_token_id=llm.eos_ids[0],
+    )
+    return tuple(ids[0, len(prompt) :].tolist())
 
 
 def save_tiny_llm(directory, seed=0, tokenizer=None, context=512, many_ends=True, **sizes):

@@ -109,6 +109,25 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture
+def run(root, capfd):
+    """run(NAME, WORD...): the main of a tool or of a stage, in this process."""
+    from tool_mains import main_of, run_main
+
+    return lambda name, *words: run_main(main_of(root, name), words, capfd)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small tensors are slower on several, whatever OMP_NUM_THREADS says."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def mini_run(root, tmp_path_factory) -> MiniRun:
     """The mini recipe, cut down and undisturbed, on this machine."""

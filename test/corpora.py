@@ -302,8 +302,8 @@ def triviaqa(place: Path, part: str = "unfiltered-web", number: int = 5) -> None
             }
             for n in range(number)
         ]
-        whole = {"Data": data, "Domain": part, "Split": split, "Version": 1.0}
-        (place / f"{part}-{split}.json").write_text(json.dumps(whole, indent=4))
+        complete = {"Data": data, "Domain": part, "Split": split, "Version": 1.0}
+        (place / f"{part}-{split}.json").write_text(json.dumps(complete, indent=4))
 
 
 SQUAD = {  # part: [[(paragraph, {id: (question, answers, kept)})] of a topic]

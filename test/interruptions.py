@@ -31,14 +31,14 @@ def same(a, b):
     return a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
 
 
-def assert_same(whole, directory, steps):
+def assert_same(undisturbed, directory, steps):
     """Two experiments have the same weights and figures; steps: of all of the training."""
-    names = sorted(p.name for p in whole.glob("*.pth"))
+    names = sorted(p.name for p in undisturbed.glob("*.pth"))
     assert f"checkpoint_{steps:09d}.pth" in names and "valid.loss.ave.pth" in names
     weights = {name for name in names if not name.startswith("checkpoint_")}
     assert weights == {p.name for p in directory.glob("[!c]*.pth")}
     for name in [*weights, f"checkpoint_{steps:09d}.pth"]:
-        one, two = (checkpoints.load(d / name) for d in (whole, directory))
+        one, two = (checkpoints.load(d / name) for d in (undisturbed, directory))
         assert one.keys() == two.keys()
         for key in one:
             assert same(one[key], two[key]), (name, key)

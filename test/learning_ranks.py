@@ -103,7 +103,7 @@ TERMS = ("response", "distribution", "hidden", "ctc")
 
 
 def terms_model(term):
-    """An alignment with one term beside the response, or the response alone, in float64."""
+    """An alignment with one term beside the response, or only the response, in float64."""
     torch.manual_seed(0)
     llm = LLM(tiny_llama(), None, "tiny", "", "", (2,))
     weights = {term: 1.0} if term in ("distribution", "hidden") else {}
@@ -137,13 +137,13 @@ def eight():
 
 def update(term, rows, rank=0, number=1, limit=None):
     """What ESPnet's loop adds to the weights in one update of batches of these rows, times -1."""
-    model, whole = terms_model(term), eight()
+    model, batch = terms_model(term), eight()
     options = trainer_options("--accum_grad", str(len(rows)))
     option = DistributedOption(True, "gloo", dist_rank=rank) if number > 1 else DistributedOption()
     ranks = Ranks.of(option)
     wrapped = wrap(model, options, option, ranks, limit or MemoryLimit())
     before = [p.detach().clone() for p in model.parameters()]
-    read = [(["x"], part_of(whole, *pair)) for pair in rows]
+    read = [(["x"], part_of(batch, *pair)) for pair in rows]
     shares = UpdateShares(model.term_counts, ranks)
     batches = Batches("train", read, lambda done: False, step=len(rows), shares=shares)
     learn(wrapped, torch.optim.SGD(model.parameters(), lr=1.0), batches, options, option)

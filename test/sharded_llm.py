@@ -36,19 +36,19 @@ def loss_and_gradients(model, packed: bool, targets: Targets = PAPER) -> list[to
     """Loss under no_grad, loss, and the audio's gradients; the processes have other batches."""
     rank = dist.get_rank()
     torch.manual_seed(rank)
-    heard = [torch.randn(n, 16, dtype=model.dtype).requires_grad_() for n in (3 + rank, 5)]
+    audio_PD = [torch.randn(n, 16, dtype=model.dtype).requires_grad_() for n in (3 + rank, 5)]
     responses = [torch.tensor([10, 11, 2]), torch.tensor([2 + rank, 7, 9, 2])]
     texts = {"text_prompt": torch.tensor([[1, 6, 4], [1, 8, 4]]), "text_prompt_lengths": [3, 3]}
 
     def loss():
-        prompts = [embed_prompt(model, [1, AUDIO_SLOT, 4], [audio]) for audio in heard]
+        prompts = [embed_prompt(model, [1, AUDIO_SLOT, 4], [audio]) for audio in audio_PD]
         return targets.losses(model, prompts, responses, texts, packed)[0]
 
     with torch.no_grad():
         validation = loss()
     training = loss()
     training.backward()
-    return [validation, training.detach(), *(audio.grad for audio in heard)]
+    return [validation, training.detach(), *(audio.grad for audio in audio_PD)]
 
 
 def held(module) -> int:
@@ -78,9 +78,9 @@ def main(directory: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     rank = dist.get_rank()
     for case, (name, dtype, sharding) in CASES.items():
-        whole = load(str(directory / name), dtype=dtype)
+        unsharded = load(str(directory / name), dtype=dtype)
         ours = load_shared(str(directory / name), dtype=dtype, sharding=sharding)
-        results = {"whole": observe(whole), "ours": observe(ours)}
+        results = {"unsharded": observe(unsharded), "ours": observe(ours)}
         torch.save(results, directory / f"{case}.{rank}.pt")
     names = ["first_reads", "weightless"]
     load_shared(str(directory / names[min(rank, 1)]), sharding="all")

@@ -5,22 +5,13 @@ import random
 from pathlib import Path
 
 import yaml
+from tiny_tasks import QUICK
 
 from espnet_audiollm.data.kaldi_dir import write_table
 from espnet_audiollm.data.unit_tables import UnitSet, table_of_level, write_set
 
 SIZES = dict(width=16, heads=2, hidden=16, layers=1, dropout=0.1)
-OPTIONS = {
-    "batch_type": "numel",
-    "batch_bins": 70_000,
-    "optim": "adam",
-    "optim_conf": {"lr": 0.01},
-    "max_epoch": 2,
-    "num_workers": 0,
-    "use_matplotlib": False,
-    "best_model_criterion": [["valid", "loss", "min"]],
-    "keep_nbest_models": 1,
-}
+OPTIONS = QUICK | {"batch_type": "numel", "batch_bins": 70_000, "max_epoch": 2}
 UNITS = UnitSet("a" * 64, 6, 12.5, False)
 LEVELS = UnitSet("b" * 64, 5, 25.0, False, 3)
 

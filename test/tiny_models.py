@@ -7,20 +7,28 @@ from espnet_audiollm.model.conformer import ConformerEncoder
 from espnet_audiollm.model.frontend import Filterbank
 from espnet_audiollm.model.speech_encoder import SpeechEncoder
 
+LLAMA = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    initializer_range=0.3,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=None,
+)
+
+
+def random_llama(vocab_size, seed=0, dtype=torch.float32, **config):
+    """A frozen Llama with random weights; `config` says what differs from LLAMA."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **LLAMA | config))
+    return model.to(dtype).eval().requires_grad_(False)
+
 
 def tiny_llama(kv_heads=2, dtype=torch.float64, seed=0):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        initializer_range=0.3,
-        tie_word_embeddings=False,
-    )
-    return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
+    return random_llama(40, seed, dtype, num_key_value_heads=kv_heads)
 
 
 def tiny_encoder(dtype=torch.float64, seed=0, **options):

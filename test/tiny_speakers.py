@@ -6,6 +6,7 @@ import wave
 from pathlib import Path
 
 import yaml
+from tiny_tasks import QUICK
 
 from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
 from espnet_audiollm.corpus.voices import PITCHES, SPEEDS
@@ -16,7 +17,7 @@ TRAIN = "f4 m1 m7 belinda steph2 grandma boris iven2 Andy Mario pablo Hugo".spli
 UNSEEN = ("quincy", "rob")
 BOUND = 25.0  # EER, %, that an encoder without training does not reach with these two
 WORDS = "the red boat lost my brother early green language spoken capital what tell".split()
-OPTIONS = {
+OPTIONS = QUICK | {
     "speaker_encoder_conf": dict(channels=32, groups=2, blocks=2, pooled=64, width=32, stride=2),
     "crop_seconds": 1.5,
     "batch_type": "sorted",
@@ -24,10 +25,6 @@ OPTIONS = {
     "optim": "adamw",
     "optim_conf": {"lr": 0.005},
     "max_epoch": 10,
-    "num_workers": 0,
-    "use_matplotlib": False,
-    "best_model_criterion": [["valid", "loss", "min"]],
-    "keep_nbest_models": 1,
 }
 
 

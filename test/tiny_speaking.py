@@ -10,25 +10,19 @@ import importlib
 import shutil
 from pathlib import Path
 
-import torch
 import yaml
+from tiny_tasks import QUICK
 
 UNITS = 40
 SPOKEN = tuple(range(UNITS))  # what every spoken answer consists of
 TAGS = ["[ASR English]", "[ASR SQA SQSA English]", "[QA English]", "[QSA English]"]
 TAGS += ["[SQA English]"]
 SYSTEM = "be brief"
-VOCODER = {
+VOCODER = QUICK | {
     "vocoder_conf": dict(width=16, heads=2, hidden=16, layers=1, kernel=3, mel_width=8),
     "batch_type": "numel",
     "batch_bins": 200_000,
-    "optim": "adam",
-    "optim_conf": {"lr": 0.01},
     "max_epoch": 2,
-    "num_workers": 0,
-    "use_matplotlib": False,
-    "best_model_criterion": [["valid", "loss", "min"]],
-    "keep_nbest_models": 1,
 }
 
 
@@ -39,23 +33,9 @@ def call(name, *words):
 
 def make_text_llm(directory: Path) -> None:
     import chat_llms
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = chat_llms.llama2_trained()
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    sizes = dict(hidden_size=32, intermediate_size=48, tie_word_embeddings=True)
+    chat_llms.save_tiny_llm(directory, 2, many_ends=False, initializer_range=0.02, **sizes)
 
 
 def make_answers(place: Path) -> None:

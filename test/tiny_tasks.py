@@ -4,10 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 import yaml
 
-ENCODER = {
+QUICK = {  # a training of seconds
+    "optim": "adam",
+    "optim_conf": {"lr": 0.01},
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": 1,
+    "num_workers": 0,
+    "use_matplotlib": False,
+}
+ENCODER = QUICK | {
     "encoder_conf": dict(
         output_size=16,
         attention_heads=2,
@@ -19,13 +26,8 @@ ENCODER = {
     ),
     "batch_type": "sorted",
     "batch_size": 4,
-    "optim": "adam",
-    "optim_conf": {"lr": 0.01},
-    "best_model_criterion": [["valid", "loss", "min"]],
     "keep_nbest_models": 2,
-    "num_workers": 0,
     "num_att_plot": 0,
-    "use_matplotlib": False,
 }
 
 
@@ -70,8 +72,9 @@ def make_data(root: Path) -> Path:
 
 def make_llm(directory: Path) -> Path:
     """A random Llama with a word-level tokenizer and a chat template, as a directory."""
+    from tiny_models import random_llama
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     words = ["<unk>", "<s>", "</s>", "ask", "answer", *(f"w{i}" for i in range(15))]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<unk>"))
@@ -84,16 +87,6 @@ def make_llm(directory: Path) -> Path:
         "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
     )
     fast.save_pretrained(directory)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=20,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
+    sizes = dict(intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    random_llama(20, initializer_range=0.02, **sizes).save_pretrained(directory)
     return directory

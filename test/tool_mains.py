@@ -3,7 +3,9 @@ takes longer than most of their work."""
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,16 @@ def main_of(root: Path, name: str) -> Callable:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
+
+
+def imported_for_help(name: str, modules: Sequence[str]) -> list[str]:
+    """Which of `modules` a process has imported that shows the help of espnet_audiollm.bin.NAME."""
+    code = (
+        f"import sys, espnet_audiollm.bin.{name} as main; main.get_parser().format_help(); "
+        f"print(*(m for m in {tuple(modules)} if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def run_main(main: Callable, words, capfd) -> Done:

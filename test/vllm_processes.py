@@ -82,11 +82,11 @@ def is_held(port: int) -> bool:
 
 def main(place: Path, words: list[str]) -> None:
     """Serve until killed."""
-    told = {"pid": os.getpid(), "port": int(words[words.index("--port") + 1])}
-    told["held"] = is_held(told["port"])
-    told |= {name: os.environ[name] for name in SHOWN if name in os.environ}
+    process = {"pid": os.getpid(), "port": int(words[words.index("--port") + 1])}
+    process["held"] = is_held(process["port"])
+    process |= {name: os.environ[name] for name in SHOWN if name in os.environ}
     note = place / f"servers/{os.getpid()}.json"
-    note.with_suffix(".tmp").write_text(json.dumps(told))
+    note.with_suffix(".tmp").write_text(json.dumps(process))
     note.with_suffix(".tmp").rename(note)
     settings = json.loads((place / "settings.json").read_text())
     if len(list(place.glob("servers/*.json"))) > settings["starts"]:
@@ -108,7 +108,7 @@ def main(place: Path, words: list[str]) -> None:
                 out.write("one\n")
             return answer
 
-    address = ("127.0.0.1", told["port"])
+    address = ("127.0.0.1", process["port"])
     ThreadingHTTPServer(address, handler(Slow(llm, os.environ["VLLM_API_KEY"]))).serve_forever()
 
 

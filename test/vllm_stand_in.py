@@ -1,6 +1,6 @@
 """A small HTTP server that speaks what is used of vLLM's addresses, with faults on demand.
 
-Its answers are those of an LLM in this process, so that right and wrong can be told apart."""
+Its answers are those of an LLM in this process, so that right and wrong can be distinguished."""
 
 import base64
 import io

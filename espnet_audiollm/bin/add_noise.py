@@ -18,7 +18,7 @@ from ..data import kaldi_dir, noise
 from ..store.parts import Parts, hash_files
 from ..store.tables import write_table
 from . import split
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 FIELDS = ("id", "audio", "scale")  # audio: path below --output
 BATCH = 16  # utterances
@@ -27,9 +27,7 @@ ABOUT = "noise.json"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--data", required=True, help="formatted test set, e.g. dump/test")
     parser.add_argument("--noise", required=True, help=noise.KINDS)
     parser.add_argument("--output", required=True, help="directory to make")
@@ -72,8 +70,8 @@ def open_parts(args: argparse.Namespace, kind: noise.Noise) -> Parts:
 
 def add(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
     """Make this job's recordings."""
-    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
-        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    if split.nothing_left(args, parts):
+        return
     make = noise.adder(kind, kaldi_dir.iter_utterances(args.data), args.seed)
     parts.begin()
 
@@ -125,7 +123,7 @@ def merge(args: argparse.Namespace, kind: noise.Noise, parts: Parts) -> None:
 
 def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]) -> None:
     """noise.json: which noise, and how many utterances were made quieter for it."""
-    from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     about = {
         "noise": args.noise,
@@ -136,9 +134,7 @@ def write_about(args: argparse.Namespace, kind: noise.Noise, scales: list[float]
         "scaled": len(scales),  # utterances that would have been clipped
         "smallest_scale": min(scales, default=1.0),
     }
-    with atomic_write(Path(args.output) / ABOUT) as out:
-        json.dump(about, out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(Path(args.output) / ABOUT, about)
 
 
 def remove_orphans(output: Path) -> None:

@@ -4,29 +4,10 @@ these to the others."""
 from __future__ import annotations
 
 import sys
-from functools import partial
 
-from .cli import complain, user_errors
+from .training import command
 
-
-def get_parser():
-    """The command line's options."""
-    from ..tasks.audiolm import AudioLMTask
-
-    return AudioLMTask.get_parser()
-
-
-@user_errors
-def main(argv: list[str] | None = None) -> int:
-    """Train, as ESPnet's tasks do."""
-    from ..train.supervision import report_errors
-
-    with report_errors(partial(complain, "audiolm_train")):
-        from ..tasks.audiolm import AudioLMTask
-
-        AudioLMTask.main(cmd=argv)
-    return 0
-
+get_parser, main = command("audiolm_train", "audiolm:AudioLMTask")
 
 if __name__ == "__main__":
     sys.exit(main())

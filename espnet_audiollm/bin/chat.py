@@ -3,7 +3,8 @@
 Each line is said to it, and the answer is written as it comes; lines that begin with ":" are
 commands, which :help lists. Ctrl-C ends an answer, Ctrl-D the chat. MODEL is a packed model or an
 experiment of stage 9 (AudioLLM), or one of stage 5 (a cascade: what is recognised is asked). A
-packed speech LM takes each question alone; with :speak its answers become recordings, too.
+packed speech LM takes each question without context; with :speak its answers become recordings,
+too.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class Terminal:
     def _last_audio(self) -> Audio:
         found = [turn.audio for turn in self.chat.turns if turn.audio]
         if not found:
-            raise ValueError("no recording has been heard yet: :audio FILE")
+            raise ValueError("there is no recording yet: :audio FILE")
         return found[-1]
 
     def _transcript(self, audio: Audio) -> str:
@@ -252,7 +253,7 @@ class Terminal:
         return self.recogniser([Utterance("chat", audio.path or "", "")])[0]
 
     def _written(self, turn: Turn) -> Turn:
-        """A turn with its transcript: as told by :said, else the recogniser's."""
+        """A turn with its transcript: as stated by :said, else the recogniser's."""
         audio = turn.audio
         if audio is None or audio.text:
             return turn

@@ -6,6 +6,7 @@ import argparse
 import errno
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 AVERAGE = "valid.loss.ave.pth"  # the checkpoint that stages 6 and 10 take
 
 
-def user_errors(main: Callable) -> Callable:
+def user_errors(main: Callable, name: str | None = None) -> Callable:
     """Turn an error that the user can correct into one sentence on stderr and exit status 1.
 
-    AUDIOLLM_DEBUG=1 in the environment shows the traceback instead."""
+    AUDIOLLM_DEBUG=1 in the environment shows the traceback instead.
+
+    name: what the sentence begins with (None: the main's file)."""
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
@@ -29,13 +32,29 @@ def user_errors(main: Callable) -> Callable:
         except (ValueError, OSError) as error:
             if os.environ.get("AUDIOLLM_DEBUG"):
                 raise
-            name = main.__module__.rsplit(".", 1)[-1]
-            if name == "__main__":
-                name = os.path.basename(sys.argv[0]).removesuffix(".py")
-            print(complain(name, error), file=sys.stderr)
+            print(complain(name or _file_of(main), error), file=sys.stderr)
             sys.exit(1)
 
     return wrapped
+
+
+def _file_of(main: Callable) -> str:
+    """The name of the file that a main is in."""
+    name = main.__module__.rsplit(".", 1)[-1]
+    return os.path.basename(sys.argv[0]).removesuffix(".py") if name == "__main__" else name
+
+
+def command_line(name: str, argv: Sequence[str] | None) -> str:
+    """The command `name` with the words `argv` (None: those of this process), for a report."""
+    words = sys.argv[1:] if argv is None else argv
+    return shlex.join(["python", "-m", f"{__package__}.{name}", *words])
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help shows the defaults."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
 
 
 def add_flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, command_line, user_errors
 
 SUFFIXES = (".html", ".json", ".md")
 
@@ -50,8 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
     experiments = read_experiments(args.results, args.names)
     compared = report.compare(experiments, args.resamples, args.seed)
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(["python", "-m", "espnet_audiollm.bin.compare", *given])
+    command = command_line("compare", argv)
     for name in args.output:
         _write(Path(name), compared, command)
     print(report.screen(compared))

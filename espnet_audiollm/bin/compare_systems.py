@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, command_line, new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..infer.answer_cost import AnswerCost, SystemParts
@@ -29,9 +28,7 @@ NAME = "comparison"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="directories of bin/respond, a system each")
     add("--data", required=True, help="the test set, e.g. dump/test")
@@ -63,10 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     results, systems = compare(test_set, runs, args.against, args.resamples, args.seed)
     ids = chosen_questions(test_set.references.ids, args.measure)
     lines = [report.Line(each, answer_cost(args, each, ids), trainings(each)) for each in systems]
-    words = sys.argv[1:] if argv is None else argv
-    command = args.command or shlex.join(
-        ["python", "-m", "espnet_audiollm.bin.compare_systems", *words]
-    )
+    command = args.command or command_line("compare_systems", argv)
     write(args, report.Compared(results, tuple(lines)), command)
     return 0
 

@@ -19,7 +19,7 @@ from ..store.yaml_files import read_options
 from ..text.normalize import normalizer
 from ..types import Utterance
 from . import split
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
 SEARCH = ("ctc_beam", "lm_weight", "llm", "chat_template", "system_prompt")  # options of it
@@ -28,9 +28,7 @@ SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--exp", required=True, help="experiment of stage 5, e.g. exp/ctc")
     parser.add_argument("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
     parser.add_argument("--data", required=True, help="e.g. dump/test, or a file of dialogues")
@@ -78,7 +76,7 @@ def check_search(args: argparse.Namespace) -> None:
     if (kind := config.get("token_type")) != "llm":
         raise ValueError(
             f"--lm_weight {args.lm_weight:g}: the tokens of {args.exp} are of the type {kind}, and "
-            "the language model is the LLM, which scores its own tokens alone: train the "
+            "the language model is the LLM, which scores only its own tokens: train the "
             "recogniser with --token_type llm, or leave --lm_weight out (--ctc_beam serves all)"
         )
 
@@ -118,8 +116,8 @@ def open_parts(args: argparse.Namespace) -> Parts:
 
 def recognise(args: argparse.Namespace, parts: Parts) -> None:
     """Fill this job's shards."""
-    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
-        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    if split.nothing_left(args, parts):
+        return
     parts.begin()
     from ..infer.batches import audio_batches, audio_of, in_halves
     from ..infer.recognise import beam_search, load_recogniser

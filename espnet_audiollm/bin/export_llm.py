@@ -8,14 +8,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cli import AVERAGE, user_errors
+from .cli import AVERAGE, new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, help="experiment of bin/speechlm_train")
     add("--checkpoint", default=AVERAGE, help="file in --exp")

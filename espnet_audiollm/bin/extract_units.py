@@ -20,7 +20,7 @@ from ..data.unit_tables import (
 )
 from ..store.parts import Parts, hash_files
 from . import split
-from .cli import add_flag, user_errors
+from .cli import add_flag, new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..units.quantiser import QuantiserFacts
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--quantiser", required=True, help="directory of bin/learn_units, e.g. exp/units/ctc200")
     add("--encoder", help="where its encoder lies now (default: where it lay then)")
@@ -83,8 +81,8 @@ def open_parts(args: argparse.Namespace, facts: QuantiserFacts) -> Parts:
 
 def extract(args: argparse.Namespace, parts: Parts) -> None:
     """Fill this job's shards."""
-    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
-        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    if split.nothing_left(args, parts):
+        return
     from ..infer.batches import audio_batches, audio_of, in_halves
     from ..infer.unit_levels import load_extractor
 

@@ -7,14 +7,12 @@ import argparse
 from ..data import pipes
 from ..data.formatting import format_dir, format_parts, merge
 from ..data.formatting.utterance import Limits
-from .cli import add_flag, user_errors
+from .cli import add_flag, new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("src", metavar="SRC", help="data directory, e.g. data/train")
     parser.add_argument("dst", metavar="DST", help="directory to make, e.g. dump/train")
     parser.add_argument("--min_audio", type=float, default=0.1, help="shortest kept (seconds)")
@@ -33,7 +31,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--job", type=int, default=1, help="this job's number, from 1")
     group.add_argument("--num_jobs", type=int, default=1, help="number of jobs")
-    group.add_argument("--merge", action="store_true", help="only make the tables of whole parts")
+    group.add_argument(
+        "--merge", action="store_true", help="only make the tables of complete parts"
+    )
     return parser
 
 

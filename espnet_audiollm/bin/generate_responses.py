@@ -54,7 +54,10 @@ def get_parser() -> argparse.ArgumentParser:
         help="form in which transcripts are asked (default: %(default)s)",
     )
     add("--casing_text", help="truecase: text from which it learns how words are written")
-    add("--behaviours", help="file of contexts that utterances are asked in (default: alone)")
+    add(
+        "--behaviours",
+        help="file of contexts that utterances are asked in (default: without context)",
+    )
     add(
         "--behaviours_per_utterance",
         type=int,
@@ -208,8 +211,8 @@ def _as_asked(system: System, turns: Turns) -> Record:
     """What a training needs to put the audio where the transcripts stood."""
     from ..data.prompt import encode
 
-    heard = [turn.audio.utterance for turn in turns if turn.audio]
-    return {"prompt_ids": encode(turns, system.llm.tokenizer), "utterances": heard}
+    utterances = [turn.audio.utterance for turn in turns if turn.audio]
+    return {"prompt_ids": encode(turns, system.llm.tokenizer), "utterances": utterances}
 
 
 def _given(system: System, dialogue: Dialogue) -> Response:

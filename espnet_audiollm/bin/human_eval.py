@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, command_line, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -81,8 +80,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     args = get_parser().parse_args(argv)
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(["python", "-m", "espnet_audiollm.bin.human_eval", *given])
+    command = command_line("human_eval", argv)
     return _page(args, command) if args.what == "page" else _score(args, command)
 
 

@@ -8,7 +8,6 @@ compared, too: with a reference, and the first half of each recording with the r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING
 from ..data.kaldi_dir import existing, iter_utterances, read_dict, read_table
 from ..progress import progress
 from ..store.atomic import atomic_write
+from ..store.json_files import write_json
 from ..store.tables import check_same_ids, write_table
 from ..types import Utterance
 from . import judged_voices
-from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, user_errors
+from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..report.tables import Table
@@ -39,9 +39,7 @@ HYPOTHESES, RESULTS, WAVS = "hypotheses", "speech.json", "wav.scp"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add(
         "speech",
@@ -54,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--answers", help="table of accepted answers: success of spoken answers is counted")
     add("--hypotheses", help="another judge: its tables are HYPOTHESES/NAME, nothing is recognised")
     add("--beside", help="a directory of this command, of the same texts: its rows come along")
-    add_flag(parser, "--missing_is_silence", "true: in speech that is missing nothing was heard")
+    add_flag(parser, "--missing_is_silence", "true: missing speech counts as silence")
     add_flag(
         parser,
         "--leave_out_unknown",
@@ -108,7 +106,7 @@ def judged_texts(args: argparse.Namespace, texts: dict[str, str]) -> dict[str, s
 
 
 def tables_beside(directory: str | None, systems: Iterable[str]) -> dict[str, Path]:
-    """{name: what was heard} of an earlier judgement. ValueError: a name that is judged here."""
+    """{name: recognised text} of an earlier judgement. ValueError: a name that is judged here."""
     if directory is None:
         return {}
     places = sorted((existing(Path(directory) / RESULTS).parent / HYPOTHESES).iterdir())
@@ -139,7 +137,7 @@ def spoken_by(args: argparse.Namespace, systems: dict, texts: dict) -> dict[str,
 
 
 def recognise(args: argparse.Namespace, utterances: dict[str, dict], output: Path) -> None:
-    """Write what is heard of each system, one table after the other."""
+    """Write what is recognised of each system, one table after the other."""
     from ..infer.sphinx import Sphinx
 
     judge = Sphinx(could_be_said(args))
@@ -183,9 +181,7 @@ def write(output: Path, found: dict, voices: judged_voices.JudgedVoices | None) 
     if voices:
         voices.write(output)
         table = with_voices(table, voices)
-    with atomic_write(output / RESULTS) as out:
-        json.dump({name: each.as_dict() for name, each in found.items()}, out, indent=2)
-        out.write("\n")
+    write_json(output / RESULTS, {name: each.as_dict() for name, each in found.items()})
     with atomic_write(output / "SPEECH.md") as out:
         out.write(table.markdown() + "\n")
     print(table.screen())

@@ -8,7 +8,6 @@ speaker."""
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING
 from ..data.kaldi_dir import load_utterances
 from ..data.trials import other_recordings
 from ..score.voices import VoiceScores, mean_cosine
-from ..store.atomic import atomic_write
-from ..store.json_files import read_object
+from ..store.json_files import read_object, write_json
 from ..store.tables import check_same_ids
 from ..types import Utterance
 
@@ -43,9 +41,7 @@ class JudgedVoices:
         """voices.json."""
         parts = {"systems": self.systems, "controls": self.controls}
         found = {name: {k: v.as_dict() for k, v in part.items()} for name, part in parts.items()}
-        with atomic_write(output / RESULTS) as out:
-            json.dump({"encoder": self.encoder, **found}, out, indent=2)
-            out.write("\n")
+        write_json(output / RESULTS, {"encoder": self.encoder, **found})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

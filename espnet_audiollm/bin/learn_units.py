@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..data.kaldi_dir import iter_utterances, load_utterances
 from ..progress import progress
 from ..types import Utterance
-from .cli import add_flag, user_errors
+from .cli import add_flag, new_parser, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add(
         "--source",

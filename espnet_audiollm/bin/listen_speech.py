@@ -12,7 +12,7 @@ from pathlib import Path
 from ..data.kaldi_dir import existing, read_dict
 from ..store.atomic import atomic_write
 from ..types import SAMPLE_RATE
-from .cli import named, user_errors
+from .cli import named, new_parser, user_errors
 from .judge_speech import HYPOTHESES, WAVS
 
 LONGEST = 60.0  # seconds of a recording on the page
@@ -21,9 +21,7 @@ MISSING = "nothing was spoken"
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("speech", nargs="+", metavar="NAME=DIR", help="data directories, as for bin/judge_speech")
     add("--text", required=True, help="table of what they should say")
@@ -56,16 +54,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def cards(args: argparse.Namespace, systems: dict[str, str], texts: dict[str, str]) -> Iterator:
     """The cards of the page: each utterance in all systems, one after the other."""
-    heard: dict[str, dict[str, str]] = {}
+    recognised: dict[str, dict[str, str]] = {}
     recordings: dict[str, dict[str, str]] = {}
     for name, directory in systems.items():
         table = Path(directory) / WAVS
         recordings[name] = read_dict(table) if table.exists() else {}
         judged = Path(args.judged or "") / HYPOTHESES / name
-        heard[name] = read_dict(judged) if args.judged and judged.exists() else {}
+        recognised[name] = read_dict(judged) if args.judged and judged.exists() else {}
     for id_, text in texts.items():
         for name, sources in recordings.items():
-            more = {"understood": heard[name][id_]} if id_ in heard[name] else {}
+            more = {"understood": recognised[name][id_]} if id_ in recognised[name] else {}
             yield card(f"{id_} {name}", name, text, sources.get(id_), more)
 
 

@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="directory of stage 2 in the voice that is wanted")
     add("--units", required=True, help="its units, of bin/extract_units")
     add("--output", required=True, help="directory of the vocoder, e.g. exp/patches_ctc200")
-    add_flag(parser, "--levels", "patches of all levels of the units, not of the first alone")
+    add_flag(parser, "--levels", "patches of all levels of the units, not only of the first")
     return parser
 
 

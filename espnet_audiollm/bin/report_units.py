@@ -5,13 +5,12 @@ has a line, and is looked at by itself."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from ..data.kaldi_dir import count_lines, existing, side_by_side
 from ..data.unit_tables import UNITS, UnitRow, iter_units, read_set
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, new_parser, user_errors
 
 HEADER = (
     "Units",
@@ -30,9 +29,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("units", nargs="+", metavar="UNITS", help="directories of bin/extract_units")
     add("--data", required=True, help="whose recordings they are of: text, utt2spk")
@@ -51,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.max_recordings < 2:
         raise ValueError(f"--max_recordings {args.max_recordings}: give 2 or more")
     from ..report.tables import Table
-    from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     reports = {
         name: report_of(directory, level, args)
@@ -60,9 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     found = {name: report.as_dict() for name, report in reports.items()}
     if args.output:
-        with atomic_write(args.output) as out:
-            json.dump(found, out, indent=2, ensure_ascii=False)
-            out.write("\n")
+        write_json(args.output, found)
     print(Table(HEADER, tuple(row(name, report) for name, report in reports.items())).screen())
     return 0
 

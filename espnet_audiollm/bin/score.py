@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import shlex
 import sys
 from pathlib import Path
 
 from . import sets
-from .cli import add_bootstrap_options, check_bootstrap, user_errors
+from .cli import add_bootstrap_options, check_bootstrap, command_line, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -93,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(args.output)
     remove_asides(output, "results*.json", "utterances*.npz", "RESULTS.md", "report.html")
     remove_asides(output / "images", "*.png")
-    made = report.origin(args.command or _command(argv), args.recipe, args.llm)
+    made = report.origin(args.command or command_line("score", argv), args.recipe, args.llm)
     parts = _parts(everything, talks, args)
     drawn = draw(contents.pictures(parts), output / "images")
     _write(output / "report.html", _page(everything, made, parts, drawn, args))
@@ -170,11 +169,6 @@ def _write(path: Path, text: str) -> None:
 
     with atomic_write(path) as out:
         out.write(text)
-
-
-def _command(argv: list[str] | None) -> str:
-    arguments = sys.argv[1:] if argv is None else argv
-    return shlex.join(["python", "-m", "espnet_audiollm.bin.score", *arguments])
 
 
 if __name__ == "__main__":

@@ -6,14 +6,19 @@ side."""
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import add_bootstrap_options, check_bootstrap, named, user_errors
+from .cli import (
+    add_bootstrap_options,
+    check_bootstrap,
+    command_line,
+    named,
+    new_parser,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from ..score.speech_tasks import Measure
@@ -23,9 +28,7 @@ HEADER = ("Task", "output", "measure")
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add(
         "replies",
@@ -58,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     from ..report import tables as report
     from ..score.speech_tasks import How, check_sources, of_sources, score_replies
     from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     how = How(args.success_rule, args.normalizer, args.resamples, args.seed)
     accepted = dict(_pair(each) for each in args.answers)
@@ -70,10 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     llms = {name: about["llm"] for name, (_, about) in facts.items()}
     table = report.Table((*HEADER, *systems), tuple(side_by_side(systems)))
-    words = sys.argv[1:] if argv is None else argv
-    command = args.command or shlex.join(
-        ["python", "-m", "espnet_audiollm.bin.score_tasks", *words]
-    )
+    command = args.command or command_line("score_tasks", argv)
     made = report.origin(command, args.recipe, ", ".join(dict.fromkeys(llms.values())))
     output = Path(args.output)
     items = [
@@ -85,9 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         for name, measures in systems.items()
     ]
-    with atomic_write(output / "results.json") as out:
-        json.dump({"recipe": args.recipe, "task_systems": items}, out, indent=2)
-        out.write("\n")
+    write_json(output / "results.json", {"recipe": args.recipe, "task_systems": items})
     with atomic_write(output / "RESULTS.md") as out:
         out.write(f"{report.head(made)}\n\n{table.markdown()}\n")
     print(table.screen())

@@ -30,7 +30,7 @@ from ..store.tables import check_same_ids, write_table
 from ..types import SAMPLE_RATE
 from . import split
 from .add_noise import recording
-from .cli import add_flag, user_errors
+from .cli import add_flag, new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..infer.acoustic import AcousticVocoder
@@ -45,9 +45,7 @@ FIELDS = ("id", "audio", "samples", "voice")
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--vocoder", required=True, help="of bin/vocoder_train or bin/mean_patches, or codec:DIR")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in it")
@@ -238,8 +236,8 @@ def open_parts(args: argparse.Namespace, vocoder) -> Parts:
 
 def speak(args: argparse.Namespace, vocoder, parts: Parts) -> None:
     """Fill this job's shards; say how fast it was."""
-    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
-        return split.log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+    if split.nothing_left(args, parts):
+        return
     from ..infer.batches import by_length, in_halves
     from ..infer.speak import CLONED, GENERATED
 

@@ -7,7 +7,6 @@ as --number, half of them of one speaker."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +14,16 @@ from pathlib import Path
 from ..data.kaldi_dir import existing, load_utterances
 from ..data.trials import Trial, check_trials, draw_trials, read_trials
 from ..store.atomic import atomic_write
+from ..store.json_files import write_json
 from ..types import Utterance
-from .cli import AVERAGE, add_bootstrap_options, add_flag, check_bootstrap, user_errors
+from .cli import AVERAGE, add_bootstrap_options, add_flag, check_bootstrap, new_parser, user_errors
 
 RESULTS, SCORES = "verification.json", "scores"
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, help="experiment of bin/speaker_train")
     add("--checkpoint", default=AVERAGE, help="file in --exp")
@@ -121,9 +119,7 @@ def write(output: Path, trials: list[Trial], scores: list[float], found: dict) -
     with atomic_write(output / SCORES) as out:
         for trial, score in zip(trials, scores, strict=True):
             out.write(f"{int(trial.same)} {trial.first} {trial.second} {score:.6f}\n")
-    with atomic_write(output / RESULTS) as out:
-        json.dump(found, out, indent=2)
-        out.write("\n")
+    write_json(output / RESULTS, found)
 
 
 if __name__ == "__main__":

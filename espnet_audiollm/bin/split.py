@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..progress import progress
+from ..store.parts import Parts
 from ..store.shards import Record, Shard, Shards
 from . import engine
 
@@ -55,6 +56,14 @@ def named(args: argparse.Namespace) -> Iterator[None]:
         if args.merge or args.num_jobs == 1:
             raise
         raise ValueError(f"job {args.job} of {args.num_jobs}: {error}") from error
+
+
+def nothing_left(args: argparse.Namespace, parts: Parts) -> bool:
+    """Whether this job has nothing to do; it says so."""
+    if parts.whole or not parts.shards.left(args.job, args.num_jobs):
+        log(f"{args.output}: nothing left for job {args.job} of {args.num_jobs}")
+        return True
+    return False
 
 
 def fill(

@@ -7,14 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("src", metavar="SRC", help="data directory with translation_audio, e.g. data/train")
     add("dst", metavar="DST", help="directory to make; bin/format_data reads it")

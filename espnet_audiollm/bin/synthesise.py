@@ -12,16 +12,15 @@ from pathlib import Path
 from ..data.kaldi_dir import existing, read_table, write_data_dir
 from ..progress import progress
 from ..store.atomic import new_directories
+from ..store.tables import check_none_empty
 from ..types import SAMPLE_RATE, Utterance
 from .add_noise import recording
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--text", required=True, help="table of texts, or a store of an LLM's responses")
     add("--voice", default="en-us+edward", help="espeak-ng's name of a voice, with its variant")
@@ -50,12 +49,8 @@ def read_texts(source: str) -> dict[str, str]:
     """The texts by id. ValueError: there are none, or some have no word to speak."""
     texts = {id_: " ".join(text.split()) for id_, text in _rows(Path(source))}
     silent = [id_ for id_, text in texts.items() if not any(map(str.isalnum, text))]
-    if silent or not texts:
-        first = f" (first: {silent[0]})" if silent else ""
-        raise ValueError(
-            f"{source}: {len(silent)} of {len(texts)} texts have no word to speak{first}: leave "
-            "these utterances out (utils/data/subset.py)"
-        )
+    step = "leave these utterances out (utils/data/subset.py)"
+    check_none_empty(silent, len(texts), f"texts in {source} have no word to speak", step)
     return texts
 
 

@@ -13,14 +13,12 @@ from ..store.atomic import atomic_write
 from ..store.tables import is_table
 from ..text.pieces import train_pieces
 from ..text.tokens import MODELS, TOKEN_TYPES, learn
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--text", required=True, help="Kaldi text file, e.g. dump/train/text")
     parser.add_argument("--token_type", choices=TOKEN_TYPES, default="bpe")
     parser.add_argument("--llm", help="llm: Hugging Face id or directory whose tokens they are")

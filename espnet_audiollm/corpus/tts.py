@@ -20,7 +20,7 @@ from ..types import SAMPLE_RATE
 SYNCHRONOUS_RETRIEVAL = 2  # espeak_AUDIO_OUTPUT: samples come through the callback, none is played
 CHARS_UTF8 = 1
 POSITION_CHARACTER = 1
-RATE, VOLUME, PITCH = 1, 2, 3  # espeak_PARAMETER
+RATE, PITCH = 1, 3  # espeak_PARAMETER
 SPEEDS = (80, 450)  # words per minute that espeak-ng obeys
 PITCHES = (0, 100)  # 50 is the voice's own
 

@@ -1,7 +1,7 @@
 """Behaviours: the contexts in which stage 7 asks what an utterance says (AudioChatLlama, 4.5).
 
-An alignment on answers alone hears what an answer needs, in a first turn. A file of contexts lets
-an utterance be repeated, translated, asked about later, heard after other turns. YAML, a list, or
+An alignment only on answers learns what an answer needs, in a first turn. A file of contexts lets
+an utterance be repeated, translated, asked about later, spoken after other turns. YAML, a list, or
 one such object a line (.jsonl):
 
     - name: answer                  # goes into the ids of its examples

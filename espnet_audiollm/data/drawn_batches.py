@@ -27,7 +27,7 @@ class Draw:
     alpha: float = 1.0  # a task's weight is its size to this power
     seed: int = 0
     total: int | None = None  # examples of an epoch. None: as many as there are
-    apart: bool = False  # every example once, each batch of one task alone (validation)
+    apart: bool = False  # every example once, each batch of a single task (validation)
 
     def groups(self, epoch: int) -> list[np.ndarray]:
         """The rows of an epoch (1, 2, ...); a batch is made of one group."""

@@ -141,7 +141,7 @@ def state_of(file: str | Path | int) -> str:
 def cached(path: Path, family: str, make: Callable[[IO[bytes]], None]) -> IO[bytes]:
     """The file `path`, open for reading; `make` writes it where it does not exist.
 
-    It appears whole, and once: whoever links it first wins. Older files of its `family` (a glob
+    It appears complete, and once: whoever links it first wins. Older files of its `family` (a glob
     pattern) are removed. A directory that cannot be written gets an unnamed file elsewhere."""
     try:
         return open(path, "rb", buffering=0)
@@ -194,8 +194,8 @@ def _name(file: IO[bytes], path: Path) -> None:
     except OSError:  # a file system without links
         if source != file.name:
             raise
-        shutil.copyfile(source, f"{source}.whole")
-        os.replace(f"{source}.whole", path)
+        shutil.copyfile(source, f"{source}.complete")
+        os.replace(f"{source}.complete", path)
     finally:
         os.close(directory)
 
@@ -253,17 +253,17 @@ class Lines:
 
 
 def scan(path: str | Path) -> Iterator[Lines]:
-    """A sorted table in blocks of whole lines, in constant memory.
+    """A sorted table in blocks of complete lines, in constant memory.
 
     Errors (ValueError): a line without an id, ids out of order or twice."""
     base, rest, previous = 0, b"", b""
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
-            whole, line_end, rest_of_block = block.rpartition(b"\n")
+            lines_of_block, line_end, rest_of_block = block.rpartition(b"\n")
             if not line_end:
                 rest += block
                 continue
-            lines = _lines(base, rest + whole + line_end)
+            lines = _lines(base, rest + lines_of_block + line_end)
             previous = _check_order(path, lines, previous)
             yield lines
             base, rest = base + lines.size, rest_of_block

@@ -6,7 +6,7 @@
     - "Answer this aloud, after you have written down question and answer: {input}"
 
 {input} is what is given, once in each template; {language} and {translation_language} are the names
-in the task's tag. Which template an example has follows from its id and a seed alone, so that the
+in the task's tag. Which template an example has follows only from its id and a seed, so that the
 same mixture gives the same examples, whatever else is in it.
 """
 

@@ -36,9 +36,9 @@ OPTIONAL = ("text", *CARRIED, "utt2dur", "utt2num_samples")
 
 def read_table(path: str | Path, span: Span | None = None) -> Iterator[Row]:
     """Yield (id, value) of a sorted table, strictly: the first error is a ValueError that names
-    the line. A value may be empty (an empty hypothesis is "id" alone). Constant memory.
+    the line. A value may be empty (an empty hypothesis is only "id"). Constant memory.
 
-    span: read this part alone, which must begin and end with a line."""
+    span: read only this part, which must begin and end with a line."""
     previous = None
     for number, id_, value, errors in scan(path, span):
         if errors:

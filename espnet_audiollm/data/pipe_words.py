@@ -1,4 +1,4 @@
-"""What the programs of data/pipes.py may be told: that which reading a recording needs, no more.
+"""The arguments that data/pipes.py gives to programs: what reading a recording needs, no more.
 
 sox opens playlists, whose lines may be commands, and effects that load libraries; flac deletes its
 input; ffmpeg has protocols, scripts and filters that open other files. So options, effects, types

@@ -1,6 +1,6 @@
-"""The recordings of examples: an example of stage 7 may hear several, one for each audio slot.
+"""The recordings of examples: an example of stage 7 may have several, one for each audio slot.
 
-    utterances           "u!c u v": the utterances heard in an example, in order of its slots
+    utterances           "u!c u v": the utterances spoken in an example, in order of its slots
     recordings           "u!c ["/data/u.wav", "/data/v.wav"]": where their audio is, as in wav.scp
     recording_samples    "u!c 16000 24000": how long they are
     recording_texts      "u!c ["go left", "stop"]": their transcripts, for a CTC loss
@@ -30,7 +30,7 @@ SOURCES = ("wav.scp", "utt2num_samples", "text")
 
 def write_recordings(data: str | Path, store: str | Path) -> None:
     """Write the tables of a store that follow from its `utterances`, unless they are newer than
-    what they are made of. data: the directory whose utterances are heard.
+    what they are made of. data: the directory whose utterances are spoken.
 
     Errors (ValueError): an utterance that the directory does not have."""
     store = Path(store)

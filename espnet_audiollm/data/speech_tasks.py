@@ -13,10 +13,10 @@ Several tasks in one tag are answered one after the other in one decode, from on
 `[ASR SQA SQSA English]` is SpeechGPT's chain of modality, `[SQA SQSA English]`, `[SQA English]`,
 `[QA QSA English]` and `[QA English]` are its other forms.
 
-    [LM]                               speech alone, without a dialogue: nothing is asked
+    [LM]                               only speech, without a dialogue: nothing is asked
 
 The user's turn is the tag and the input, or an instruction with the input in it; the assistant's
-are the outputs, a line end between two of them. The loss is on the assistant's turn alone; with
+are the outputs, a line end between two of them. The loss is only on the assistant's turn; with
 [LM], on all of the speech.
 """
 
@@ -105,7 +105,7 @@ class Task:
 
     @property
     def given(self) -> Field | None:
-        """The input; None: there is no dialogue, the output alone is learned."""
+        """The input; None: there is no dialogue, only the output is learned."""
         return STEPS[self.steps[0]].given
 
     @property

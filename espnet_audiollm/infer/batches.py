@@ -110,14 +110,14 @@ def in_halves(run: Callable[[Sequence[N]], list[R]], batch: Sequence[N]) -> list
     """`run(batch)`, one result an item; where the GPU's memory does not hold it, one half after
     the other. Results may then differ by float rounding.
 
-    Errors (ValueError): one item alone does not fit."""
+    Errors (ValueError): a single item does not fit."""
     try:
         return run(batch)
     except torch.OutOfMemoryError as error:
         if len(batch) == 1:
             raise ValueError(
-                f"{batch[0].id} alone does not fit into the GPU's memory: take a smaller --beam, "
-                "--dtype bfloat16, or leave out long utterances in stage 2 (--max_audio)"
+                f"{batch[0].id} by itself does not fit into the GPU's memory: take a smaller "
+                "--beam, --dtype bfloat16, or leave out long utterances in stage 2 (--max_audio)"
             ) from error
     torch.cuda.empty_cache()  # here the tensors of the failed run are free
     print(

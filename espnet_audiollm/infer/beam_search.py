@@ -29,7 +29,7 @@ class BeamSearch:
 
     The last of the V tokens begins and ends hypotheses, as in ESPnet's token lists.
 
-    lm: scores the V tokens; None: CTC alone. A beam wider than V is one of V."""
+    lm: scores the V tokens; None: only CTC. A beam wider than V is one of V."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class LLMScorer(BatchScorerInterface):
     """The frozen LLM as a language model of what users say: it reads the chat template up to where
     a user's words begin, and predicts them token by token, the template's next token as their end.
 
-    Chat LLMs that were trained on whole conversations know what users say (Magpie,
-    arXiv 2406.08464); one that was trained on its answers alone does not.
+    Chat LLMs that were trained on complete conversations know what users say (Magpie,
+    arXiv 2406.08464); one that was trained only on its answers does not.
 
     Errors (ValueError): the recogniser's tokens are not the LLM's."""
 

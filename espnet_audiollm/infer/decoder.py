@@ -106,9 +106,9 @@ class Decoder:
         def own(cached: torch.Tensor) -> torch.Tensor:
             return cached[index : index + 1, :, -positions:]
 
-        alone = self._with_layers(own)
-        alone.mask_BT = self.mask_BT[index : index + 1, -positions:].clone()
-        return alone
+        single = self._with_layers(own)
+        single.mask_BT = self.mask_BT[index : index + 1, -positions:].clone()
+        return single
 
     def fork(self) -> Decoder:
         """The same rows once more; what either reads from here on, the other does not have."""

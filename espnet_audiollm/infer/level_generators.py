@@ -97,8 +97,8 @@ class SoundStormGenerator(LevelGenerator):
 
 @dataclass(frozen=True)
 class AudioLMGenerator(LevelGenerator):
-    """AudioLM's coarse stage for whole utterances, then its fine one for chunks of 3 s, each behind
-    the prompt."""
+    """AudioLM's coarse stage for complete utterances, then its fine one for chunks of 3 s, each
+    behind the prompt."""
 
     coarse: AcousticLM
     fine: AcousticLM

@@ -41,9 +41,9 @@ class Sphinx:
             )
 
     def text(self, samples: np.ndarray) -> str:
-        """What is heard in (N,) samples in [-1, 1] at 16 kHz; "" for nothing.
+        """The text recognised in (N,) samples in [-1, 1] at 16 kHz; "" for nothing.
 
-        It does not depend on what was heard before: the running mean of the features starts anew,
+        It does not depend on earlier recordings: the running mean of the features starts anew,
         and is of all of the recording."""
         data = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
         self._decoder.reinit_feat()
@@ -54,7 +54,7 @@ class Sphinx:
         return found.hypstr if found else ""
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[str]:
-        """What is heard in each recording."""
+        """The text recognised in each recording."""
         return [self.text(read_mono_16k(utt.audio)) for utt in utterances]
 
 

@@ -284,14 +284,14 @@ class System:
             asked = [dialogues[i] for i in waiting]
             said = self._say(before, asked, speech, factor, beam)
             for i, turns, (prompt, generated) in zip(waiting, before, said, strict=True):
-                whole, talks[i] = talks[i] or (), None
+                every_turn, talks[i] = talks[i] or (), None
                 if generated is NO_ANSWER:
-                    ends[i] = _Talk(_without_open(whole), self._empty_prompt(), NO_ANSWER)
-                elif turns == whole:
+                    ends[i] = _Talk(_without_open(every_turn), self._empty_prompt(), NO_ANSWER)
+                elif turns == every_turn:
                     ends[i] = _Talk(turns, prompt, generated)
                 else:
                     own = self._own_turn(turns, dialogues[i], generated, speech)
-                    talks[i] = (*turns, own, *whole[len(turns) + 1 :])
+                    talks[i] = (*turns, own, *every_turn[len(turns) + 1 :])
         return [ends[i] for i in range(len(dialogues))]
 
     def _say(
@@ -345,7 +345,7 @@ class System:
         return (self.llm.context - length) // answers
 
     def _empty_prompt(self) -> torch.Tensor:
-        """What a system has that heard and read nothing."""
+        """What a system has without any input."""
         return self.embed(user_prompt("", self.system_prompt), {})
 
     def _response(

@@ -151,7 +151,7 @@ def arguments(llm: LLM, port: int) -> list[str]:
         free, total = torch.cuda.mem_get_info(model.device)
         words += ["--gpu-memory-utilization", f"{max(0.1, free / total - KEPT_FREE):.2f}"]
     else:
-        # A worker process of its own would wait for work in a loop that takes a whole processor.
+        # A worker process of its own would wait for work in a loop that takes an entire processor.
         words += ["--enforce-eager", "--distributed-executor-backend", "uni"]
     return words
 

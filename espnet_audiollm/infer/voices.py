@@ -1,7 +1,7 @@
 """The voices that a speech LM answers in, and speech that begins before its units are complete.
 
-An answer is spoken in parts whose borders follow from its units alone, never from when they came:
-whoever waits for the whole answer hears the very samples of whoever hears it grow.
+An answer is spoken in parts whose borders follow only from its units, never from when they came:
+whoever waits for the complete answer hears the very samples of whoever hears it grow.
 """
 
 # D width of a voice, F mel frames, M mel bands, N samples
@@ -27,7 +27,7 @@ AHEAD = 8  # units that are known beyond a part when it is spoken
 
 @dataclass(frozen=True)
 class Voices:
-    """A vocoder, and who can be heard. Made by `of`."""
+    """A vocoder, and the speakers that it has. Made by `of`."""
 
     vocoder: Vocoder
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""BEST-RQ: a speech encoder learns from audio alone (Chiu et al., 2022, arXiv 2202.01855).
+"""BEST-RQ: a speech encoder learns from audio only (Chiu et al., 2022, arXiv 2202.01855).
 
 Spans of the features are replaced by noise, and the encoder's output there predicts the codes that
 a random quantiser gives to what was hidden.

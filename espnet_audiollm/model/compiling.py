@@ -1,6 +1,6 @@
 """Layers that torch.compile turns into fewer kernels.
 
-A decoder layer computes matrices, which are fast, and some forty small operations on whole
+A decoder layer computes matrices, which are fast, and some forty small operations on entire
 activations (norms, rotations, the gate), each a pass over memory. Compiled, these become a few.
 Layers of one kind share what was compiled; lengths are variables of it.
 """

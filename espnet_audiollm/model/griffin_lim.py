@@ -1,7 +1,7 @@
 """Log mel energies back to a waveform, without training: Griffin and Lim (1984).
 
 Phases are sought that fit the magnitudes, from random ones that are always the same: a recording
-becomes the same samples alone and in any batch, in every run.
+becomes the same samples by itself and in any batch, in every run.
 """
 
 # F frames, M mel bands, K frequencies, N samples

@@ -30,11 +30,6 @@ class LLMConfig:
     architecture: dict[str, Any]  # of its config.json
     prompt: str  # what the chat template makes of REQUEST
 
-    @property
-    def gigabytes(self) -> float:
-        """Of the weights, in 16 bits."""
-        return self.parameters * 2 / 1e9
-
     def check_architecture(self, loaded: PretrainedConfig) -> None:
         """ValueError where config.json differs from what is written here."""
         values = {**loaded.to_dict(), **(getattr(loaded, "rope_parameters", None) or {})}

@@ -71,7 +71,7 @@ class MeanPatches(nn.Module):
 
 
 class LevelPatches(nn.Module):
-    """Mel patches for the units of several levels, whose sum is what is heard: those of a level are
+    """Mel patches for the units of several levels, whose sum is the speech: those of a level are
     the mean of what the levels before it leave. Made by `learn`.
 
     Args:

@@ -124,7 +124,7 @@ class SpeakerEncoder(nn.Module):
         width: of an embedding, D.
         stride: mel frames from one inner frame to the next (ECAPA-TDNN has 1; 2 halves the work).
 
-    Errors (ValueError): channels that are not whole groups, or too few."""
+    Errors (ValueError): channels that do not fill groups, or too few."""
 
     def __init__(
         self,

@@ -28,16 +28,16 @@ from .voices import PooledVoice, prompt_of
 
 PADDING = -1  # of units and durations
 MEAN, SCALE = -8.0, 4.0  # of log mel energies, about: the network's numbers are near 1
-QUIETEST = -16.0  # log mel energy below which nothing is heard, nor learned
+QUIETEST = -16.0  # log mel energy below which nothing is audible, nor learned
 
 
 def frames_per_unit(units_per_second: float) -> int:
-    """Mel frames R of a unit frame. ValueError: units that are not whole frames of 10 ms."""
+    """Mel frames R of a unit frame. ValueError: units that last no integer number of 10 ms."""
     ratio = SAMPLE_RATE / Filterbank().hop_length / units_per_second
     if ratio < 1 or abs(ratio - round(ratio)) > 1e-6:
         raise ValueError(
-            f"{units_per_second:g} units a second are not whole frames of 10 ms: give units of "
-            "100, 50, 25 or 12.5 a second"
+            f"{units_per_second:g} units a second do not last an integer number of 10 ms frames: "
+            "give units of 100, 50, 25 or 12.5 a second"
         )
     return round(ratio)
 
@@ -135,7 +135,7 @@ class UnitVocoder(PredictsDurations):
 
 
 def scaled(mel: torch.Tensor) -> torch.Tensor:
-    """Log mel energies as the network's numbers; what is not heard is all the same."""
+    """Log mel energies as the network's numbers; what is inaudible is all the same."""
     return (mel.clamp(min=QUIETEST) - MEAN) / SCALE
 
 

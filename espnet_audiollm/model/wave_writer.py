@@ -1,5 +1,5 @@
 """Log mel energies to a waveform that grows: Griffin and Lim's rounds over the newest frames only,
-what has been heard already held fast.
+with what has been played already held fast.
 
 Samples that are out cannot be changed, so the new frames' phases are sought to fit them, as in the
 real-time iterative spectrogram inversion of Beauregard, Zhu and Wyse (2005). Of the last 10 ms of

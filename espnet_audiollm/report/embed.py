@@ -51,6 +51,11 @@ def asset(package: str, *names: str) -> str:
     return "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
+def script_of(package: str, *names: str) -> str:
+    """Scripts of a package, after elements.js, which they make elements with."""
+    return f"{asset(__package__, 'elements.js')}\n{asset(package, *names)}"
+
+
 def json_text(value: object) -> str:
     """JSON that can stand in an HTML page: "<", ">" and "&" only as escapes."""
     text = json.dumps(value, ensure_ascii=True, sort_keys=True)

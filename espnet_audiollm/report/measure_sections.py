@@ -119,7 +119,7 @@ def _diagnosed(label: str, found: Diagnostics) -> tuple[str, ...]:
 
 
 def alignment(results: Results, tag: str) -> Section | None:
-    """The paper's Figure 3: in numbers of the whole set, and pictures of some utterances."""
+    """The paper's Figure 3: in numbers of the complete set, and pictures of some utterances."""
     rows = [(row.label, a) for row in results.rows if (a := row.measures.alignment)]
     pictures = tuple(_similarities(results, tag))
     if not rows and not pictures:

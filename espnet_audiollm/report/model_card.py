@@ -36,7 +36,7 @@ class About:
     licence: str  # of the weights, by the Hub's names; "unknown"
     parameters: int  # in the weights
     system_prompt: str | None
-    data: str = ""  # in words. "": the recipe's name alone
+    data: str = ""  # in words. "": only the recipe's name
 
 
 def model_card(about: About, results: Mapping[str, Any] | None) -> str:

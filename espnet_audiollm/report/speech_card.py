@@ -45,7 +45,7 @@ def speech_card(name: str, facts: SpeechFacts, licence: str, data: str, cloned: 
             "A speech LM: a Llama that reads and writes units of speech as tokens, with what makes "
             "units of recordings and speech of units. Made by ESPnet-AudioLLM.\n",
             f"- Tasks: {', '.join(f'`{tag}`' for tag in facts.tags)}; no others were trained, and "
-            "each question stands alone",
+            "each question is without context",
             f"- System prompt: {prompt}",
             f"- Voice: {voice}{imitated}",
             f"- Fingerprints: LLM `{facts.llm}`, quantiser `{facts.quantiser}`",

@@ -49,7 +49,7 @@ def _condition_as_dict(sweep: Sweep, condition: Condition) -> dict:
                 **_row_as_dict(row),
                 "p_value_best_cascade": condition.results.p_value(row, condition.best),
                 "equal_wer": equal_wer(sweep, condition, row).as_dict(),
-                "equal_wer_alone": equal_wer(sweep, condition, row, alone=True).as_dict(),
+                "equal_wer_alone": equal_wer(sweep, condition, row, only_its=True).as_dict(),
             }
             for row in condition.audio
         ],
@@ -125,12 +125,12 @@ def equal_table(sweep: Sweep) -> Table:
             number(row.perplexity.value),
             _wer(condition.best),
             str(equal_wer(sweep, condition, row)),
-            str(equal_wer(sweep, condition, row, alone=True)),
+            str(equal_wer(sweep, condition, row, only_its=True)),
         )
         for condition in sweep.conditions
         for row in condition.audio
     ]
-    header = ("AudioLLM", "PPL", "best cascade's WER %", "equal at WER %", "this noise alone")
+    header = ("AudioLLM", "PPL", "best cascade's WER %", "equal at WER %", "this noise only")
     return Table(header, tuple(lines))
 
 
@@ -179,7 +179,7 @@ SYSTEMS_NOTE = (
 EQUAL_NOTE = (
     "Interpolated: log perplexity along the cascades by WER, straight between neighbours, those "
     "that fall averaged so that it does not fall; at 0 % stands the transcript itself. Once over "
-    "the cascades of all noises; once of this noise alone, where below its best cascade's WER "
+    "the cascades of all noises; once of this noise only, where below its best cascade's WER "
     "nothing but the transcript was measured, so that a straight line stands for all. “> 50” "
     "means beyond the worst recogniser measured, where the answer is not known. The interval is a "
     "paired bootstrap: each resample has word error rates and perplexities of its own."

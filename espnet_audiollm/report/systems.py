@@ -38,8 +38,8 @@ class Compared:
     @property
     def other(self) -> str | None:
         """The label of the system that the others are set against; None: there is none."""
-        alone = [x.system.row.label for x in self.lines if x.system.against is None]
-        return alone[0] if len(alone) == 1 else None
+        labels = [x.system.row.label for x in self.lines if x.system.against is None]
+        return labels[0] if len(labels) == 1 else None
 
 
 def llm_of(compared: Compared) -> str:
@@ -153,14 +153,14 @@ def _costs(line: Line) -> tuple[str, ...]:
         cells += [f"{_mean(answer.seconds):.3f}", _memory(answer.memory, answer.gpu_memory)]
     own = [cost for cost in known.values()][-1:]
     complete = [cost for cost in known.values() if cost]
-    whole = bool(known) and len(complete) == len(known)
+    all_known = bool(known) and len(complete) == len(known)
     return (
         line.system.row.label,
         *cells,
         f"{own[0].trained:,}" if own and own[0] else NONE,
-        f"{sum(cost.seconds for cost in complete) / 60:.1f}" if whole else NONE,
+        f"{sum(cost.seconds for cost in complete) / 60:.1f}" if all_known else NONE,
         _memory(max(cost.memory for cost in complete), max(cost.gpu_memory for cost in complete))
-        if whole and all(cost.memory for cost in complete)
+        if all_known and all(cost.memory for cost in complete)
         else NONE,
     )
 

@@ -53,7 +53,7 @@ NAMES = tuple(field.name for field in fields(AlignmentNumbers))
 
 @dataclass(frozen=True)
 class Mean:
-    """Over a whole test set, and the same with shuffled audio positions."""
+    """Over a complete test set, and the same with shuffled audio positions."""
 
     value: float
     ci95: tuple[float, float]  # bootstrap over utterances
@@ -63,7 +63,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of a whole test set: sums over utterances, then divided."""
+    """Of a complete test set: sums over utterances, then divided."""
 
     utterances: int
     tokens: int
@@ -137,7 +137,7 @@ def to_record(numbers: AlignmentNumbers) -> dict:
 def aggregate(
     similarity: Similarity, resamples: int = RESAMPLES, seed: int = 0, units: Units = None
 ) -> Alignment:
-    """The alignment of a whole set, from a run's table `similarity`.
+    """The alignment of a complete set, from a run's table `similarity`.
 
     Errors (ValueError): no utterance; other numbers than `AlignmentNumbers` has."""
     if not similarity.ids:

@@ -4,7 +4,7 @@ Each utterance is drawn with replacement as often as there are utterances. All s
 over the same draw, so what makes an utterance hard for everybody cancels in their difference.
 
 Utterances of one speaker are alike, and an interval that takes them for independent is too narrow
-for speakers never heard. With `units` (the speaker of each utterance, say) those of one unit are
+for unseen speakers. With `units` (the speaker of each utterance, say) those of one unit are
 drawn together, as many units as there are.
 
 N utterances, R resamples, S columns (a statistic of a system)

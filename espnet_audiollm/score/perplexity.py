@@ -69,19 +69,11 @@ def compare(
 
 
 @dataclass(frozen=True)
-class PositionPerplexity:
-    """The perplexity of the response tokens at the positions `first` to `last`, from 0."""
+class PositionPerplexity(Perplexity):
+    """Of the response tokens at the positions `first` to `last`, from 0."""
 
     first: int
     last: int | None  # None: all that follow
-    nats: float
-    tokens: int
-    ci95: tuple[float, float]  # paired bootstrap over utterances
-
-    @property
-    def value(self) -> float:
-        """exp(nats / tokens)."""
-        return float(np.exp(self.nats / self.tokens))
 
 
 def compare_positions(
@@ -114,11 +106,11 @@ def compare_positions(
     return [
         [
             PositionPerplexity(
-                first,
-                end and end - 1,
                 float(nats_NE[:, e].sum()),
                 int(tokens_NE[:, e].sum()),
                 _interval(resampled_RE[:, e], tokens_RE[:, e]),
+                first,
+                end and end - 1,
             )
             for e, (first, end) in enumerate(bands)
         ]

@@ -83,7 +83,7 @@ class Row:
 
     @property
     def success(self) -> SuccessCount | None:
-        """Over the whole set. None: not judged."""
+        """Over the complete set. None: not judged."""
         return count(self.verdicts) if self.verdicts else None
 
 
@@ -240,7 +240,7 @@ def _check(test_set: TestSet, runs: Sequence[Run]) -> None:
     if twice:
         raise ValueError(
             f"{test_set.name}: {len(twice)} systems have the same label (first: {twice[0]}), so "
-            "their rows could not be told apart; leave one of them out of --runs"
+            "their rows could not be distinguished; leave one of them out of --runs"
         )
     for run in runs:
         check_run(run, test_set)

@@ -1,7 +1,7 @@
-"""How well generated speech says what it should, from what a judge heard in it.
+"""How well generated speech says what it should, from what a judge recognised in it.
 
 ASR-WER and ASR-BLEU are of a recogniser's text, so that its own errors count: they say something
-beside those of true speech and of resynthesised true units alone (ceilings), and of shuffled units
+beside those of true speech and of only resynthesised true units (ceilings), and of shuffled units
 (the floor). Intervals are paired bootstraps over utterances, the same draws for all systems.
 """
 
@@ -22,7 +22,7 @@ from .wer import WordErrors, total, utterance_errors
 
 
 @dataclass(frozen=True)
-class HeardSpeech:
+class RecognisedSpeech:
     """Scores of one system's speech."""
 
     utterances: int
@@ -30,7 +30,7 @@ class HeardSpeech:
     wer_ci95: tuple[float, float]
     bleu: TranslationScores = field(repr=False)
     exact: SuccessCount  # utterances without any error
-    empty: int  # in which nothing was heard
+    empty: int  # in which nothing was recognised
     success: SuccessCount | None = None  # spoken answers. None: no accepted answers are known
 
     def as_dict(self) -> dict:
@@ -54,26 +54,26 @@ class HeardSpeech:
 
 def score_speech(
     references: Mapping[str, str],
-    heard: Mapping[str, str],
+    hypotheses: Mapping[str, str],
     accepted: Mapping[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> HeardSpeech:
-    """Score what was heard, {id: text}, against what was to be said. Both are normalised first, for
-    BLEU, too: a recogniser writes no case and no punctuation.
+) -> RecognisedSpeech:
+    """Score what was recognised, {id: text}, against what was to be said. Both are normalised
+    first, for BLEU, too: a recogniser writes no case and no punctuation.
 
     accepted: answers of each utterance, any of which makes it a success.
 
     Errors (ValueError): other ids, references without words."""
-    errors = utterance_errors(references, heard)
+    errors = utterance_errors(references, hypotheses)
     counts_N2 = np.array([(each.errors, each.reference_words) for each in errors.values()])
     said, understood = (
-        {id: normalize(text) for id, text in t.items()} for t in (references, heard)
+        {id: normalize(text) for id, text in t.items()} for t in (references, hypotheses)
     )
     success = None
     if accepted is not None:
-        success = count(judge(heard, references, normalize_all(accepted)))
-    return HeardSpeech(
+        success = count(judge(hypotheses, references, normalize_all(accepted)))
+    return RecognisedSpeech(
         len(errors),
         total(errors.values()),
         rate_intervals([counts_N2], resamples, seed)[0],

@@ -87,7 +87,6 @@ RULES = {
         ),
     )
 }
-RULE = RULES["contains"].sentence
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def p_value(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
 
 
 def only(a: Mapping[str, bool], b: Mapping[str, bool]) -> tuple[int, int]:
-    """How often `a` succeeds alone, and how often `b`, over the same utterances."""
+    """How often only `a` succeeds, and how often only `b`, over the same utterances."""
     return sum(a[id] and not b[id] for id in a), sum(b[id] and not a[id] for id in a)
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from ..store.tables import check_same_ids
+from ..store.tables import check_none_empty, check_same_ids
 from ..text.normalize import words
 from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
@@ -61,12 +61,8 @@ def rouge(
 
     check_same_ids(references, responses, "the responses", "rerun stage 10")
     empty = [id for id, text in references.items() if not words(text)]
-    if empty or not references:
-        first = f" (first: {empty[0]})" if empty else ""
-        raise ValueError(
-            f"{len(empty)} of {len(references)} reference summaries are empty{first}; "
-            "correct the table summary"
-        )
+    what = "reference summaries are empty"
+    check_none_empty(empty, len(references), what, "correct the table summary")
     english = language == "en"
     scorer = RougeScorer(MEASURES, use_stemmer=english, tokenizer=None if english else _Words())
     scores_NM = np.array(

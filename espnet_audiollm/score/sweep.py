@@ -169,12 +169,12 @@ class EqualWer:
         return f"< {self.measured[0]:.1f}" if wer < 0 else f"> {self.measured[1]:.1f}"
 
 
-def equal_wer(sweep: Sweep, condition: Condition, row: Row, alone: bool = False) -> EqualWer:
+def equal_wer(sweep: Sweep, condition: Condition, row: Row, only_its: bool = False) -> EqualWer:
     """The cascade that equals the AudioLLM `row` of `condition`, on the curve of all conditions, or
-    of that one alone.
+    of only that one.
 
     In each resample the word error rates and perplexities of all are those of its utterances."""
-    wer_CR, log_ppl_CR = curve(sweep, [condition] if alone else sweep.conditions)
+    wer_CR, log_ppl_CR = curve(sweep, [condition] if only_its else sweep.conditions)
     targets = condition.log_ppl(row)
     of_all, *resampled = (
         crossing(wer_CR[:, r], log_ppl_CR[:, r], targets[r])

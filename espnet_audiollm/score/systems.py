@@ -49,7 +49,7 @@ class System:
 
 
 def read_runs(directories: Sequence[str | Path], test_set: TestSet) -> list[Run]:
-    """The runs, labels told apart.
+    """The runs, with labels that differ.
 
     Errors (ValueError): a run of another test set, LLM, template, or other responses; only a part
     of the dialogues' turns; damaged."""
@@ -61,7 +61,7 @@ def read_runs(directories: Sequence[str | Path], test_set: TestSet) -> list[Run]
                 f"{test_set.name}: compare runs of one test set"
             )
         if info.context != FULL:
-            raise ValueError(f"{path} is of last turns alone: give the run above it")
+            raise ValueError(f"{path} is of last turns only: give the run above it")
         if reason := why_stale(info, test_set.references):
             step = "compare systems of one LLM and its responses, or rerun stage 10"
             raise ValueError(

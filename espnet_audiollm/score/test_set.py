@@ -20,7 +20,7 @@ from ..data.kaldi_dir import read_dict, seconds
 from ..store.responses import INDEX, open_shards, read_about
 from ..store.runs import Run, references_hash
 from ..store.series import Series, read_series
-from ..store.tables import check_known_ids, check_same_ids, is_table
+from ..store.tables import check_known_ids, check_none_empty, check_same_ids, is_table
 from ..text.normalize import Normalizer, normalizer
 from ..types import Dialogue, Seconds
 from .noisy import NoisyCopy, read_noisy
@@ -124,12 +124,7 @@ def read_references(store: str | Path) -> References:
         raise ValueError(f"{store}: there is no {INDEX}, so it is not complete; rerun stage 7")
     token_ids = read_series(store / INDEX, np.int32, "rerun stage 7")
     empty = [id for id, ids_T in token_ids.items() if not len(ids_T)]
-    if empty or not token_ids:
-        first = f" (first: {empty[0]})" if empty else ""
-        raise ValueError(
-            f"{store}: {len(empty)} of {len(token_ids)} responses have no token{first}; "
-            "rerun stage 7"
-        )
+    check_none_empty(empty, len(token_ids), f"responses in {store} have no token", "rerun stage 7")
     responses = {sys.intern(r["id"]): r["response"] for r in open_shards(store).records()}
     check_same_ids(token_ids, responses, f"{store}: the shards", "rerun stage 7")
     tokens_N = np.array([len(ids_T) for ids_T in token_ids.values()])

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store.tables import check_same_ids
+from ..store.tables import check_none_empty, check_same_ids
 from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
 NO_SPACES = ("ja", "th", "lo", "km", "my", "bo", "dz")  # ISO 639-1
@@ -65,12 +65,8 @@ def translation_scores(
 
     check_same_ids(references, responses, "the responses", "rerun stage 10")
     empty = [id for id, text in references.items() if not text.strip()]
-    if empty or not references:
-        first = f" (first: {empty[0]})" if empty else ""
-        raise ValueError(
-            f"{len(empty)} of {len(references)} reference translations are empty{first}; "
-            "correct the table translation"
-        )
+    what = "reference translations are empty"
+    check_none_empty(empty, len(references), what, "correct the table translation")
     theirs, ours = list(references.values()), [responses[id] for id in references]
     bleu, chrf = BLEU(tokenize=bleu_tokenizer(target_lang)), CHRF()
     bleu_score, bleu_R = _score(bleu, ours, theirs, resamples, seed, units)

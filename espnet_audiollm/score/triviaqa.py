@@ -12,6 +12,6 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case; ASCII punctuation, curly single quotes and accents standing alone become spaces;
+    """Lower case; ASCII punctuation, curly single quotes and accents by themselves become spaces;
     the articles go; white space is folded. "The Beatles'_Song" is "beatles song"."""
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_TO_SPACE)).split())

@@ -9,7 +9,7 @@ words and frames has to be at hand, and none can flatter:
   (Barber and Agakov, 2003). A plug-in estimate instead grows with the number of words, speakers
   and units: for rare ones it is near 1, whatever is said.
 - Voice: units as often as in the speaker's other recordings.
-- Words: a mixture of the transcript's words, each with its own units, learned by EM from whole
+- Words: a mixture of the transcript's words, each with its own units, learned by EM from complete
   recordings as in word alignment (IBM model 1, with fast_align's preference for the diagonal;
   Dyer et al., 2013). Silence stands before and after the words. Words that the other half lacks
   say nothing, so this bound is loose where texts share few words. Compare unit sets on one
@@ -36,7 +36,7 @@ SILENCE, SILENCE_LETTERS = "", 2  # as long as a word of so many letters
 DIAGONAL = 10.0  # 1 / share of a recording after which a word is e times less likely
 ROUNDS = 4  # of EM
 # Frames of the average statistics that are added to those of a word or a speaker: what predicts
-# best inside the half that is known. Many: words or voices differ little, or are heard little.
+# best inside the half that is known. Many: words or voices differ little, or are rare.
 PRIORS = (20.0, 100.0, 500.0, 2500.0)
 
 

@@ -34,18 +34,24 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class WordErrors:
-    """Counts of word errors."""
+class _Errors:
+    """What is counted of words and of characters."""
 
     substitutions: int
     deletions: int
     insertions: int
-    reference_words: int
 
     @property
     def errors(self) -> int:
         """Of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
+
+
+@dataclass(frozen=True, slots=True)
+class WordErrors(_Errors):
+    """Counts of word errors."""
+
+    reference_words: int
 
     @property
     def rate(self) -> float:
@@ -58,18 +64,10 @@ class WordErrors:
 
 
 @dataclass(frozen=True, slots=True)
-class CharacterErrors:
+class CharacterErrors(_Errors):
     """Counts of character errors."""
 
-    substitutions: int
-    deletions: int
-    insertions: int
     reference_characters: int  # blanks between words included, in languages that have them
-
-    @property
-    def errors(self) -> int:
-        """Of all three kinds."""
-        return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:

@@ -188,7 +188,7 @@ class Server:
             reply = replies.Reply(self.name)
             said = None
             if spoken:
-                speaking = speech.whole(spoken, pieces, asked, reply.created)
+                speaking = speech.complete(spoken, pieces, asked, reply.created)
                 said = await connection.or_gone(request.receive, speaking)
             return JSONResponse(reply.complete(pieces, begun, said))
 
@@ -231,8 +231,8 @@ class Server:
     async def _uploaded(self, request: Request) -> tuple[bytes, str]:
         """A recording, and the form of the answer: of a form's fields."""
         body = await connection.read_body(request, self.limits)
-        whole = Request(request.scope, _replay(body))
-        async with whole.form(max_files=1, max_fields=20) as form:
+        replayed = Request(request.scope, _replay(body))
+        async with replayed.form(max_files=1, max_fields=20) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise ApiError(400, "the field 'file' is missing: send a recording", param="file")

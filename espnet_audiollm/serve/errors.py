@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be answered, in the form of OpenAI's API."""
+"""What a client reads when a request cannot be answered, in the form of OpenAI's API."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def connect(url: str, system: System, rows: int) -> RemoteEngine:
 class RemoteEngine(Engine):
     """Answers requests by a vLLM server until it is closed.
 
-    rows: only the number that clients are told; vLLM has its own limit."""
+    rows: only the number that clients read; vLLM has its own limit."""
 
     def __init__(
         self, system: System, rows: int, vllm: VllmEngine, speech: SpeechCache | None = None
@@ -106,11 +106,11 @@ class RemoteEngine(Engine):
         body = request(self.system.llm, prompt, writer.limit) | GREEDY | _sampled(asked.sampling)
         steps = self.server.stream(WRITING, body)
         try:
-            told = False
+            begun = False
             for ids in steps:
-                if not told:
+                if not begun:
                     asked.tell(Begun(len(prompt), audio, 0))
-                    told = True
+                    begun = True
                 for token in ids:
                     if asked.cancelled:
                         return

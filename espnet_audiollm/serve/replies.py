@@ -14,7 +14,7 @@ from .engine import Begun
 
 @dataclass
 class Reply:
-    """One answer, as JSON in whole or in chunks.
+    """One answer, as one JSON or in chunks.
 
     model: as the client called it."""
 

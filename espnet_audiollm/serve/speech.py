@@ -1,4 +1,4 @@
-"""Spoken answers in OpenAI's form: whole files, or pieces of 16-bit samples while it is written."""
+"""Spoken answers in OpenAI's form: files, or pieces of 16-bit samples while they are written."""
 
 # N samples
 
@@ -58,7 +58,7 @@ def task_of(system: System, asked: ChatRequest, turns: Turns) -> Task | None:
 
 
 def _silent(reason: str) -> ApiError:
-    message = f"this model does not speak; {reason}. Ask for the modality text alone"
+    message = f"this model does not speak; {reason}. Ask only for the modality text"
     return ApiError(400, message, "no_speech", "modalities")
 
 
@@ -75,7 +75,7 @@ def spoken_answer(system: System, asked: ChatRequest, task: Task | None) -> Spok
         raise ApiError(400, str(error), "unknown_voice", "audio.voice") from None
 
 
-async def whole(
+async def complete(
     spoken: SpokenAnswer, pieces: list[Piece], asked: ChatRequest, created: int
 ) -> dict[str, Any]:
     """The message's fields: `audio`, or the text and an `error` where the speech is faulty."""

@@ -33,7 +33,7 @@ def recording_key(audio: Audio) -> str:
 
 
 class SpeechCache:
-    """What stands in prompts for recordings; those heard least recently are forgotten.
+    """What stands in prompts for recordings; those used least recently are forgotten.
 
     size: bytes of embeddings. One thread uses it."""
 

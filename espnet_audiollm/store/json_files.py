@@ -1,4 +1,4 @@
-"""JSON that anyone may have written: whatever is wrong with it is a ValueError."""
+"""JSON as files: ours, and what anyone may have written, whose errors are ValueErrors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+from .atomic import atomic_write
 
 T = TypeVar("T")
 Types = dict[str, type | tuple[type, ...]]
@@ -19,6 +21,13 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as a file of JSON that people can read."""
+    with atomic_write(path) as out:
+        json.dump(value, out, indent=2, ensure_ascii=False)
+        out.write("\n")
 
 
 def read_object(path: str | Path, next_step: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def write(
         if chat_template:
             (aside / TEMPLATE).write_text(chat_template, encoding="utf-8")
         (aside / CARD).write_text(card, encoding="utf-8")
-        (aside / WEIGHTS).chmod((aside / CARD).stat().st_mode)  # safetensors': its owner's alone
+        (aside / WEIGHTS).chmod((aside / CARD).stat().st_mode)  # safetensors': only its owner's
         if is_packed(output):
             shutil.rmtree(output)
 

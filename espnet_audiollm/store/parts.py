@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from .atomic import atomic_write, remove_asides
-from .json_files import parse_json
+from .atomic import remove_asides
+from .json_files import parse_json, write_json
 from .shards import Shards, shard_size
 
 INPUTS = "inputs.json"
@@ -66,9 +66,7 @@ class Parts:
     def finish(self) -> None:
         """Say that the final files are complete, and remove what they were made of."""
         if not self.whole:
-            with atomic_write(self.output / INPUTS) as out:
-                json.dump({"key": self.key, **self.inputs}, out, indent=2, ensure_ascii=False)
-                out.write("\n")
+            write_json(self.output / INPUTS, {"key": self.key, **self.inputs})
         shutil.rmtree(self.output / ".parts", ignore_errors=True)
         remove_asides(self.output, INPUTS, *self.files)
 

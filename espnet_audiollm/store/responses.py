@@ -13,14 +13,13 @@ Nothing here holds an object for each of the prompts, of which there may be mill
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..types import Response
-from .atomic import atomic_write, remove_asides
-from .json_files import read_object
+from .atomic import remove_asides
+from .json_files import read_object, write_json
 from .shards import Record, Shards
 from .tables import Row, write_table
 
@@ -148,9 +147,7 @@ def open_store(directory: str | Path, settings: Settings, about: Mapping | None 
             f"{directory} has {len(leftover)} shards (first: {leftover[0].name}) but no "
             "store.json that says what made them: delete them or choose another directory"
         )
-    with atomic_write(directory / "store.json") as out:
-        json.dump({**(about or {}), **settings.spell()}, out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(directory / "store.json", {**(about or {}), **settings.spell()})
     return _shards(directory, settings)
 
 

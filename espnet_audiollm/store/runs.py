@@ -30,7 +30,7 @@ import numpy as np
 
 from ..types import FinishReason, Nats, Response
 from .atomic import atomic_write
-from .json_files import parse_json
+from .json_files import parse_json, write_json
 from .kinds import KINDS, Kind
 from .series import Series, read_series
 from .shards import Record, to_line
@@ -185,9 +185,7 @@ def write_run(directory: Path, info: RunInfo, records: Iterable[Record]) -> list
     if KINDS[info.kind].input == "audio":
         rows = ((id, json.dumps(numbers)) for id, numbers in recordings.items() if numbers)
         write_table(directory / "similarity", rows)
-    with atomic_write(directory / RUN) as out:
-        json.dump(asdict(info), out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(directory / RUN, asdict(info))
     return lost
 
 
@@ -213,9 +211,7 @@ def copy_embeddings(source: Path, directory: Path) -> None:
 def write_judged(directory: Path, about: Mapping, records: Iterable[Record]) -> None:
     """The verdicts of a judge model. about: llm, fingerprint, prompt, responses
     (`responses_hash`). records: "id", "verdict", "reply"."""
-    with atomic_write(directory / "judge.json") as out:
-        json.dump(dict(about), out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(directory / "judge.json", dict(about))
     with atomic_write(directory / "judge.jsonl") as out:
         out.writelines(map(to_line, records))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,7 +88,7 @@ def read_table(path: str | Path) -> dict[str, str]:
 
 
 def write_table(path: str | Path, rows: Iterable[Row], presorted: bool = False) -> int:
-    """Write a table, sorted, whole or not at all; returns the number of lines.
+    """Write a table, sorted, complete or not at all; returns the number of lines.
 
     `presorted`: the rows come in order (checked) and are streamed, not held in memory.
     Raises ValueError for an id that is empty, holds white space, or comes twice, and for a value
@@ -136,6 +136,15 @@ def outer_join(*tables: Iterator[tuple[str, V]]) -> Iterator[tuple[str, list[V |
             next(table, None) if row and row[0] == id else row
             for table, row in zip(tables, rows, strict=True)
         ]
+
+
+def check_none_empty(empty: Sequence[str], total: int, complaint: str, next_step: str) -> None:
+    """Raise ValueError if `empty` has an id, or if there are no rows (`total`) at all.
+
+    complaint: what the empty ones are or lack, in the plural ("texts have no word")."""
+    if empty or not total:
+        first = f" (first: {empty[0]})" if empty else ""
+        raise ValueError(f"{len(empty)} of {total} {complaint}{first}; {next_step}")
 
 
 def check_same_ids(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -82,9 +82,11 @@ class AudioLMTask(SpeechTask):
         directories.add_set_by_task(parser, OPTIONS)
 
     @classmethod
-    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Train with `args`, or with the options of the command line `cmd`."""
-        args = args or cls.get_parser().parse_args(cmd)
+    def set_up(cls, args: argparse.Namespace) -> None:
+        """The data, and what its units are, from the directories that are given.
+
+        Errors (ValueError): a stage or a number of levels that cannot be; directories or tables
+        that are missing; units of two quantisers."""
         if args.stage not in KINDS_OF:  # a configuration may say anything
             raise ValueError(f"--stage {args.stage}: give {COARSE} or {FINE}")
         kinds = KINDS_OF[args.stage]
@@ -100,7 +102,6 @@ class AudioLMTask(SpeechTask):
                 "stage needs one at least"
             )
         set_tables(args, coarse if args.stage == COARSE else levels, kinds)
-        super().main(args=args)
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:

@@ -44,8 +44,13 @@ class SpeechTask(AbsTask):
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
         """Train with `args`, or with the options of the command line `cmd`."""
         args = args or cls.get_parser().parse_args(cmd)
+        cls.set_up(args)
         take_place(args)
         super().main(args=args)
+
+    @classmethod
+    def set_up(cls, args: argparse.Namespace) -> None:
+        """Check the task's own options, and set those that it finds out from its data."""
 
     @classmethod
     def check_required_command_args(cls, args: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -41,14 +40,14 @@ class BestRQTask(SpeechTask):
         add_speech_encoder_arguments(parser)
 
     @classmethod
-    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Train with `args`, or with the options of the command line `cmd`."""
-        args = args or cls.get_parser().parse_args(cmd)
+    def set_up(cls, args: argparse.Namespace) -> None:
+        """The data, from the directories that are given.
+
+        Errors (ValueError): directories or tables that are missing."""
         directories.check_given(args, KINDS)
         for split in directories.SPLITS:
             data = Path(getattr(args, f"{split}_data"))
             directories.set_tables(args, split, {"speech": (data / "wav.scp", "sound")})
-        super().main(args=args)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -47,12 +47,24 @@ class SpeakerTask(SpeechTask):
         group.add_argument("--speakers", nargs="*", default=[], help="Set by the task")
 
     @classmethod
-    def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
-        """Train with `args`, or with the options of the command line `cmd`."""
-        args = args or cls.get_parser().parse_args(cmd)
+    def set_up(cls, args: argparse.Namespace) -> None:
+        """The data and the speakers, from the directories that are given.
+
+        Errors (ValueError): directories or tables that are missing; a single speaker; a speaker of
+        the validation that the training does not have."""
         directories.check_given(args, KINDS)
-        set_up(args)
-        super().main(args=args)
+        args.speakers = directories.speakers_of(args.train_data)
+        if len(args.speakers) < 2:
+            raise ValueError(
+                f"{args.train_data}/utt2spk has {len(args.speakers)} speakers (first: "
+                f"{''.join(args.speakers[:1]) or 'none'}): to tell speakers apart takes at least "
+                "2, better hundreds"
+            )
+        directories.check_speakers(args.valid_data, args.speakers, ELSEWHERE)
+        for split in directories.SPLITS:
+            data = Path(getattr(args, f"{split}_data"))
+            tables = {"speech": (data / "wav.scp", "sound"), "speaker": (data / "utt2spk", "text")}
+            directories.set_tables(args, split, tables)
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable | None:
@@ -66,22 +78,3 @@ class SpeakerTask(SpeechTask):
         sizes = {"width": encoder.out[-1].out_features, "speakers": len(args.speakers)}
         head = build_part("margin", AngularMargin, args.margin_conf, **sizes)
         return SpeakerESPnetModel(encoder, head, args.crop_seconds)
-
-
-def set_up(args: argparse.Namespace) -> None:
-    """The data and the speakers, from the directories that are given.
-
-    Errors (ValueError): tables that are missing; a single speaker; a speaker of the validation that
-    the training does not have."""
-    args.speakers = directories.speakers_of(args.train_data)
-    if len(args.speakers) < 2:
-        raise ValueError(
-            f"{args.train_data}/utt2spk has {len(args.speakers)} speakers (first: "
-            f"{''.join(args.speakers[:1]) or 'none'}): to tell speakers apart takes at least 2, "
-            "better hundreds"
-        )
-    directories.check_speakers(args.valid_data, args.speakers, ELSEWHERE)
-    for split in directories.SPLITS:
-        data = Path(getattr(args, f"{split}_data"))
-        tables = {"speech": (data / "wav.scp", "sound"), "speaker": (data / "utt2spk", "text")}
-        directories.set_tables(args, split, tables)

@@ -54,15 +54,15 @@ def spell_out(text: str, code: str) -> str:
 @cache
 def _pattern(code: str) -> re.Pattern:
     point, groups = (r"\.", ",") if code in DECIMAL_POINT else (",", ". ")
-    whole = rf"\d{{1,3}}(?:[{groups}\u00a0\u202f]\d{{3}})+(?!\d)|\d+"
+    integer = rf"\d{{1,3}}(?:[{groups}\u00a0\u202f]\d{{3}})+(?!\d)|\d+"
     ordinal = "(?P<ordinal>st|nd|rd|th)?" if code == "en" else "(?P<ordinal>(?!))?"
     return re.compile(
-        rf"(?<!\w)(?P<whole>{whole})(?:{point}(?P<part>\d+))?{ordinal}(?!\w)", re.IGNORECASE
+        rf"(?<!\w)(?P<integer>{integer})(?:{point}(?P<part>\d+))?{ordinal}(?!\w)", re.IGNORECASE
     )
 
 
 def _spell(match: re.Match, code: str) -> str:
-    digits = re.sub(r"\D", "", match["whole"])
+    digits = re.sub(r"\D", "", match["integer"])
     if match["ordinal"]:
         return f" {_words(digits, code, 'ordinal')} "
     if match["part"] is None:

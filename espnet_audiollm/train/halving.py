@@ -49,8 +49,8 @@ def size_of(batch: Batch) -> int:
 
 
 def part_of(batch: Batch, begin: int, end: int) -> dict[str, Any]:
-    """Examples `begin` to `end`, without padding that only the others need. Numbers of the batch as
-    a whole are left out."""
+    """Examples `begin` to `end`, without padding that only the others need. Numbers of the entire
+    batch are left out."""
     rows = {name: value for name, value in batch.items() if not isinstance(value, float)}
     part = {name: value[begin:end] for name, value in rows.items()}
     for name, lengths in batch.items():
@@ -95,12 +95,13 @@ class MemoryLimit:
     def learn(self, batch: Batch) -> None:
         """The batch did not fit.
 
-        Errors (ValueError): it is one example alone."""
+        Errors (ValueError): it is a single example."""
         rows, size = rows_of(batch), size_of(batch)
         if rows == 1:
             raise ValueError(
-                f"{describe(batch)} does not fit into the memory alone: leave out long utterances "
-                "in stage 2 (--max_audio), or give --encoder_conf activation_checkpointing=true"
+                f"{describe(batch)} by itself does not fit into the memory: leave out long "
+                "utterances in stage 2 (--max_audio), or give "
+                "--encoder_conf activation_checkpointing=true"
             )
         self.too_large = min(size, self.too_large or size)
         logging.warning(

@@ -20,8 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..store.atomic import atomic_write
-from ..store.json_files import read_object
+from ..store.json_files import read_object, write_json
 from . import checkpoints
 from .loading import read_config
 
@@ -75,9 +74,7 @@ def check(args: argparse.Namespace, tag: str) -> None:
     if begun and (changed := list(changes(_before(directory), now))):
         raise ValueError(_refusal(directory, changed, tag))
     if not (begun and path.exists()):
-        with atomic_write(path) as out:
-            json.dump(now, out, indent=2, ensure_ascii=False)
-            out.write("\n")
+        write_json(path, now)
 
 
 def _before(directory: Path) -> Record:

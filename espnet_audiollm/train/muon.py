@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024): momentum, made orthogonal, for the matrices inside a network.
 
 What is no such matrix (embeddings, output layers, biases, norms) goes AdamW's way in the same
-optimizer. torch.optim.Muon takes matrices alone, one after the other and always in bfloat16, which
+optimizer. torch.optim.Muon takes only matrices, one after the other and always in bfloat16, which
 a CPU without such instructions emulates slowly; this one treats all matrices of one shape at once.
 """
 

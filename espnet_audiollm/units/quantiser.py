@@ -27,8 +27,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..store.atomic import atomic_write, new_directories
-from ..store.json_files import read_record
+from ..store.atomic import new_directories
+from ..store.json_files import read_record, write_json
 from .kmeans import learn_centroids
 from .sources import Source
 
@@ -263,9 +263,7 @@ def save(
     with new_directories(directory) as (aside,):
         if tensors is not None:
             save_file(dict(tensors), aside / WEIGHTS)
-        with atomic_write(aside / FACTS) as out:
-            json.dump(asdict(facts), out, indent=2, ensure_ascii=False)
-            out.write("\n")
+        write_json(aside / FACTS, asdict(facts))
 
 
 def read_quantiser(directory: str | Path) -> QuantiserFacts:

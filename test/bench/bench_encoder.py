@@ -7,7 +7,7 @@ The sizes are those of egs2/mini/audiollm1/conf/train_ctc.yaml; weights and feat
 Each part takes a forward and a backward pass, dropout included:
 
     subsampling TYPE     the convolutions and the linear layer after them, `subsampling_type` TYPE
-    layers               the conformer layers alone
+    layers               only the conformer layers
     CTC TYPE             subsampling, layers, output layer, CTC loss and AdamW
     CTC ESPnet           the same with espnet2's ConformerEncoder: conv2d8 (as many channels as its
                          width), relative positions, batch norm

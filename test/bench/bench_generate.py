@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import chat_llms
 import torch
+from tiny_models import random_llama
 
 from espnet_audiollm.data.prompt import encode
 from espnet_audiollm.infer.generate import Fitting
@@ -23,21 +24,17 @@ from espnet_audiollm.types import Dialogue, Turn
 WORDS = "the cat sat on a mat and dog ran to park what is capital of france".split()
 
 
-def random_llm():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = chat_llms.llama2_trained()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=512,
+def small_llm():
+    model = random_llama(
+        512,
         hidden_size=256,
         intermediate_size=688,
         num_hidden_layers=4,
         num_attention_heads=8,
+        num_key_value_heads=8,
         initializer_range=0.2,
     )
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    return llms.wrap(model, tokenizer, "random 4 x 256")
+    return llms.wrap(model, chat_llms.llama2_trained(), "random 4 x 256")
 
 
 def one_at_a_time(system, dialogues):
@@ -45,7 +42,7 @@ def one_at_a_time(system, dialogues):
     for dialogue in dialogues:
         prompt = torch.tensor([encode(dialogue.turns, llm.tokenizer)])
         prompt = prompt.to(llm.model.device)
-        whole = llm.model.generate(
+        sequence = llm.model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=min(4 * prompt.shape[1], llm.context - prompt.shape[1]),
@@ -53,7 +50,7 @@ def one_at_a_time(system, dialogues):
             eos_token_id=list(llm.eos_ids),
             pad_token_id=llm.eos_ids[0],
         )
-        answers.append(tuple(whole[0, prompt.shape[1] :].tolist()))
+        answers.append(tuple(sequence[0, prompt.shape[1] :].tolist()))
     return answers
 
 
@@ -81,7 +78,7 @@ def main():
     if args.llm:
         llm = llms.load(args.llm, args.chat_template, device=args.device)
     else:
-        llm = random_llm()
+        llm = small_llm()
         llm.model.to(args.device)
     rng = random.Random(0)
     dialogues = [
@@ -92,17 +89,17 @@ def main():
     dialogues.sort(key=system.num_positions)
     batched(system, dialogues[:2], 2)  # warm up both
     one_at_a_time(system, dialogues[:1])
-    alone, seconds_alone = timed(one_at_a_time, system, dialogues)
+    single, seconds_single = timed(one_at_a_time, system, dialogues)
     together, seconds_together = timed(batched, system, dialogues, args.batch_size)
     rates = []
     for name, answers, seconds in (
-        ("one at a time", alone, seconds_alone),
+        ("one at a time", single, seconds_single),
         (f"{args.batch_size} rows", together, seconds_together),
     ):
         tokens = sum(map(len, answers))
         rates.append(tokens / seconds)
         print(f"{name:>16}: {tokens} tokens in {seconds:.1f} s, {rates[-1]:.0f} tokens/s")
-    same = sum(a == b for a, b in zip(alone, together, strict=True))
+    same = sum(a == b for a, b in zip(single, together, strict=True))
     print(
         f"{llm.name} on {llm.model.device}, {args.threads} threads, {llm.model.dtype}: "
         f"{rates[1] / rates[0]:.1f} times as fast; {same} of {len(dialogues)} answers are equal"

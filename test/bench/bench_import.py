@@ -1,4 +1,4 @@
-"""How long a stage's first breath takes: importing the tasks, and ESPnet's task alone as it is.
+"""How long a stage's first breath takes: importing the tasks, and only ESPnet's task as it is.
 
     python test/bench/bench_import.py [--times 3]
 

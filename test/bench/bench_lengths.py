@@ -1,6 +1,6 @@
 """What the benchmarks of the alignment are fed: LibriSpeech's lengths, shapes of LLMs.
 
-Needs torch alone: imported where no time is to be spent on more."""
+Needs only torch: imported where no time is to be spent on more."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__.replace("COMMIT", COMMIT),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--ultravox", type=Path, help="checkout (default: ours alone)")
+    parser.add_argument("--ultravox", type=Path, help="checkout (default: only ours)")
     parser.add_argument("--python", default=sys.executable, help="of the environment for it")
     parser.add_argument("--ours", nargs="+", default=list(OURS), choices=OURS)
     parser.add_argument("--theirs", nargs="+", default=list(THEIRS), choices=THEIRS)

@@ -107,7 +107,7 @@ class Measured:
 
 
 class Watch(threading.Thread):
-    """Samples the memory of a process and its descendants until it is told to stop."""
+    """Samples the memory of a process and its descendants until it is asked to stop."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -252,7 +252,7 @@ class open_tables:
 
 
 def make_parts(root: Path, utterances: int) -> None:
-    """Stage 2 on the whole list, with a stand-in for the decoding of 45,000 hours."""
+    """Stage 2 on the complete list, with a stand-in for the decoding of 45,000 hours."""
     from espnet_audiollm.data import formatting
     from espnet_audiollm.data.formatting import utterance
 

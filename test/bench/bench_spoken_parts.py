@@ -1,4 +1,4 @@
-"""What it costs to speak an answer before it is complete: parts against the whole.
+"""What it costs to speak an answer before it is complete: parts against one piece.
 
     PYTHONPATH=test python test/bench/bench_spoken_parts.py VOCODER UNITS [--voice NAME]
 
@@ -58,7 +58,7 @@ def compare(voices, row):
     began = time.monotonic()
     [mel_FM] = voices.vocoder.mel([SpokenUnits("", tuple(merged), tuple(durations))], voice_1D)
     whole_N = waveform(mel_FM, bank)
-    whole = time.monotonic() - began
+    seconds = time.monotonic() - began
     joined_N = torch.cat(parts)
     return {
         "seconds": len(joined_N) / SAMPLE_RATE,
@@ -68,7 +68,7 @@ def compare(voices, row):
         "joint": max((step_at(joined_N, end) for end in ends(parts)), default=0.0),
         "first sound s": first or grown,
         "parts s": grown,
-        "whole s": whole,
+        "whole s": seconds,
     }
 
 

@@ -1,6 +1,6 @@
 """What the two workers of bench_peers.py share: JSON lines, one process's time and memory.
 
-Needs torch alone: the other project's environment runs it as well."""
+Needs only torch: the other project's environment runs it as well."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def make_model(setting: dict) -> UltravoxModel:
 
 
 def materialised(name: str, weight: torch.nn.Parameter) -> torch.nn.Parameter:
-    """Random numbers where the model has a shape alone; norms begin at 1, biases at 0."""
+    """Random numbers where the model has only a shape; norms begin at 1, biases at 0."""
     values = torch.randn(weight.shape) * 0.02
     if weight.dim() == 1:
         values = torch.full(weight.shape, 0.0 if name == "bias" else 1.0)

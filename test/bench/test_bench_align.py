@@ -51,7 +51,7 @@ def test_positions_are_the_models():
     model = make_model(1, llm, args).eval()
     batch = make_batch(args, 500, 60)
     assert len(batch.durations) > 3 and sum(batch.durations) <= 60
-    heard = model.encode_audio(batch.tensors["speech"], batch.tensors["speech_lengths"])
+    embedded = model.encode_audio(batch.tensors["speech"], batch.tensors["speech_lengths"])
     rest = len(model.prompt) - 1
-    expected = [rest + len(a) + n - 1 for a, n in zip(heard, batch.responses, strict=True)]
+    expected = [rest + len(a) + n - 1 for a, n in zip(embedded, batch.responses, strict=True)]
     assert positions(batch) == expected

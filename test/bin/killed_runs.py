@@ -2,10 +2,10 @@
 
     killed_runs.py OUTPUT JOBS SEED MOMENT,MOMENT,... MODULE OPTION...
 
-In peace: one process, into OUTPUT/whole. Then JOBS processes at once and, when all have ended, the
-merge, into OUTPUT/killed, all of them with SIGKILL at each moment: a number is seconds drawn up to
-that part of a run's time, a word is a pattern of a file that has appeared in the directory. One run
-more may end. Processes are forked from this one, so that torch is imported once.
+In peace: one process, into OUTPUT/complete. Then JOBS processes at once and, when all have ended,
+the merge, into OUTPUT/killed, all of them with SIGKILL at each moment: a number is seconds drawn up
+to that part of a run's time, a word is a pattern of a file that has appeared in the directory. One
+run more may end. Processes are forked from this one, so that torch is imported once.
 
 Prints JSON: at each kill, the bytes there were in shards; and whether processes were left."""
 
@@ -105,9 +105,9 @@ def main(output, jobs, seed, moments, module, *options):
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401
 
     rng = random.Random(int(seed))
-    whole, killed = Path(output, "whole"), Path(output, "killed")
+    complete, killed = Path(output, "complete"), Path(output, "killed")
     begin = time.monotonic()
-    if os.waitpid(start(stage, [*options, "--output", str(whole)], 0), 0)[1]:
+    if os.waitpid(start(stage, [*options, "--output", str(complete)], 0), 0)[1]:
         sys.exit("the run in peace failed")
     length = time.monotonic() - begin
     sizes = []

@@ -1,4 +1,4 @@
-"""A noisy copy of a test set: the same whoever makes it, whole or not at all."""
+"""A noisy copy of a test set: the same whoever makes it, complete or not at all."""
 
 import json
 import shutil
@@ -66,14 +66,14 @@ def test_snr_in_the_files_and_none_is_clipped(data):
     pairs = zip(kaldi_dir.load_utterances(data), kaldi_dir.load_utterances(copy), strict=True)
     scaled = 0
     for clean, noisy in pairs:
-        speech, heard = soundfile.read(clean.audio)[0], soundfile.read(noisy.audio)[0]
-        peak = np.abs(heard).max()
+        speech, mixture = soundfile.read(clean.audio)[0], soundfile.read(noisy.audio)[0]
+        peak = np.abs(mixture).max()
         assert peak <= 0.99 + 2**-15
         scaled += peak > 0.989
-        scale = heard @ speech / (speech @ speech)  # of the speech in the mixture, roughly
-        added = heard - np.clip(scale, 0, 1) * speech
+        scale = mixture @ speech / (speech @ speech)  # of the speech in the mixture, roughly
+        added = mixture - np.clip(scale, 0, 1) * speech
         if peak < 0.989:
-            ratio = 10 * np.log10(np.mean(speech**2) / np.mean((heard - speech) ** 2))
+            ratio = 10 * np.log10(np.mean(speech**2) / np.mean((mixture - speech) ** 2))
             assert ratio == pytest.approx(-20, abs=0.1)
         else:
             assert np.mean(added**2) > 30 * np.mean((scale * speech) ** 2)
@@ -84,18 +84,18 @@ def test_snr_in_the_files_and_none_is_clipped(data):
 
 @pytest.mark.parametrize("noise", ["babble:5", "room"])
 def test_jobs_and_shards_change_nothing(data, noise):
-    alone = add(data, "alone", noise=noise)
+    single = add(data, "single", noise=noise)
     for job in (3, 1, 2):
         add(data, "jobs", "--job", job, "--num_jobs", 3, "--shard_size", 2, noise=noise)
     assert not (data.parent / "jobs/wav.scp").exists()
     jobs = add(data, "jobs", "--num_jobs", 3, "--shard_size", 2, "--merge", noise=noise)
-    assert contents(jobs) == contents(alone)
+    assert contents(jobs) == contents(single)
 
 
 def test_killed_in_the_middle_it_goes_on(data, monkeypatch):
     from espnet_audiollm.bin import add_noise
 
-    whole = contents(add(data, "whole"))
+    complete = contents(add(data, "complete"))
     made = []
 
     def dying(*arguments):
@@ -111,7 +111,7 @@ def test_killed_in_the_middle_it_goes_on(data, monkeypatch):
         add(data, "copy")
     assert not (data.parent / "copy/wav.scp").exists()
     monkeypatch.setattr(add_noise, "write", lambda *a: made.append(a) or write(*a))
-    assert contents(add(data, "copy")) == whole
+    assert contents(add(data, "copy")) == complete
     assert len(made) == 3 + 5  # of the batch that was cut, one again
     add(data, "copy")
     assert len(made) == 8

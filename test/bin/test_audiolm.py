@@ -13,17 +13,11 @@ from recorded_levels import (
     prompts_that_cannot_be_used,
     samples,
 )
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.audio import read_comment
 from espnet_audiollm.data.kaldi_dir import read_dict
 
 SOON = dict(max_epoch=1, batch_bins=200_000)
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +52,8 @@ def test_in_the_voice_of_a_prompt(place, run, tmp_path):
     assert all(abs(len(wave) / 16_000 - SECONDS) < 0.2 for wave in waves.values())  # no prompt
     paths = read_dict(tmp_path / "one/wav.scp").values()
     assert all(read_comment(path).endswith("its voice imitates a prompt") for path in paths)
-    alone = speaking(place, tmp_path / "two", "--batch_units", 1)
-    run("speak", *alone, *prompt).says("2 utterances")
+    single = speaking(place, tmp_path / "two", "--batch_units", 1)
+    run("speak", *single, *prompt).says("2 utterances")
     two = samples(tmp_path / "two")
     assert all(np.abs(wave - two[id_]).max() < 0.02 for id_, wave in waves.items())
     table = ["--voice_prompts", place / "data/wav.scp", *prompt[2:]]

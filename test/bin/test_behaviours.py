@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chat_llms
 import pytest
 import torch
 import yaml
@@ -72,7 +73,7 @@ def test_prompts_are_those_that_were_answered(corpus, llm_dir, store):
     texts, wavs = read_table(corpus / "text"), read_table(corpus / "wav.scp")
     samples = read_table(corpus / "utt2num_samples")
     tables = {name: read_table(store / name) for name in responses.ASKED}
-    heard, lengths = read_table(store / "recordings"), read_table(store / "recording_samples")
+    recordings, lengths = read_table(store / "recordings"), read_table(store / "recording_samples")
     read = read_store(store)
     assert len(read) == 16 and len({id_.split("!")[1] for id_ in read}) == 4
     for id_, response in read.items():
@@ -80,18 +81,12 @@ def test_prompts_are_those_that_were_answered(corpus, llm_dir, store):
         utterances = tables["utterances"][id_].split()
         assert prompt.count(AUDIO_SLOT) == len(utterances) == 1 + id_.endswith("!later")
         assert utterances[-1] == id_.split("!")[0]
-        assert json.loads(heard[id_]) == [wavs[u] for u in utterances]
+        assert json.loads(recordings[id_]) == [wavs[u] for u in utterances]
         assert lengths[id_].split() == [samples[u] for u in utterances]
         said = iter([llm.tokenizer(texts[u])["input_ids"] for u in utterances])
         written = [i for token in prompt for i in (next(said) if token == AUDIO_SLOT else [token])]
-        expected = llm.model.generate(
-            torch.tensor([written]),
-            attention_mask=torch.ones(1, len(written), dtype=torch.long),
-            max_new_tokens=4 * len(written),
-            do_sample=False,
-            pad_token_id=0,
-        )[0, len(written) :]
-        assert list(response.response_ids) == expected.tolist()
+        expected = chat_llms.by_transformers(llm, written, 4 * len(written))
+        assert tuple(response.response_ids) == expected
     [one] = [id_ for id_ in read if id_.endswith("!say")][:1]
     turn = Turn("user", ("w1 ", Audio(), " w2"))
     assert list(map(int, tables["prompt_ids"][one].split())) == encode((turn,), llm.tokenizer)
@@ -145,9 +140,9 @@ def test_what_a_store_depends_on(corpus, llm_dir, store, tmp_path, capsys, chang
         change = {"behaviours": tmp_path / "some.yaml"}
     with pytest.raises(SystemExit):
         stage7(corpus, llm_dir, store, **change)
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "other --behaviours, --behaviours_per_utterance or --seed" in told
-    assert told.endswith("delete the directory or choose another one")
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "other --behaviours, --behaviours_per_utterance or --seed" in said
+    assert said.endswith("delete the directory or choose another one")
     assert contents(store) == before
 
 
@@ -174,8 +169,8 @@ def test_bad_options(corpus, llm_dir, tmp_path, capsys, options, complaint):
         options = {"data": corpus / options["data"]}
     with pytest.raises(SystemExit):
         stage7(corpus, llm_dir, tmp_path / "out", **options)
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and re.search(complaint, told[0])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and re.search(complaint, said[0])
 
 
 def training(corpus, store, llm_dir, output, **more):
@@ -205,20 +200,20 @@ def test_lengths_count_all_recordings(corpus, store, llm_dir, tmp_path):
     samples = read_table(corpus / "utt2num_samples")
     utterances = read_table(store / "utterances")
     assert {i: int(n) for i, n in shapes.items()} == {
-        id_: sum(int(samples[u]) for u in heard.split()) for id_, heard in utterances.items()
+        id_: sum(int(samples[u]) for u in each.split()) for id_, each in utterances.items()
     }
 
 
 def test_training_learns_and_resumes(corpus, store, llm_dir, tmp_path):
     """It ends as one that was stopped after an epoch, whatever is batched with what."""
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    audiollm_train.main(training(corpus, store, llm_dir, whole, max_epoch=3))
+    undisturbed, resumed = tmp_path / "undisturbed", tmp_path / "resumed"
+    audiollm_train.main(training(corpus, store, llm_dir, undisturbed, max_epoch=3))
     for max_epoch in (1, 3):
         cmd = training(corpus, store, llm_dir, resumed, max_epoch=max_epoch)
         audiollm_train.main([*cmd, "--resume", "true"])
-    a, b = (checkpoints.load(place / "3epoch.pth") for place in (whole, resumed))
+    a, b = (checkpoints.load(place / "3epoch.pth") for place in (undisturbed, resumed))
     assert all(torch.equal(a[key], b[key]) for key in a if isinstance(a[key], torch.Tensor))
-    stats = checkpoints.load(checkpoints.newest_undamaged(whole))["reporter"]["stats"]
+    stats = checkpoints.load(checkpoints.newest_undamaged(undisturbed))["reporter"]["stats"]
     assert stats[3]["train"]["loss"] < stats[1]["train"]["loss"]
 
 
@@ -228,8 +223,8 @@ def test_responses_without_their_prompts_are_refused(corpus, store, llm_dir, tmp
         del cmd[at - 1 : at + 1]
     with pytest.raises(SystemExit):
         audiollm_train.main(cmd)
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"{store}/prompt_ids as the train data 'prompt'" in told
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{store}/prompt_ids as the train data 'prompt'" in said
 
 
 @pytest.mark.long

@@ -6,7 +6,6 @@ import pytest
 import torch
 import yaml
 from tiny_tasks import ENCODER, ctc_options, task_options
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.unit_tables import iter_units
 from espnet_audiollm.infer.unit_frames import load_frames
@@ -20,11 +19,6 @@ OPTIONS = {
     "mask_conf": dict(mask_prob=0.3, mask_frames=1),
     "max_epoch": 2,
 }
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_lines_of_a_file_are_answered_without_a_prompt(ctc_exp, llm_dir, data, m
     monkeypatch.setattr("sys.stdin", open(os.devnull))
     assert chat.main([str(ctc_exp), "--llm", str(llm_dir), "--max_new_tokens", "3"]) == 0
     out = capsys.readouterr().out
-    assert "> " not in out and out.endswith("error: no recording has been heard yet: :audio FILE\n")
+    assert "> " not in out and out.endswith("error: there is no recording yet: :audio FILE\n")
 
 
 def _end():

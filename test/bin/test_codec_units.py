@@ -5,17 +5,11 @@ import shutil
 import pytest
 import soundfile
 from codecs_of_tests import save_codec
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.audio import read_comment, read_mono_16k
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.unit_tables import iter_levels, read_set
 from espnet_audiollm.model.codec import load_codec
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +32,8 @@ def test_units_of_a_batch_are_those_of_each_recording(systems, place):
     codec, audio = load_codec(place / "mimi"), read_dict(f"{systems}/data/wav.scp")
     assert len(rows) == len(audio) == 12
     for row in rows[::5]:
-        alone = codec.units(read_mono_16k(audio[row.id]), 2)
-        assert [list(level) for level in row.levels] == alone
+        single = codec.units(read_mono_16k(audio[row.id]), 2)
+        assert [list(level) for level in row.levels] == single
 
 
 def test_a_codec_speaks_its_units(place, run, tmp_path):

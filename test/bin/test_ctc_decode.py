@@ -18,49 +18,49 @@ def run(systems, output, *more):
 
 
 @pytest.fixture(scope="module")
-def whole(systems, tmp_path_factory):
-    return run(systems, tmp_path_factory.mktemp("whole"))
+def complete(systems, tmp_path_factory):
+    return run(systems, tmp_path_factory.mktemp("complete"))
 
 
-def test_what_there_is(systems, whole, tmp_path, capsys):
-    assert set(whole) == {"hyp", "wer.json", "errors.txt", "inputs.json"}
-    (tmp_path / "hyp").write_bytes(whole["hyp"])
+def test_what_there_is(systems, complete, tmp_path, capsys):
+    assert set(complete) == {"hyp", "wer.json", "errors.txt", "inputs.json"}
+    (tmp_path / "hyp").write_bytes(complete["hyp"])
     hyps, references = read_dict(tmp_path / "hyp"), read_dict(systems / "data" / "text")
     assert len(set(hyps.values())) > 3  # it says something
     errors = word_errors(references, hyps)
-    wer = json.loads(whole["wer.json"])
+    wer = json.loads(complete["wer.json"])
     assert errors.as_dict().items() <= wer.items()
     assert (wer["checkpoint"], wer["normalizer"]) == ("valid.loss.ave.pth", "basic")
     assert wer["by_speaker"] == {"s": errors.as_dict()}
     assert list(wer["by_seconds"]) == ["under 2"]
     assert wer["characters"]["reference_characters"] == sum(map(len, references.values()))
     first = next(iter(references))
-    assert f"\n{first}: " in f"\n{whole['errors.txt'].decode()}"
-    assert whole["errors.txt"].decode().count("\nref  ") == 12  # it gets none right
+    assert f"\n{first}: " in f"\n{complete['errors.txt'].decode()}"
+    assert complete["errors.txt"].decode().count("\nref  ") == 12  # it gets none right
     run(systems, tmp_path)
     assert f"{tmp_path}: WER {errors.rate:.2f} % ({errors.errors} /" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("num_jobs", [2, 3, 5])
-def test_jobs_make_what_one_makes(systems, whole, tmp_path, num_jobs, capsys):
+def test_jobs_make_what_one_makes(systems, complete, tmp_path, num_jobs, capsys):
     split = ["--num_jobs", str(num_jobs)]
     for job in range(num_jobs, 0, -1):
         made = run(systems, tmp_path, *split, "--job", str(job))
         assert set(made) <= {".parts"}
-    assert run(systems, tmp_path, *split, "--merge") == whole
+    assert run(systems, tmp_path, *split, "--merge") == complete
     assert f"{tmp_path}: WER" in capsys.readouterr().out
 
 
-def test_a_second_run_loads_nothing(systems, whole, tmp_path, monkeypatch, capsys):
+def test_a_second_run_loads_nothing(systems, complete, tmp_path, monkeypatch, capsys):
     run(systems, tmp_path)
     monkeypatch.setattr("espnet_audiollm.infer.recognise.load_recogniser", None)
     capsys.readouterr()
-    assert run(systems, tmp_path) == whole
-    assert run(systems, tmp_path, "--merge") == whole
+    assert run(systems, tmp_path) == complete
+    assert run(systems, tmp_path, "--merge") == complete
     assert capsys.readouterr().out.count(": WER ") == 2
 
 
-def test_another_checkpoint_starts_anew(systems, whole, tmp_path):
+def test_another_checkpoint_starts_anew(systems, complete, tmp_path):
     """Neither the parts nor the final files of the checkpoint before are taken for its own."""
     exp = tmp_path / "exp"
     shutil.copytree(systems / "ctc", exp)
@@ -73,7 +73,7 @@ def test_another_checkpoint_starts_anew(systems, whole, tmp_path):
     made = run(systems, out, "--exp", str(exp), "--num_jobs", "2", "--job", "2")
     assert set(made) == {".parts"}
     made = run(systems, out, "--exp", str(exp))
-    assert made["hyp"] != whole["hyp"] and set(made) == set(whole)
+    assert made["hyp"] != complete["hyp"] and set(made) == set(complete)
 
 
 def test_merge_names_the_jobs_that_are_missing(systems, tmp_path, capsys):
@@ -112,13 +112,13 @@ def test_refusals(systems, tmp_path, capsys, more, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_another_normalizer_counts_anew_and_hears_nothing_anew(systems, whole, tmp_path, capsys):
+def test_another_normalizer_counts_anew_and_hears_nothing_anew(systems, complete, tmp_path, capsys):
     run(systems, tmp_path)
     (tmp_path / "errors.txt").unlink()
     made = run(systems, tmp_path, "--normalizer", "zh")
     wer = json.loads(made["wer.json"])
     assert wer["normalizer"] == "zh" and "every character counts" in wer["normalization"]
-    assert made["hyp"] == whole["hyp"] and made["errors.txt"]
+    assert made["hyp"] == complete["hyp"] and made["errors.txt"]
     with pytest.raises(SystemExit):
         run(systems, tmp_path, "--normalizer", "english")
     assert "there is no normaliser 'english'" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_disk_that_is_really_full(run, data, tmp_path):
         pytest.skip("mounting needs root; the file size limit is tested above")
     try:
         full_disk(run("format_data", data, disk / "dump"), disk / "dump")
-        assert list(disk.rglob("*.flac"))  # what fitted is kept, whole, for the next run
+        assert list(disk.rglob("*.flac"))  # what fitted is kept, complete, for the next run
         subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
         assert run("format_data", data, disk / "dump")[0] == 0
     finally:

@@ -1,14 +1,12 @@
 """Stage 7's command, on a random Llama and, when it is here, on a real small one."""
 
 import json
-import random
-import subprocess
-import sys
 from pathlib import Path
 
 import chat_llms
 import pytest
 import torch
+from tool_mains import imported_for_help
 from written_runs import read_store
 
 from espnet_audiollm.bin.generate_responses import main
@@ -16,15 +14,7 @@ from espnet_audiollm.data.prompt import encode, user_prompt
 from espnet_audiollm.model import llm as llms
 
 ROOT = Path(__file__).parents[2]
-WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +24,7 @@ def llm_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    rng = random.Random(0)
-    lines = (f"utt{i:02d} {' '.join(rng.choices(WORDS, k=rng.randint(1, 8)))}\n" for i in range(50))
-    (directory / "text").write_text("".join(lines))
-    return directory
+    return chat_llms.write_texts(tmp_path_factory.mktemp("data"), 50, longest=8)
 
 
 def command(llm_dir, data, output, **options):
@@ -52,26 +38,20 @@ def contents(directory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, llm_dir, data):
-    output = tmp_path_factory.mktemp("whole") / "responses"
+def complete(tmp_path_factory, llm_dir, data):
+    output = tmp_path_factory.mktemp("complete") / "responses"
     main(command(llm_dir, data, output))
     return output
 
 
-def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, whole):
+def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, complete):
     llm = llms.load(str(llm_dir))
     texts = dict(line.split(" ", 1) for line in (data / "text").read_text().splitlines())
-    read = read_store(whole)
+    read = read_store(complete)
     for id_ in ("utt00", "utt07", "utt49"):
         prompt = encode(user_prompt(texts[id_]), llm.tokenizer)
-        expected = llm.model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            max_new_tokens=4 * len(prompt),
-            do_sample=False,
-            pad_token_id=0,
-        )[0, len(prompt) :]
-        assert list(read[id_].response_ids) == expected.tolist()
+        expected = chat_llms.by_transformers(llm, prompt, 4 * len(prompt))
+        assert tuple(read[id_].response_ids) == expected
         assert read[id_].prompt == texts[id_]
     for response in read.values():
         ended = response.response_ids[-1] in llm.eos_ids
@@ -83,31 +63,31 @@ def test_answers_are_the_greedy_ones_of_the_llm(llm_dir, data, whole):
 
 
 @pytest.mark.parametrize("num_jobs", [3, 7])  # 7: more than there are shards
-def test_jobs_make_what_one_makes(llm_dir, data, whole, tmp_path, num_jobs):
+def test_jobs_make_what_one_makes(llm_dir, data, complete, tmp_path, num_jobs):
     for job in range(num_jobs, 0, -1):
         main(command(llm_dir, data, tmp_path, job=job, num_jobs=num_jobs))
         assert not (tmp_path / "response_ids").exists()
     main(["--merge", "--num_jobs", str(num_jobs), "--output", str(tmp_path)])
-    assert contents(tmp_path) == contents(whole)
+    assert contents(tmp_path) == contents(complete)
 
 
-def test_a_second_run_loads_no_llm(llm_dir, data, whole, capsys, monkeypatch):
+def test_a_second_run_loads_no_llm(llm_dir, data, complete, capsys, monkeypatch):
     monkeypatch.setattr(llms, "load_llm", None)
-    before = contents(whole)
-    main(command(llm_dir, data, whole))
-    main(command(llm_dir, data, whole, job=2, num_jobs=3))
+    before = contents(complete)
+    main(command(llm_dir, data, complete))
+    main(command(llm_dir, data, complete, job=2, num_jobs=3))
     assert "nothing left for job 2 of 3" in capsys.readouterr().err
-    assert contents(whole) == before
+    assert contents(complete) == before
 
 
 def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
     main(command(llm_dir, data, tmp_path, job=2, num_jobs=4))
-    told = fails(["--merge", "--num_jobs", "4", "--output", str(tmp_path)])
-    assert "3 of 4 shards are missing (first: shard.00000.jsonl): those of job 1, 3, 4" in told
+    message = fails(["--merge", "--num_jobs", "4", "--output", str(tmp_path)])
+    assert "3 of 4 shards are missing (first: shard.00000.jsonl): those of job 1, 3, 4" in message
     assert not (tmp_path / "response_ids").exists()
 
 
-def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monkeypatch):
+def test_a_batch_that_does_not_fit(llm_dir, data, complete, tmp_path, capsys, monkeypatch):
     """PyTorch's own error, for more than two rows: half the rows, and the same answers."""
     from espnet_audiollm.infer.decoder import Decoder
 
@@ -122,8 +102,8 @@ def test_a_batch_that_does_not_fit(llm_dir, data, whole, tmp_path, capsys, monke
     main(command(llm_dir, data, tmp_path))
     warning = capsys.readouterr().err
     assert "4 hypotheses at a time (first prompt: utt" in warning and "2 from here on" in warning
-    assert contents(tmp_path).keys() == contents(whole).keys()
-    assert read_store(tmp_path) == read_store(whole)
+    assert contents(tmp_path).keys() == contents(complete).keys()
+    assert read_store(tmp_path) == read_store(complete)
 
 
 @pytest.fixture
@@ -141,24 +121,24 @@ def fails(capsys):
     return run
 
 
-def test_a_store_of_another_llm(data, whole, tmp_path, fails):
+def test_a_store_of_another_llm(data, complete, tmp_path, fails):
     other = chat_llms.save_tiny_llm(tmp_path / "other", seed=6)
-    before = contents(whole)
-    assert "were made with another LLM: delete" in fails(command(other, data, whole))
-    assert contents(whole) == before
+    before = contents(complete)
+    assert "were made with another LLM: delete" in fails(command(other, data, complete))
+    assert contents(complete) == before
 
 
-def test_a_changed_template(llm_dir, data, whole, tmp_path, fails):
+def test_a_changed_template(llm_dir, data, complete, tmp_path, fails):
     template = tmp_path / "t.jinja"
     template.write_text(chat_llms.CHATML)
-    message = fails(command(llm_dir, data, whole, chat_template=template))
+    message = fails(command(llm_dir, data, complete, chat_template=template))
     assert "were made with another chat template: delete" in message
 
 
-def test_a_changed_transcript(llm_dir, data, whole, tmp_path, fails):
+def test_a_changed_transcript(llm_dir, data, complete, tmp_path, fails):
     text = (data / "text").read_text()
     (tmp_path / "text").write_text(text.replace("cat", "dog", 1))
-    assert "were made with other prompts: delete" in fails(command(llm_dir, tmp_path, whole))
+    assert "were made with other prompts: delete" in fails(command(llm_dir, tmp_path, complete))
 
 
 def test_errors_of_one_job_of_several_name_it(llm_dir, data, tmp_path, fails):
@@ -190,12 +170,7 @@ def test_bad_arguments(llm_dir, data, tmp_path, fails, options, message):
 
 
 def test_help_needs_no_torch():
-    code = (
-        "import sys; from espnet_audiollm.bin.generate_responses import get_parser; "
-        "get_parser().format_help(); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "False"
+    assert imported_for_help("generate_responses", ["torch"]) == []
 
 
 def test_stories260k(data, tmp_path):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.corpus.tts import SpeechJob, Voice, synthesize
 from espnet_audiollm.data.kaldi_dir import read_dict, write_data_dir, write_table
@@ -21,11 +20,6 @@ VOICE = "announcer"  # the same samples in every run: it has no breath
 ANSWERS = {"u1": "capital of france | paris", "u2": "green", "u3": "early", "u4": "peru"}
 
 pytest.importorskip("pocketsphinx")
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +61,11 @@ def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
     ]
     run("judge_speech", *again).says("true")
     assert json.loads((tmp_path / "p/speech.json").read_text())["true"] == true
-    heard = read_dict(tmp_path / "o/hypotheses/true")
-    assert heard == by_its_own_decoder(speech, tmp_path)
+    recognised = read_dict(tmp_path / "o/hypotheses/true")
+    assert recognised == by_its_own_decoder(speech, tmp_path)
 
 
-def test_answers_that_did_not_come_are_heard_as_nothing(speech, run, tmp_path):
+def test_answers_that_did_not_come_count_as_silence(speech, run, tmp_path):
     """And are judged beside the controls of an earlier call; a page plays them all."""
     rows = [(i, f"{TEXTS[i]} zzyzx" if i == "u2" else TEXTS[i]) for i in TEXTS]
     write_table(tmp_path / "text", rows)
@@ -115,15 +109,15 @@ def by_its_own_decoder(speech, tmp_path):
     (tmp_path / "lm.arpa").write_text(Bigrams.of(t.split() for t in TEXTS.values()).arpa())
     model = get_model_path("en-us/en-us")
     lexicon, lm = get_model_path("en-us/cmudict-en-us.dict"), str(tmp_path / "lm.arpa")
-    heard = {}
+    recognised = {}
     for id_, path in read_dict(speech / "true/wav.scp").items():
         decoder = Decoder(hmm=model, dict=lexicon, lm=lm, loglevel="FATAL")
         decoder.start_utt()
         samples, _ = soundfile.read(path, dtype="int16")
         decoder.process_raw(samples.tobytes(), full_utt=True)
         decoder.end_utt()
-        heard[id_] = decoder.hyp().hypstr
-    return heard
+        recognised[id_] = decoder.hyp().hypstr
+    return recognised
 
 
 def test_what_is_refused(speech, run, tmp_path):

@@ -58,7 +58,7 @@ def test_killed_again_and_again(systems, tmp_path, which, moments):
     assert report["ended"] and report["orphans"] is None
     assert len(report["sizes"]) >= len(moments.split()) / 2  # a kill may come too late, most not
     assert len({size for size in report["sizes"] if size}) >= 2  # some in the midst of the work
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "complete")
 
 
 def contents(directory):

@@ -7,35 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from tool_mains import main_of, run_main
+from tiny_speaking import VOCODER, call
 
 from espnet_audiollm.data.audio import read_comment
 from espnet_audiollm.data.kaldi_dir import read_dict
-
-SMALL = {
-    "vocoder_conf": dict(width=16, heads=2, hidden=16, layers=1, kernel=3, mel_width=8),
-    "batch_type": "numel",
-    "batch_bins": 60_000,
-    "optim": "adam",
-    "optim_conf": {"lr": 0.01},
-    "max_epoch": 2,
-    "num_workers": 0,
-    "use_matplotlib": False,
-    "best_model_criterion": [["valid", "loss", "min"]],
-    "keep_nbest_models": 1,
-}
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
-
-
-def call(name, *words):
-    import importlib
-
-    main = importlib.import_module(f"espnet_audiollm.bin.{name}").main
-    assert main([str(word) for word in words]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +33,7 @@ def place(systems, tmp_path_factory):
 
 def training(place, output, units, valid="units"):
     config = place / "vocoder.yaml"
-    config.write_text(yaml.safe_dump(SMALL))
+    config.write_text(yaml.safe_dump(VOCODER | {"batch_bins": 60_000}))
     words = ["--config", config, "--output_dir", output]
     for split, of in (("train", units), ("valid", valid)):
         words += [f"--{split}_data", place / "data", f"--{split}_units", place / of]

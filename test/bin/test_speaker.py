@@ -9,16 +9,11 @@ import pytest
 import soundfile
 import tiny_speakers
 import torch
-from tool_mains import main_of, run_main
+from tool_mains import main_of
 
 from espnet_audiollm.data.kaldi_dir import load_utterances, read_dict, write_data_dir, write_table
 from espnet_audiollm.train import checkpoints
 from espnet_audiollm.types import Utterance
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +122,17 @@ def judged(place, tmp_path):
     for name, spoken in (("right", others), ("wrong", other), ("true", same)):
         spoken = [Utterance(a.id, b.audio, "s") for a, b in zip(same, spoken, strict=True)]
         write_data_dir(tmp_path / name, spoken)
-        write_table(tmp_path / "heard" / name, ((u.id, "green") for u in same))
+        write_table(tmp_path / "recognised" / name, ((u.id, "green") for u in same))
     write_table(tmp_path / "text", ((u.id, "green") for u in same))
     words = [f"{name}={tmp_path / name}" for name in ("right", "wrong", "true")]
-    words += ["--text", tmp_path / "text", "--hypotheses", tmp_path / "heard", "--resamples", 50]
+    words += [
+        "--text",
+        tmp_path / "text",
+        "--hypotheses",
+        tmp_path / "recognised",
+        "--resamples",
+        50,
+    ]
     return [*words, "--speaker_encoder", place / "exp", "--voice_references", place / "unseen"]
 
 
@@ -155,9 +157,9 @@ def test_the_judge_compares_voices(judged, run, tmp_path):
 
 
 def test_voices_beside_those_of_an_earlier_call(judged, place, run, tmp_path):
-    shutil.copytree(tmp_path / "heard", tmp_path / "o/hypotheses")
+    shutil.copytree(tmp_path / "recognised", tmp_path / "o/hypotheses")
     run("judge_speech", *judged, "--output", tmp_path / "o").says()
-    shutil.copy(tmp_path / "heard/right", tmp_path / "heard/again")
+    shutil.copy(tmp_path / "recognised/right", tmp_path / "recognised/again")
     words = [f"again={tmp_path}/right", *judged[3:], "--beside", tmp_path / "o"]
     run("judge_speech", *words, "--output", tmp_path / "p").says("again", "wrong")
     one, two = (json.loads((tmp_path / name / "voices.json").read_text()) for name in "op")

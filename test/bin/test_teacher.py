@@ -2,7 +2,6 @@
 without asking the LLM again."""
 
 import json
-import random
 
 import chat_llms
 import numpy as np
@@ -21,7 +20,6 @@ from espnet_audiollm.store.teacher import TopK
 from espnet_audiollm.train.iterators import TableDataset
 from espnet_audiollm.types import Dialogue, Turn
 
-WORDS = "the cat sat on mat and dog ran to park what is capital of france paris".split()
 FILES = ["inputs.json", "prompt_ids", "top_k", "top_k.bin"]
 
 
@@ -32,11 +30,7 @@ def llm_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    rng = random.Random(0)
-    lines = (f"utt{i:02d} {' '.join(rng.choices(WORDS, k=rng.randint(1, 6)))}\n" for i in range(20))
-    (directory / "text").write_text("".join(lines))
-    return directory
+    return chat_llms.write_texts(tmp_path_factory.mktemp("data"), 20, longest=6)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +46,8 @@ def run(llm_dir, data):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, run):
-    output = tmp_path_factory.mktemp("whole") / "responses"
+def complete(tmp_path_factory, run):
+    output = tmp_path_factory.mktemp("complete") / "responses"
     run(output, "--teacher_top_k", 5)
     return output
 
@@ -62,12 +56,12 @@ def contents(directory):
     return {path.name: path.read_bytes() for path in sorted(directory.glob("*")) if path.is_file()}
 
 
-def test_what_is_kept_is_the_llms_own(llm_dir, data, whole):
-    assert sorted(p.name for p in (whole / "teacher").iterdir()) == FILES
+def test_what_is_kept_is_the_llms_own(llm_dir, data, complete):
+    assert sorted(p.name for p in (complete / "teacher").iterdir()) == FILES
     llm, texts = llms.load(str(llm_dir)), read_dict(data / "text")
-    answers = read_store(whole)
-    prompts, places = (read_dict(whole / "teacher" / name) for name in ("prompt_ids", "top_k"))
-    read = TopK(whole / "teacher" / "top_k")
+    answers = read_store(complete)
+    prompts, places = (read_dict(complete / "teacher" / name) for name in ("prompt_ids", "top_k"))
+    read = TopK(complete / "teacher" / "top_k")
     for id_ in ("utt00", "utt11", "utt19"):
         prompt = encode(user_prompt(texts[id_]), llm.tokenizer)
         assert prompts[id_] == " ".join(map(str, prompt))
@@ -81,19 +75,19 @@ def test_what_is_kept_is_the_llms_own(llm_dir, data, whole):
         total = np.exp(found["logp"].astype(np.float64)).sum(-1)
         np.testing.assert_allclose(total, 1, atol=5e-3)
     size = sum(len(r.response_ids) for r in answers.values()) * (6 * 5 + 2)
-    assert (whole / "teacher" / "top_k.bin").stat().st_size == size
+    assert (complete / "teacher" / "top_k.bin").stat().st_size == size
 
 
-def test_jobs_make_what_one_makes(whole, run, tmp_path):
+def test_jobs_make_what_one_makes(complete, run, tmp_path):
     for job in (3, 1, 2):
         run(tmp_path, "--teacher_top_k", 5, "--job", job, "--num_jobs", 3)
     assert not (tmp_path / "teacher" / "top_k").exists()
     run(tmp_path, "--teacher_top_k", 5, "--merge", "--num_jobs", 3)
-    assert contents(tmp_path) == contents(whole)
-    assert contents(tmp_path / "teacher") == contents(whole / "teacher")
+    assert contents(tmp_path) == contents(complete)
+    assert contents(tmp_path / "teacher") == contents(complete / "teacher")
 
 
-def test_a_killed_run_goes_on_from_its_last_batch(whole, run, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_batch(complete, run, tmp_path, monkeypatch):
     """Killed in the third batch of the teacher; the first two are not read again."""
     top_k, calls = infer_teacher.top_k, []
 
@@ -109,11 +103,11 @@ def test_a_killed_run_goes_on_from_its_last_batch(whole, run, tmp_path, monkeypa
     calls[:] = [0] * 3  # as many as it likes
     run(tmp_path, "--teacher_top_k", 5)
     assert sum(calls) == 20 - 8
-    assert contents(tmp_path / "teacher") == contents(whole / "teacher")
+    assert contents(tmp_path / "teacher") == contents(complete / "teacher")
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_another_k_asks_for_no_answer_again(whole, run, tmp_path, monkeypatch):
+def test_another_k_asks_for_no_answer_again(complete, run, tmp_path, monkeypatch):
     from espnet_audiollm.infer.systems import System
 
     run(tmp_path)
@@ -126,16 +120,16 @@ def test_another_k_asks_for_no_answer_again(whole, run, tmp_path, monkeypatch):
         assert places.exists() == bool(k)
         assert not k or {line.split()[-1] for line in places.read_text().splitlines()} == {str(k)}
         if k == 5:
-            assert contents(tmp_path / "teacher") == contents(whole / "teacher")
+            assert contents(tmp_path / "teacher") == contents(complete / "teacher")
     assert (tmp_path / "teacher" / "prompt_ids").exists()
     assert contents(tmp_path) == before
 
 
-def test_a_second_run_loads_no_llm(whole, run, monkeypatch):
+def test_a_second_run_loads_no_llm(complete, run, monkeypatch):
     monkeypatch.setattr(llms, "load_llm", None)
-    before = contents(whole / "teacher")
-    run(whole, "--teacher_top_k", 5)
-    assert contents(whole / "teacher") == before
+    before = contents(complete / "teacher")
+    run(complete, "--teacher_top_k", 5)
+    assert contents(complete / "teacher") == before
 
 
 def test_more_than_the_vocabulary(run, tmp_path, llm_dir):
@@ -174,11 +168,11 @@ def test_given_references_are_read_too(llm_dir, tmp_path):
 # --- what reads it ------------------------------------------------------------------------------
 
 
-def test_a_sample_has_both_arrays(whole):
-    table = f"{whole}/teacher/top_k"
+def test_a_sample_has_both_arrays(complete):
+    table = f"{complete}/teacher/top_k"
     dataset = TableDataset(
         [
-            (f"{whole}/response_ids", "response", "text_int"),
+            (f"{complete}/response_ids", "response", "text_int"),
             (table, "teacher", "top_k"),
         ]
     )
@@ -191,13 +185,13 @@ def test_a_sample_has_both_arrays(whole):
         assert sample["teacher_ids"][:, 0].tolist() == sample["response"].tolist()
 
 
-def test_damaged_files(whole, tmp_path):
+def test_damaged_files(complete, tmp_path):
     table = tmp_path / "top_k"
-    table.write_text((whole / "teacher" / "top_k").read_text())
+    table.write_text((complete / "teacher" / "top_k").read_text())
     sources = [(str(table), "teacher", "top_k")]
     with pytest.raises(ValueError, match="top_k.bin does not exist: rerun stage 7"):
         TableDataset(sources)
-    cut = (whole / "teacher" / "top_k.bin").read_bytes()[:-1]
+    cut = (complete / "teacher" / "top_k.bin").read_bytes()[:-1]
     (tmp_path / "top_k.bin").write_bytes(cut)
     with pytest.raises(ValueError, match="utt19: .*cut short: delete it and rerun stage 7"):
         TableDataset(sources)[19]
@@ -213,8 +207,10 @@ def test_a_damaged_shard_of_responses(run, tmp_path, capsys):
     shard.write_text("".join(lines[:3] + lines[5:]))
     with pytest.raises(SystemExit):
         run(tmp_path, "--teacher_top_k", 2)
-    told = capsys.readouterr().err
-    assert "shard.00001.jsonl: 2 of 8 answers are missing (first: utt11); delete the file" in told
+    message = capsys.readouterr().err
+    assert (
+        "shard.00001.jsonl: 2 of 8 answers are missing (first: utt11); delete the file" in message
+    )
 
 
 def test_a_negative_number_is_refused(run, tmp_path, capsys):

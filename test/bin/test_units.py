@@ -4,14 +4,8 @@ import json
 import re
 
 import pytest
-from tool_mains import main_of, run_main
 
 from espnet_audiollm.data.unit_tables import iter_levels, iter_units, read_set
-
-
-@pytest.fixture
-def run(root, capfd):
-    return lambda name, *words: run_main(main_of(root, name), words, capfd)
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ def test_channels_are_averaged(tmp_path):
 def test_truncated(tmp_path, suffix, keep):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 20_000), 16_000)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * keep)])
+    complete = path.read_bytes()
+    path.write_bytes(complete[: int(len(complete) * keep)])
     with pytest.raises(audio.AudioError, match="truncated"):
         audio.read_mono_16k(path)
 

@@ -65,9 +65,9 @@ def test_coders(tmp_path, kind, rate):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.97])
 def test_what_is_cut_short_is_found(tmp_path, kind, keep):
-    whole = encoded(kind)
+    complete = encoded(kind)
     path = tmp_path / "a.bin"
-    path.write_bytes(whole[: int(len(whole) * keep)])
+    path.write_bytes(complete[: int(len(complete) * keep)])
     with pytest.raises(AudioError, match="truncated|not audio"):
         read_mono(path)
 
@@ -142,7 +142,7 @@ def test_such_a_recording_cut_short_is_found(tmp_path, form, keep):
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
 def test_mp3_without_a_length_is_read_to_its_end(tmp_path, rate):
-    """libsndfile alone guesses the length from the first frame, and reads no more than that."""
+    """libsndfile by itself guesses the length from the first frame, and reads no more than that."""
     stream = encoded("MP3", rate)
     head = stream.index(stream[:2], 4)  # of the second frame
     path = tmp_path / "a.mp3"
@@ -346,13 +346,13 @@ def test_a_file_with_the_name_of_another_form_is_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_part_is_what_the_whole_has_there(tmp_path, kind):
+def test_a_part_is_what_the_complete_recording_has_there(tmp_path, kind):
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(encoded(kind))
-    whole, _ = read_mono(path)
+    complete, _ = read_mono(path)
     part, found = read_mono(f"{path}#t=0.75,1.5")
     assert (found.container, found.duration) == ("segment", 0.75)
-    assert np.abs(part - whole[12_000:24_000]).max() < (0.01 if kind == "OPUS" else 1e-4)
+    assert np.abs(part - complete[12_000:24_000]).max() < (0.01 if kind == "OPUS" else 1e-4)
     assert len(read_mono(f"{path}#t=1.5,")[0]) == 8000  # to the end
     assert len(read_mono(f"{path}#t=1.5,2.4")[0]) == 8000  # within Kaldi's half second
 

@@ -45,7 +45,7 @@ def drawn(corpus, behaviours):
     return {example.id: example.turns for example in corpus.examples(behaviours)}
 
 
-def test_alone_is_what_the_paper_asks(corpus, read):
+def test_without_context_is_what_the_paper_asks(corpus, read):
     examples = drawn(corpus, read(PLAIN))
     assert list(examples) == [f"{id_}!answer" for id_ in TEXTS]
     assert examples["u001!answer"] == (Turn("user", Audio(None, "what is it", "u001")),)
@@ -75,12 +75,12 @@ def test_turns_by_hand(corpus, read):
 
 def test_other_is_never_the_utterance_itself(corpus, read):
     later = {"name": "later", "weight": 1, "turns": [user("{other}"), OWN, SPEECH]}
-    heard = [
+    spoken = [
         [turn.audio.utterance for turn in turns if turn.audio]
         for turns in drawn(corpus, read(later)).values()
     ]
-    assert all(first != second for first, second in heard)
-    assert len({first for first, _ in heard}) > 20  # any of 60
+    assert all(first != second for first, second in spoken)
+    assert len({first for first, _ in spoken}) > 20  # any of 60
 
 
 def test_draws_follow_from_seed_and_utterance(corpus, read):
@@ -226,11 +226,11 @@ READY = sorted((Path(__file__).parents[2] / "egs2/TEMPLATE/audiollm1/conf/behavi
 
 @pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
 def test_ready_files(path):
-    """Each teaches to hear alone, in an instruction, in a later turn, and to remember."""
+    """Each has speech without context, in an instruction, in a later turn, and to remember."""
     contexts = {context.name: context for context in read_behaviours(path).contexts}
     assert len(contexts) >= 12 and len(READY) >= 4
-    alone = contexts["answer"].weight / sum(context.weight for context in contexts.values())
-    assert 0.3 < alone < 0.5
+    share = contexts["answer"].weight / sum(context.weight for context in contexts.values())
+    assert 0.3 < share < 0.5
     texts = {name: [line.texts for line in each.lines] for name, each in contexts.items()}
     assert all(len(text) > len("{speech}") for text in texts["repeat"][0])
     assert texts["after_audio"][0] == ("{other}",) and texts["after_audio"][-1] == ("{speech}",)

@@ -132,8 +132,8 @@ def test_text_that_goes_away_does_not_stay_behind(tmp_path, mixed):
 def damaged(tmp_path):
     src = make(tmp_path, {id_: (noise(0.5), 16_000) for id_ in ("a", "b", "c", "d", "e", "f")})
     scp = kaldi_dir.read_dict(src / "wav.scp")
-    whole = open(scp["b"], "rb").read()
-    open(scp["b"], "wb").write(whole[:5000])
+    complete = open(scp["b"], "rb").read()
+    open(scp["b"], "wb").write(complete[:5000])
     open(scp["c"], "wb").write(b"this is a web page, not a recording")
     soundfile.write(scp["d"], np.zeros(0), 16_000)
     soundfile.write(scp["e"], np.full(8000, np.nan), 16_000, "FLOAT")
@@ -181,7 +181,7 @@ def test_an_invalid_directory_is_refused(tmp_path, mixed):
 def test_killed_at_any_moment_it_goes_on(tmp_path, root):
     recordings = {f"u{i:03d}": (noise(1.5, 44_100, i), 44_100) for i in range(150)}
     src = make(tmp_path, recordings)
-    format_dir(src, tmp_path / "whole")
+    format_dir(src, tmp_path / "complete")
     command = [sys.executable, "-m", "espnet_audiollm.bin.format_data", str(src)]
     kills = 0
     for wanted in (5, 60, 120):
@@ -197,9 +197,9 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, root):
     after = snapshot(tmp_path / "cut" / "audio")
     kept = [p for p in before if p.suffix == ".flac" and after[p] == before[p]]
     assert len(kept) >= 120  # converted once only
-    cut, whole = files(tmp_path / "cut"), files(tmp_path / "whole")
-    assert cut.pop("wav.scp").replace(b"/cut/", b"/whole/") == whole.pop("wav.scp")
-    assert cut == whole  # and no leftover of the killed runs
+    cut, complete = files(tmp_path / "cut"), files(tmp_path / "complete")
+    assert cut.pop("wav.scp").replace(b"/cut/", b"/complete/") == complete.pop("wav.scp")
+    assert cut == complete  # and no leftover of the killed runs
 
 
 def _converted(dst):
@@ -249,7 +249,7 @@ def small_parts(monkeypatch):
 
 @pytest.mark.parametrize("num_jobs", [2, 3, 40])
 def test_jobs_and_a_merge_equal_one_process(tmp_path, mixed, small_parts, num_jobs):
-    format_dir(mixed, tmp_path / "whole", LIMITS)
+    format_dir(mixed, tmp_path / "complete", LIMITS)
     made = [
         format_parts(mixed, tmp_path / "jobs", LIMITS, 1, job=job, num_jobs=num_jobs)
         for job in range(1, num_jobs + 1)
@@ -259,9 +259,9 @@ def test_jobs_and_a_merge_equal_one_process(tmp_path, mixed, small_parts, num_jo
     assert not (tmp_path / "jobs" / "wav.scp").exists()
     summary = merge(mixed, tmp_path / "jobs", LIMITS)
     assert summary.kept == 7 and sum(summary.dropped.values()) == 3
-    jobs, whole = files(tmp_path / "jobs"), files(tmp_path / "whole")
-    assert jobs.pop("wav.scp").replace(b"/jobs/", b"/whole/") == whole.pop("wav.scp")
-    assert jobs == whole
+    jobs, complete = files(tmp_path / "jobs"), files(tmp_path / "complete")
+    assert jobs.pop("wav.scp").replace(b"/jobs/", b"/complete/") == complete.pop("wav.scp")
+    assert jobs == complete
     before = snapshot(tmp_path / "jobs")
     assert merge(mixed, tmp_path / "jobs", LIMITS).already_done
     assert format_parts(mixed, tmp_path / "jobs", LIMITS, job=1, num_jobs=7) == 0

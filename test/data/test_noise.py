@@ -1,4 +1,4 @@
-"""Noise: levels measured from samples, rooms from their decay, chance from seed and id alone."""
+"""Noise: levels measured from samples, rooms from their decay, chance only from seed and id."""
 
 import numpy as np
 import pytest
@@ -59,12 +59,12 @@ def test_snr_in_what_a_test_set_hears(utterances, tmp_path, kind):
     add = noise.adder(noise.parse(f"{kind}{where}:6"), utterances, seed=1)
     for utt in utterances:
         clean, _ = soundfile.read(utt.audio)
-        heard, scale = add(utt)
-        assert scale == 1.0 and len(heard) == len(clean)
-        assert decibel(0.02 / np.mean((heard - clean) ** 2)) == pytest.approx(6.0, abs=0.01)
+        noisy, scale = add(utt)
+        assert scale == 1.0 and len(noisy) == len(clean)
+        assert decibel(0.02 / np.mean((noisy - clean) ** 2)) == pytest.approx(6.0, abs=0.01)
 
 
-def test_chance_is_of_seed_and_id_alone(utterances):
+def test_chance_is_only_of_seed_and_id(utterances):
     clean, _ = soundfile.read(utterances[3].audio)
 
     def added(text, seed=0, before=()):
@@ -122,15 +122,15 @@ def test_room_is_the_sum_of_echoes(utterances):
     samples = np.random.default_rng(0).standard_normal(1000)
     response = np.random.default_rng(1).standard_normal(300)
     assert np.allclose(noise.convolve(samples, response), np.convolve(samples, response)[:1000])
-    heard, _ = noise.adder(noise.parse("room:0.4:0"), utterances, 0)(utterances[0])
+    noisy, _ = noise.adder(noise.parse("room:0.4:0"), utterances, 0)(utterances[0])
     clean, _ = soundfile.read(utterances[0].audio)
-    assert len(heard) == len(clean)
-    echo = heard[12_800:]  # the tone ended at 0.8 s
+    assert len(noisy) == len(clean)
+    echo = noisy[12_800:]  # the tone ended at 0.8 s
     assert np.sum(clean[12_800:] ** 2) == 0 and 10 * np.mean(echo[:800] ** 2) > 0.02
     assert np.mean(echo[:800] ** 2) > 100 * np.mean(echo[-800:] ** 2)
 
 
-def test_what_would_clip_is_scaled_as_a_whole():
+def test_what_would_clip_is_scaled_throughout():
     samples, scale = noise.without_clipping(np.array([0.5, -2.0, 1.0]))
     assert scale == pytest.approx(0.495)
     assert samples == pytest.approx([0.2475, -0.99, 0.495])

@@ -21,7 +21,7 @@ def rules(bins=10**9, **more):
 
 
 def test_positions_by_hand():
-    """A second is 12.5 positions: 12 whole ones, 1 for the rest; 5 of the prompt, 7 tokens."""
+    """A second is 12.5 positions: 12 complete ones, 1 for the rest; 5 of the prompt, 7 tokens."""
     bound = PositionBound(100, RATE, 1, 5)
     found = bound.positions(np.array([16_000, 32_000]), np.array([7, 1]))
     assert found.tolist() == [5 + 12 + 1 + 7, 5 + 25 + 1 + 1]
@@ -78,7 +78,7 @@ def test_another_bound_makes_other_batches(tmp_path):
         (100, 2, r"--max_positions 100 .*all 2 processes.*u002\) has 70: give 140 or more"),
     ],
 )
-def test_an_utterance_that_is_too_long_alone(tmp_path, most, smallest, message):
+def test_a_single_utterance_that_is_too_long(tmp_path, most, smallest, message):
     found = shapes(tmp_path, [16_000, 32_000, 64_000], [3, 14, 14])  # 21, 45, 70 positions
     bound = PositionBound(most, RATE, 1, 5)
     with pytest.raises(ValueError, match=message):

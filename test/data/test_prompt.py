@@ -104,18 +104,20 @@ def test_text_is_as_apply_chat_template_has_it(tokenizer, text, system):
 
 @pytest.mark.parametrize("text", ["Hello", "the cat sat on the mat", "capital of france ?"])
 def test_audio_in_any_turns_leaves_the_rest_as_it_is_around_text(tokenizer, text):
-    """Whichever turns are heard: the text's tokens in the slots give the text prompt."""
+    """Whichever turns are is_audio: the text's tokens in the slots give the text prompt."""
     written = conversation(
         (S, "be brief"), (U, text), (A, "fine"), (U, "the dog"), (A, text), (U, "I")
     )
-    for heard in itertools.product([False, True], repeat=len(written)):
+    for is_audio in itertools.product([False, True], repeat=len(written)):
         turns = tuple(
             Turn(turn.role, Audio()) if audio else turn
-            for turn, audio in zip(written, heard, strict=True)
+            for turn, audio in zip(written, is_audio, strict=True)
         )
         ids = encode(turns, tokenizer)
-        assert ids.count(AUDIO_SLOT) == sum(heard)
-        fill = iter([content_ids(written, i, tokenizer) for i, audio in enumerate(heard) if audio])
+        assert ids.count(AUDIO_SLOT) == sum(is_audio)
+        fill = iter(
+            [content_ids(written, i, tokenizer) for i, audio in enumerate(is_audio) if audio]
+        )
         filled = [i for id_ in ids for i in (next(fill) if id_ == AUDIO_SLOT else [id_])]
         assert filled == encode(written, tokenizer)
 
@@ -295,12 +297,12 @@ def test_instruction_and_audio_in_one_turn(tokenizer, before, after, text):
     """The instruction's tokens are those of the text prompt; what is between them is the text's."""
     context = conversation((S, "be brief"), (U, "I"), (A, "fine"))
     mixed = tuple(part for part in (before, Audio(text=text), after) if part)
-    heard = encode((*context, Turn(U, mixed)), tokenizer)
+    is_audio = encode((*context, Turn(U, mixed)), tokenizer)
     written = encode((*context, Turn(U, before + text + after)), tokenizer)
-    assert heard.count(AUDIO_SLOT) == 1
-    slot = heard.index(AUDIO_SLOT)
-    end = len(written) - (len(heard) - slot - 1)
-    assert written[:slot] == heard[:slot] and written[end:] == heard[slot + 1 :]
+    assert is_audio.count(AUDIO_SLOT) == 1
+    slot = is_audio.index(AUDIO_SLOT)
+    end = len(written) - (len(is_audio) - slot - 1)
+    assert written[:slot] == is_audio[:slot] and written[end:] == is_audio[slot + 1 :]
     assert tokenizer.decode(written[slot:end]).strip() == text
 
 

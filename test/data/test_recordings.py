@@ -21,7 +21,7 @@ def place(tmp_path):
     write_table(tmp_path / "wav.scp", ((id_, f"{tmp_path}/{id_} 1.wav") for id_ in waves))
     write_table(tmp_path / "utt2num_samples", ((id_, str(len(w))) for id_, w in waves.items()))
     write_table(tmp_path / "text", {"a": "stop", "b": "go left", "c": "hör auf"}.items())
-    write_table(tmp_path / "store/utterances", {"a!later": "c a", "b!alone": "b"}.items())
+    write_table(tmp_path / "store/utterances", {"a!later": "c a", "b!only": "b"}.items())
     recordings.write_recordings(tmp_path, tmp_path / "store")
     return tmp_path
 
@@ -30,7 +30,7 @@ def test_tables_and_samples(place):
     found = read_table(place / "store/recordings")
     assert json.loads(found["a!later"]) == [f"{place}/c 1.wav", f"{place}/a 1.wav"]
     lengths = read_table(place / "store/recording_samples")
-    assert lengths == {"a!later": "100 300", "b!alone": "200"}
+    assert lengths == {"a!later": "100 300", "b!only": "200"}
     assert [recordings.total(value) for value in lengths.values()] == ["400", "200"]
     texts = read_table(place / "store/recording_texts")
     assert recordings.read_list(texts["a!later"]) == ["hör auf", "stop"]

@@ -51,7 +51,7 @@ def test_every_task_has_a_case():
     assert {step for tag, _, _ in CASES for step in Task.parse(tag).steps} == set(STEPS) - {"LM"}
 
 
-def test_speech_alone_asks_nothing():
+def test_only_speech_asks_nothing():
     task = Task.parse("[LM]")
     assert (task.given, task.fields, task.key, str(task)) == (None, ("audio",), "lm", "[LM]")
 

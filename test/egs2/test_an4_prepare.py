@@ -85,7 +85,7 @@ def test_sphere_is_read_in_both_byte_orders(tmp_path, order):
 
 
 def test_a_sphere_file_cut_short_is_noticed(tmp_path):
-    """libsndfile alone reads the samples that are there without a word."""
+    """libsndfile by itself reads the samples that are there without a word."""
     path = write_sphere(tmp_path / "a.sph", an4_samples(3))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(audio.AudioError, match="promises 3200 bytes of samples, 3100 are there"):

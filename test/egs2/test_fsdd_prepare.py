@@ -28,7 +28,7 @@ def world(root):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """A recording's level tells its digit, its length its speaker and index: see `heard`."""
+    """A recording's level tells its digit, its length its speaker and index: see `parts_of`."""
     place = tmp_path / "fsdd" / "recordings"
     place.mkdir(parents=True)
     for digit in range(10):
@@ -39,7 +39,7 @@ def corpus(tmp_path):
     return tmp_path / "fsdd"
 
 
-def heard(path):
+def parts_of(path):
     """[(digit, speaker, index)] of a string made of such recordings, and its pauses in samples."""
     samples, rate = soundfile.read(path)
     assert rate == 8000
@@ -102,7 +102,7 @@ def test_strings(prepare, corpus, tmp_path, world):
         assert {u.speaker for u in utts} == ({"bob"} if split == "test_new" else {"ann", "cy"})
         for utt in utts:
             assert utt.audio == f"data/{split}/audio/{utt.id}.wav"  # from the recipe's directory
-            digits, pauses = heard(tmp_path / utt.audio)
+            digits, pauses = parts_of(tmp_path / utt.audio)
             item = world.digit_string([digit for digit, _, _ in digits])
             assert utt.text == item.prompt
             assert answers[utt.id] == item.answers[0] and category[utt.id] == item.category

@@ -30,7 +30,7 @@ def prepare(root, tmp_path):
 
 def test_layout(prepare, corpus, tmp_path):
     splits = ("data/train=train-clean-100,dev-clean", "data/test=test-clean")
-    # The same ids stand in two parts here: they are refused, and nothing is taken for whole.
+    # The same ids stand in two parts here: they are refused, and nothing is taken for complete.
     fails(prepare("--corpus", corpus, *SUBSET, *splits), "8 ids that come twice")
     assert not (tmp_path / "data/train").exists()
     splits = ("data/train=train-clean-100", "data/test=test-clean")

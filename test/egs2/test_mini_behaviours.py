@@ -90,7 +90,7 @@ def test_what_is_said_before_is_of_training():
 
 
 def test_most_contexts_come_often(items, tmp_path):
-    """Of ten utterances four are asked alone; the others hear later, or are asked about later."""
+    """Of ten utterances four are asked without context, the others after turns or before."""
     rows = sorted((f"u{i:04d}", item.prompt) for i, item in enumerate(items))
     (tmp_path / "text").write_text("".join(f"{id_} {text}\n" for id_, text in rows))
     examples = list(Corpus(tmp_path).examples(read_behaviours(FILE)))

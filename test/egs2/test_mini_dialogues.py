@@ -99,9 +99,9 @@ def test_a_rare_name_is_in_the_turn_before_and_no_word_of_training(local, made):
     rng = random.Random(0)
     spoken = {w for _ in range(4000) for w in local["world"].sample(rng, True).prompt.split()}
     assert not spoken & set(local["dialogues"].RARE_NAMES)
-    for told, question in made[1]["rare_word"]:
+    for statement, question in made[1]["rare_word"]:
         name = question.about[1]
-        assert name in told.prompt.split() and name in question.prompt.split()
+        assert name in statement.prompt.split() and name in question.prompt.split()
         assert set(question.prompt.split()) - {name} <= spoken
         assert question.answers[0].startswith(f"{name} is ")
 

@@ -18,7 +18,7 @@ def copy(mini_run):
     return mini_run.recipe / "dump/test_babble0"
 
 
-def test_the_copy_is_heard_at_its_level(mini_run, copy):
+def test_the_copy_has_its_level(mini_run, copy):
     clean, noisy = (read_dict(d / "wav.scp") for d in (mini_run.recipe / "dump/test", copy))
     assert len(clean) == 12 and clean.keys() == noisy.keys()
     for name in ("text", "answers", "utt2dur", "utt2num_samples"):
@@ -26,13 +26,13 @@ def test_the_copy_is_heard_at_its_level(mini_run, copy):
     untouched = 0
     for id_, path in noisy.items():
         speech, _ = soundfile.read(clean[id_])
-        heard, _ = soundfile.read(mini_run.recipe / path)
-        assert len(heard) == len(speech) and np.abs(heard).max() < 0.9901
-        if np.abs(heard).max() < 0.9899:  # it was not made quieter, so what was added is known
-            whole = len(speech) // FRAME * FRAME
-            frames = np.mean(speech[:whole].reshape(-1, FRAME) ** 2, axis=1)
+        mixture, _ = soundfile.read(mini_run.recipe / path)
+        assert len(mixture) == len(speech) and np.abs(mixture).max() < 0.9901
+        if np.abs(mixture).max() < 0.9899:  # it was not made quieter, so what was added is known
+            length = len(speech) // FRAME * FRAME
+            frames = np.mean(speech[:length].reshape(-1, FRAME) ** 2, axis=1)
             active = frames[frames > frames.max() / 1000].mean()
-            ratio = 10 * np.log10(active / np.mean((heard - speech) ** 2))
+            ratio = 10 * np.log10(active / np.mean((mixture - speech) ** 2))
             assert ratio == pytest.approx(0.0, abs=0.05)
             untouched += 1
     assert untouched == 12 - json.loads((copy / "noise.json").read_text())["scaled"]

@@ -1,4 +1,4 @@
-"""The mini recipe's spoken splits: Kaldi directories, whole or not at all."""
+"""The mini recipe's spoken splits: Kaldi directories, complete or not at all."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_the_tables_agree_and_the_audio_is_there(tmp_path):
         assert utt.startswith(tables["utt2spk"][utt])
 
 
-def test_what_is_whole_is_kept_and_what_is_not_is_made_again(tmp_path):
+def test_what_is_complete_is_kept_and_what_is_not_is_made_again(tmp_path):
     data = tmp_path / "valid"
     synthesize(data, "valid", 2)
     before = (data / "text").stat().st_mtime_ns
@@ -71,7 +71,7 @@ def test_sentences_of_one_turn_are_spoken_with_a_pause(monkeypatch):
     assert "pair" not in [item.category for _, item, _ in script.plan("test", 600, 3)]
 
 
-def test_a_conversation_set_is_made_whole_and_can_be_read(tmp_path):
+def test_a_conversation_set_is_complete_and_can_be_read(tmp_path):
     from espnet_audiollm.data.dialogues import read_dialogues
     from espnet_audiollm.types import Audio
 

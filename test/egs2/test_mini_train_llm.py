@@ -58,12 +58,12 @@ def test_words_and_marks_are_single_tokens(tokenizer):
     assert tokenizer.convert_ids_to_tokens(ids) == words.split()
 
 
-def test_the_users_ids_are_the_same_alone_and_within_the_template(tokenizer):
+def test_the_users_ids_are_the_same_without_and_within_the_template(tokenizer):
     text = "and what is the capital of xylophone's"
     before, after = tokenizer.apply_chat_template(chat("SLOT"), tokenize=False).split("SLOT")
     parts = [tokenizer(p, add_special_tokens=False).input_ids for p in (before, text, after)]
-    whole = tokenizer.apply_chat_template(chat(text), return_dict=False)
-    assert sum(parts, []) == whole
+    together = tokenizer.apply_chat_template(chat(text), return_dict=False)
+    assert sum(parts, []) == together
 
 
 def test_any_text_can_be_encoded_and_comes_back(tokenizer):

@@ -1,4 +1,4 @@
-"""No voice of the mini recipe's test set is heard in training."""
+"""No voice of the mini recipe's test set is in the training data."""
 
 import sys
 from pathlib import Path

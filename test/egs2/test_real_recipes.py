@@ -72,7 +72,7 @@ def test_fsdd(recipe, shared):
 
 @pytest.mark.slow
 def test_covost2(recipe, tmp_path):
-    """Speech translation: the LLM is told what to do in stages 7, 9 and 10, and scored by BLEU."""
+    """Speech translation: the LLM reads what to do in stages 7, 9 and 10, and scored by BLEU."""
     place, corpus = recipe("covost2"), tmp_path / "cv"
     corpora.spoken_covost(corpus)
     llm = chat_llms.save_tiny_llm(tmp_path / "llm")
@@ -80,12 +80,12 @@ def test_covost2(recipe, tmp_path):
     options += ("--token_type", "word")
     run(place, *options, "--local_data_opts", f"--subset true --covost2 {corpus}")
     check_results(place, "covost2", "test", 4)
-    told = "Translate what the user says into English. Answer with the translation alone."
+    prompt = "Translate what the user says into English. Answer with the translation alone."
     for split in ("train", "valid", "test"):
         store = responses.read_about(place / "dump" / split / "responses")
-        assert store["system_prompt"] == told
+        assert store["system_prompt"] == prompt
     config = (place / "exp/audiollm_test/config.yaml").read_text()
-    assert yaml.safe_load(config)["system_prompt"] == told
+    assert yaml.safe_load(config)["system_prompt"] == prompt
     assert kaldi_dir.read_dict(place / "dump/test/translation")["common_voice_fr_101"] == (
         "The cat eats in the morning."
     )

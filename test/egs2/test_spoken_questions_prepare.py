@@ -125,10 +125,10 @@ def test_objects_are_streamed_whatever_the_blocks_are(tmp_path, monkeypatch):
     """Blocks far shorter than an object, and brackets within strings."""
     corpora.triviaqa(tmp_path / "trivia", number=4)
     path = tmp_path / "trivia/unfiltered-web-train.json"
-    whole = json.loads(path.read_text())["Data"]
+    complete = json.loads(path.read_text())["Data"]
     for block in (7, 100, 1 << 20):
         monkeypatch.setattr(questions, "BLOCK", block)
-        assert list(questions.stream_objects(path, "Data")) == whole
+        assert list(questions.stream_objects(path, "Data")) == complete
 
 
 def test_a_draw_is_of_so_many_and_the_seed_decides():

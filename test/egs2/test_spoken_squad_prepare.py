@@ -40,7 +40,7 @@ def test_layout(prepare, squad, tmp_path, monkeypatch):
 
 
 def test_questions_are_conversations(prepare, squad, tmp_path):
-    """The question is read in a system turn, the paragraph is heard."""
+    """The question is read in a system turn, the paragraph is audio."""
     done = prepare("--corpus", squad, *SUBSET, "data")
     assert "data/conversations/valid.jsonl: 2 questions about 2 paragraphs\n" in done.stdout
     asked = read_dialogues(tmp_path / "data/conversations/valid.jsonl")
@@ -126,12 +126,12 @@ def test_bad_files(prepare, squad, tmp_path):
         "1 paragraphs of sentences at different rates",
     )
     spoken = squad / "spoken_train-v1.1.json"
-    whole = spoken.read_text()
-    spoken.write_text(whole.replace("5733bed24776f41900661188", "0000"))
+    complete = spoken.read_text()
+    spoken.write_text(complete.replace("5733bed24776f41900661188", "0000"))
     fails(prepare("--corpus", squad, *SUBSET, "data"), "that are not there (first: 0000)")
-    spoken.write_text(whole.replace('"qas"', '"qs"', 1))
+    spoken.write_text(complete.replace('"qas"', '"qs"', 1))
     fails(prepare("--corpus", squad, *SUBSET, "data"), "not in SQuAD's form (first: number 0)")
-    spoken.write_text(whole[:-40])
+    spoken.write_text(complete[:-40])
     fails(prepare("--corpus", squad, *SUBSET, "data"), "damaged")
 
 

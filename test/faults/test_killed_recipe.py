@@ -1,7 +1,7 @@
 """The mini recipe, cut down, killed again and again: the same command ends with the same results.
 
 Moments are chosen by a seed, spread over all stages, each inside the time that its stage took in
-an undisturbed run. What is killed is the shell alone, one process of the tree, or all of them:
+an undisturbed run. What is killed is only the shell, one process of the tree, or all of them:
 what a closed terminal, an out-of-memory killer and a dying machine do.
 """
 

@@ -202,11 +202,17 @@ ROW = '{"id": "a", "audio": "data/a.wav", "text": "one"}\n'
 
 def cut(**recording: object) -> str:
     source = {"type": "file", "channels": [0], "source": "data/a.wav"}
-    whole = {"id": "a", "sources": [source], "sampling_rate": 16_000, "duration": 0.5, **recording}
+    audio = {
+        "id": "a",
+        "sources": [source],
+        "sampling_rate": 16_000,
+        "duration": 0.5,
+        **recording,
+    }
     said = [{"id": "s", "text": "one", "start": 0.0, "duration": 0.2}]
     times = {"start": 0.1, "duration": 0.3, "channel": 0}
     return json.dumps(
-        {"id": "a", **times, "supervisions": said, "recording": whole, "type": "MonoCut"}
+        {"id": "a", **times, "supervisions": said, "recording": audio, "type": "MonoCut"}
     )
 
 

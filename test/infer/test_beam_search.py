@@ -39,24 +39,24 @@ def test_where_the_best_path_is_the_best_labelling_it_is_the_greedy_one(beam):
 
 def test_a_labelling_of_many_alignments_beats_the_best_path():
     """The best path is blank, blank: 0.36. A is "A-", "-A" and "AA": 0.24 + 0.24 + 0.16 = 0.64."""
-    heard = posteriors((0.6, 0.4, 0.0), (0.6, 0.4, 0.0))
-    assert greedy(heard) == []
-    assert BeamSearch(4, 2)(heard) == [A]
+    posteriors_TV = posteriors((0.6, 0.4, 0.0), (0.6, 0.4, 0.0))
+    assert greedy(posteriors_TV) == []
+    assert BeamSearch(4, 2)(posteriors_TV) == [A]
 
 
 def test_nothing_said_is_no_token():
     assert BeamSearch(4, 3)(posteriors((0.9, 0.05, 0.05), (0.9, 0.05, 0.05))) == []
 
 
-def test_the_language_model_turns_what_was_nearly_heard():
+def test_the_language_model_turns_what_was_nearly_recognised():
     """One frame: A 0.5, B 0.4. The language model says A 0.1, B 0.8 and then always the end, so
     that a weight w turns it where 0.5 * 0.1 ** w < 0.4 * 0.8 ** w: w > 0.107."""
-    heard = posteriors((0.1, 0.5, 0.4))
+    posteriors_TV = posteriors((0.1, 0.5, 0.4))
     start, end = [0.0, 0.1, 0.8, 0.1], [0.0, 0.0, 0.0, 1.0]
     lm = Table({END: start, A: end, B: end, BLANK: end})
-    assert BeamSearch(4, 3)(heard) == [A]
-    assert BeamSearch(4, 3, lm, 0.1)(heard) == [A]
-    assert BeamSearch(4, 3, lm, 0.12)(heard) == [B]
+    assert BeamSearch(4, 3)(posteriors_TV) == [A]
+    assert BeamSearch(4, 3, lm, 0.1)(posteriors_TV) == [A]
+    assert BeamSearch(4, 3, lm, 0.12)(posteriors_TV) == [B]
 
 
 def test_a_beam_of_one_without_language_model_is_greedy_decoding():
@@ -75,7 +75,7 @@ TEXTS = ("the cat sat on the mat", "the dog ran to paris", "what")
 
 
 def test_the_llm_scores_a_users_words_as_it_reads_them_in_its_prompt(llm):
-    """Rows in another order at each step, as a search has them, against one pass over each whole
+    """Rows in another order at each step, as a search has them, against one pass over each complete
     prompt; the token after the words is their end."""
     turns = {text: user_prompt(text) for text in TEXTS}
     words = {text: content_ids(turns[text], 0, llm.tokenizer) for text in TEXTS}

@@ -26,15 +26,15 @@ def llm():
 @pytest.fixture
 def hearing(llm):
     """An AudioLLM whose encoder is noise; it counts what it encodes."""
-    heard = []
+    encoded = []
 
     def encode(batch):
-        heard.extend(each.audio for each in batch)
+        encoded.extend(each.audio for each in batch)
         generator = torch.Generator().manual_seed(len(batch[0].audio))
         width = llm.model.config.hidden_size
         return [torch.randn(5, width, generator=generator).double() for _ in batch]
 
-    return System(KINDS["audiollm"], llm, encode, "AudioLLM", system_prompt="be brief"), heard
+    return System(KINDS["audiollm"], llm, encode, "AudioLLM", system_prompt="be brief"), encoded
 
 
 def say(chat, content):
@@ -42,7 +42,7 @@ def say(chat, content):
 
 
 def test_the_same_dialogue_draws_the_same_tokens(hearing, llm):
-    system, heard = hearing
+    system, encoded = hearing
     text = load_system("reference", llm, system_prompt="be brief")
     chat = Chat(system, NEW)
     answers = [say(chat, content) for content in SAID]
@@ -53,15 +53,15 @@ def test_the_same_dialogue_draws_the_same_tokens(hearing, llm):
         [response] = system.respond([dialogue], factor)
         assert list(response.response_ids) == answers[number]
         assert chat.turns[2 * number + 1].content == decode(answers[number], llm.tokenizer)
-    assert heard[:1] == ["a.wav"]
+    assert encoded[:1] == ["a.wav"]
 
 
 def test_recordings_are_encoded_once_and_the_cache_goes_on(hearing):
-    system, heard = hearing
+    system, encoded = hearing
     chat = Chat(system, NEW)
     for content in (*SAID, SAID[1]):
         say(chat, content)
-    assert heard == ["a.wav"]
+    assert encoded == ["a.wav"]
     complete = len(system.embed(system.complete(Dialogue("a", chat.turns)).turns, chat._heard(())))
     assert chat.session.positions_read < 1.5 * complete
 

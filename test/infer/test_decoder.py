@@ -170,22 +170,22 @@ def test_rows_read_in_two_steps_are_rows_read_at_once():
 
 
 def test_rows_join_and_leave_without_a_trace(llm):
-    """A short row joins a long one and outlives it: its log-probabilities are those alone."""
+    """A short row joins a long one and outlives it: its log-probabilities stay."""
     prompts = [encode((Turn("user", text),), llm.tokenizer) for text in ("the cat sat " * 9, "a")]
     ends = [torch.tensor([7]), torch.tensor([9])]
-    alone = []
+    single = []
     for prompt in prompts:
         decoder = Decoder(llm, DynamicCache())
-        alone.append([decoder.read([prompt]), *(decoder.step(end) for end in ends)])
+        single.append([decoder.read([prompt]), *(decoder.step(end) for end in ends)])
     long, short = (Decoder(llm, DynamicCache()) for _ in prompts)
-    torch.testing.assert_close(long.read(prompts[:1]), alone[0][0])
+    torch.testing.assert_close(long.read(prompts[:1]), single[0][0])
     first = long.step(ends[0])
-    torch.testing.assert_close(first, alone[0][1])
+    torch.testing.assert_close(first, single[0][1])
     short.read(prompts[1:])
     long.join(short)
     both = long.step(torch.cat([ends[1], ends[0]]))
-    torch.testing.assert_close(both, torch.cat([alone[0][2], alone[1][1]]))
+    torch.testing.assert_close(both, torch.cat([single[0][2], single[1][1]]))
     long.select([1])
     long.trim()
     assert long.mask_BT.shape[1] == len(prompts[1]) + 1 and bool(long.mask_BT.all())
-    torch.testing.assert_close(long.step(ends[1]), alone[1][2])
+    torch.testing.assert_close(long.step(ends[1]), single[1][2])

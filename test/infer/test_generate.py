@@ -20,14 +20,7 @@ PROMPTS = [
     [1, 5, 300, 7, 301, 9, 8],
 ]
 LIMITS = [40, 12, 1, 25, 60]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +39,15 @@ def stories():
     return llms.load(str(STORIES), chat_template="{{ messages[0].content }}")
 
 
-def by_transformers(llm, prompt, limit, beam):
-    ids = llm.model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=limit,
-        num_beams=beam,
-        do_sample=False,
-        eos_token_id=list(llm.eos_ids),
-        pad_token_id=llm.eos_ids[0],
-    )
-    return tuple(ids[0, len(prompt) :].tolist())
-
-
 @pytest.mark.parametrize("beam", [1, 2, 5])
 def test_batched_is_one_at_a_time_is_transformers(random_llm, beam):
     together = generate(random_llm, PROMPTS, LIMITS, beam)
     for answer, prompt, limit in zip(together, PROMPTS, LIMITS, strict=True):
-        alone = generate(random_llm, [prompt], limit, beam)[0]
-        assert answer.ids == alone.ids == by_transformers(random_llm, prompt, limit, beam)
-        assert answer.nats == pytest.approx(alone.nats, abs=1e-9)
+        single = generate(random_llm, [prompt], limit, beam)[0]
+        assert (
+            answer.ids == single.ids == chat_llms.by_transformers(random_llm, prompt, limit, beam)
+        )
+        assert answer.nats == pytest.approx(single.nats, abs=1e-9)
         ended = answer.ids[-1] in random_llm.eos_ids
         assert answer.finish_reason == ("stop" if ended else "length")
         assert ended or len(answer.ids) == limit
@@ -78,14 +60,14 @@ BEGINNING = [1, 280, *range(300, 318)]  # long enough to be read once for all
 
 @pytest.mark.parametrize("beginning", [[], BEGINNING])
 @pytest.mark.parametrize("rows, beam", [(1, 1), (2, 1), (3, 1), (20, 1), (1, 2), (7, 3)])
-def test_rows_that_are_refilled_answer_as_alone(random_llm, rows, beam, beginning):
+def test_rows_that_are_refilled_answer_as_single_ones(random_llm, rows, beam, beginning):
     prompts = [[*beginning, *prompt, 270 + turn] for turn in range(4) for prompt in PROMPTS]
     limits = [limit + turn for turn in range(4) for limit in LIMITS]
     together = generate(random_llm, prompts, limits, beam, rows=rows)
     for answer, prompt, limit in zip(together, prompts, limits, strict=True):
-        alone = generate(random_llm, [prompt], limit, beam)[0]
-        assert (answer.ids, answer.finish_reason) == (alone.ids, alone.finish_reason)
-        assert answer.nats == pytest.approx(alone.nats, abs=1e-9)
+        single = generate(random_llm, [prompt], limit, beam)[0]
+        assert (answer.ids, answer.finish_reason) == (single.ids, single.finish_reason)
+        assert answer.nats == pytest.approx(single.nats, abs=1e-9)
     assert len({len(answer.ids) for answer in together}) > 5  # rows ended at different times
 
 
@@ -179,14 +161,14 @@ def test_real_model(stories, beam):
     together = generate(stories, prompts, limits, beam)
     for answer, prompt, limit in zip(together, prompts, limits, strict=True):
         assert answer.ids == generate(stories, [prompt], limit, beam)[0].ids
-        assert answer.ids == by_transformers(stories, prompt, limit, beam)
+        assert answer.ids == chat_llms.by_transformers(stories, prompt, limit, beam)
 
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_nats_are_the_likelihood_of_the_answer(random_llm, beam):
     for prompt, answer in zip(PROMPTS, generate(random_llm, PROMPTS, LIMITS, beam), strict=True):
-        whole = torch.tensor([[*prompt, *answer.ids]])
-        logp = random_llm.model(whole).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        complete = torch.tensor([[*prompt, *answer.ids]])
+        logp = random_llm.model(complete).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         nats = -logp.gather(1, torch.tensor(answer.ids)[:, None]).sum().item()
         assert answer.nats == pytest.approx(nats, abs=1e-9)
 

@@ -58,12 +58,12 @@ def test_the_fine_stage_reads_the_prompt_before_every_chunk(generator, monkeypat
     assert prefix.view(-1, 2).sub(torch.tensor([0, 5])).equal(read)
 
 
-def test_alone_is_as_in_a_batch(generator):
+def test_one_is_as_in_a_batch(generator):
     semantic, prompts = utterances()
     both = generator(semantic, prompts, [1, 2, 3])
     for n, seed in enumerate((1, 2, 3)):
-        [alone] = generator(semantic[n : n + 1], prompts[n : n + 1], [seed])
-        assert alone.equal(both[n])
+        [single] = generator(semantic[n : n + 1], prompts[n : n + 1], [seed])
+        assert single.equal(both[n])
 
 
 def test_seeds_are_of_utterances():

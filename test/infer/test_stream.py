@@ -116,12 +116,12 @@ def test_a_stream_can_be_left(llm):
 
 def test_a_stop_string_ends_the_answer(llm):
     endless = dataclasses.replace(llm, eos_ids=())
-    whole = list(stream(Session(endless), [1, 300], 40))
-    text = "".join(piece.text for piece in whole)
+    complete = list(stream(Session(endless), [1, 300], 40))
+    text = "".join(piece.text for piece in complete)
     stop = text[8:11]
     pieces = list(stream(Session(endless), [1, 300], 40, stop=[stop]))
     assert "".join(piece.text for piece in pieces) == text[: text.index(stop)].rstrip()
-    assert pieces[-1].finish_reason == "stop" and len(pieces) < len(whole)
+    assert pieces[-1].finish_reason == "stop" and len(pieces) < len(complete)
 
 
 def test_seeds(llm):

@@ -345,7 +345,7 @@ def test_what_does_not_fit_is_done_in_halves(items, capsys):
 
 
 def test_one_that_does_not_fit(items):
-    with pytest.raises(ValueError, match="a alone does not fit into the GPU's memory: take a"):
+    with pytest.raises(ValueError, match="a by itself does not fit into the GPU's memory: take a"):
         in_halves(Memory(holds=0).run, items)
 
 

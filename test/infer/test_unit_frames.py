@@ -51,13 +51,13 @@ def test_frames_do_not_depend_on_the_batch(kind, ctc_exp, utterances, tmp_path):
     frames = load_frames(source_of(kind, ctc_exp, tmp_path))
     together = frames(utterances)
     for utterance, x_TC in zip(utterances, together, strict=True):
-        [alone] = frames([utterance])
-        torch.testing.assert_close(alone, x_TC, atol=1e-4, rtol=1e-4)
+        [single] = frames([utterance])
+        torch.testing.assert_close(single, x_TC, atol=1e-4, rtol=1e-4)
         seconds = len(read_mono_16k(utterance.audio)) / 16_000
         assert len(x_TC) == pytest.approx(seconds * frames.frames_per_second, abs=1.5)
 
 
-def test_a_layer_is_what_the_whole_encoder_computes_there(ctc_exp, utterances):
+def test_a_layer_is_what_the_complete_encoder_computes_there(ctc_exp, utterances):
     from espnet_audiollm.infer.batches import read_batch
     from espnet_audiollm.tasks.ctc import CTCTask
     from espnet_audiollm.train.loading import load_weights, read_config

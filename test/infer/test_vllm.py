@@ -98,10 +98,10 @@ def dialogues(data):
     for i in range(200):
         drawn = torch.randint(len(WORDS), (6,), generator=random).tolist()
         text = " ".join(WORDS[word] for word in drawn)
-        heard = Audio(str(data / f"u{i % 8}.wav"), text)
-        turns = (Turn("user", (text, heard)),)
+        audio = Audio(str(data / f"u{i % 8}.wav"), text)
+        turns = (Turn("user", (text, audio)),)
         if i % 4 == 0:
-            turns = (Turn("user", heard), Turn("assistant", None), Turn("user", text))
+            turns = (Turn("user", audio), Turn("assistant", None), Turn("user", text))
         made.append(Dialogue(f"d{i:03d}", turns))
     return made
 
@@ -160,10 +160,10 @@ class Told:
 
 
 def ask(engine, turns, tokens, sampling=Sampling()):  # noqa: B008
-    told = Told()
-    request = Request(turns, tokens, sampling, (), told)
+    events = Told()
+    request = Request(turns, tokens, sampling, (), events)
     engine.submit(request)
-    return request, told
+    return request, events
 
 
 def endless(system):
@@ -203,7 +203,7 @@ def stage7(llm_dir, place):
 def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
     """Killed is its largest process, as by the kernel for want of memory."""
     words = stage7(llm_dir, tmp_path)
-    generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
+    generate_responses.main([*words, "--output", f"{tmp_path}/complete"])
     broken, seen = tmp_path / "broken", []
     others = processes_of_vllm()  # of the server of the other tests
 
@@ -217,7 +217,7 @@ def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
     generate_responses.main([*words, "--output", f"{broken}", "--llm_engine", "vllm"])
     killer.join()
     assert len(seen) > 1 and "(1 of 3 times without" in capfd.readouterr().err
-    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("complete", "broken")]
     assert ids[0] == ids[1]
     until(lambda: set(processes_of_vllm()) == set(others), 30.0)
 
@@ -244,17 +244,17 @@ def memory(pid):
 def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path, capfd):
     """A stage and a server are at work when it dies; both go on when it is back."""
     words = stage7(llm_dir, tmp_path)
-    generate_responses.main([*words, "--output", f"{tmp_path}/whole"])
+    generate_responses.main([*words, "--output", f"{tmp_path}/complete"])
 
     system = endless(systems[1])
     remote = RemoteEngine(system, 4, VllmEngine(Server(vllm.url), system.llm))
     turns = dialogues(data)[1].turns
     try:
-        left, told = ask(remote, turns, 400)
-        until(lambda: len(told.events) > 3)
+        left, answer = ask(remote, turns, 400)
+        until(lambda: len(answer.events) > 3)
         left.cancel()
         until(lambda: not remote.writing and running(vllm) == 0)  # it is over there, too
-        assert len(told.tokens) < 400 and not told.over.is_set()
+        assert len(answer.tokens) < 400 and not answer.over.is_set()
 
         stage = threading.Thread(
             target=generate_responses.main,
@@ -265,10 +265,10 @@ def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path
         )
         stage.start()
         until(lambda: any(Path(tmp_path / "broken").glob("*shard*")))
-        _, told = ask(remote, turns, 400)
-        until(lambda: len(told.events) > 3)
+        _, answer = ask(remote, turns, 400)
+        until(lambda: len(answer.events) > 3)
         vllm.kill()
-        assert told.over.wait(60) and isinstance(told.events[-1], RuntimeError)
+        assert answer.over.wait(60) and isinstance(answer.events[-1], RuntimeError)
         until(lambda: not remote.alive)
         _, refused = ask(remote, turns, 5)
         assert refused.over.wait(60) and isinstance(refused.events[-1], RuntimeError)
@@ -278,12 +278,12 @@ def test_a_killed_vllm_loses_nothing(vllm, llm, llm_dir, systems, data, tmp_path
         until(lambda: remote.alive)
         _, again = ask(remote, turns, 5)
         assert again.over.wait(60) and len(again.tokens) == 5
-        came = told.tokens[:5]  # the kill may have come before the fifth
+        came = answer.tokens[:5]  # the kill may have come before the fifth
         assert came and again.tokens[: len(came)] == came
     finally:
         remote.close()
     assert "waiting for the vLLM server" in capfd.readouterr().err
-    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("complete", "broken")]
     assert ids[0] == ids[1]
 
 

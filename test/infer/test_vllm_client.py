@@ -172,8 +172,8 @@ def test_a_store_belongs_to_an_engine(llm, llm_dir, data, tmp_path, capsys):
 
 
 def test_a_server_that_fails_leaves_what_was_answered(llm, llm_dir, data, tmp_path, capsys):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    stage7(llm_dir, data, whole)
+    complete, broken = tmp_path / "complete", tmp_path / "broken"
+    stage7(llm_dir, data, complete)
     with standing_in(llm) as stand_in:
         vllm = ["--llm_engine", "vllm", "--vllm_url", stand_in.url]
         stand_in.faults = [*[""] * 5, *["404"] * 4]  # after the check and a batch of four
@@ -183,7 +183,7 @@ def test_a_server_that_fails_leaves_what_was_answered(llm, llm_dir, data, tmp_pa
         stand_in.faults, before = [], stand_in.completions
         stage7(llm_dir, data, broken, *vllm)
         assert stand_in.completions - before == 1 + 8  # the check; not the first batch
-    assert (whole / "response_ids").read_bytes() == (broken / "response_ids").read_bytes()
+    assert (complete / "response_ids").read_bytes() == (broken / "response_ids").read_bytes()
 
 
 # --- a server of one's own ----------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_a_server_of_the_stage_that_is_killed_is_started_again(
     llm_dir, data, tmp_path, capsys, vllm_processes
 ):
     made = vllm_processes(delay=0.2)
-    stage7(llm_dir, data, tmp_path / "whole")
+    stage7(llm_dir, data, tmp_path / "complete")
     output = tmp_path / "broken"
 
     def kill():
@@ -230,7 +230,7 @@ def test_a_server_of_the_stage_that_is_killed_is_started_again(
     said = capsys.readouterr().err
     assert said.count("(1 of 3 times without an answer between)") == 1 and "vllm.1.log" in said
     assert "killed by signal 9" in (output / "log/vllm.1.log").read_text()
-    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("whole", "broken")]
+    ids = [(tmp_path / name / "response_ids").read_bytes() for name in ("complete", "broken")]
     assert ids[0] == ids[1]
     first, second = made.servers()
     assert first["port"] == second["port"]

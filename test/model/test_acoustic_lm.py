@@ -43,13 +43,13 @@ def test_the_levels_that_come_are_those_that_are_due(sampling):
 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.0), Sampling(1.0)])
-def test_alone_is_as_in_a_batch(sampling):
+def test_one_is_as_in_a_batch(sampling):
     prefixes, prompts = rows()
     model = small()
     both = model.generate(prefixes, prompts, [1, 2, 3], sampling)
     for n, seed in enumerate((1, 2, 3)):
-        [alone] = model.generate(prefixes[n : n + 1], prompts[n : n + 1], [seed], sampling)
-        assert alone.equal(both[n])
+        [single] = model.generate(prefixes[n : n + 1], prompts[n : n + 1], [seed], sampling)
+        assert single.equal(both[n])
 
 
 def test_seeds_decide():
@@ -107,13 +107,13 @@ def test_the_loss_is_that_of_what_generation_would_draw_from():
     model = AcousticLMESPnetModel(lm, 20).eval()
     loss, stats, weight = model(**batch_of(prefixes, made))
     assert stats["accuracy"] == 1 and weight == LEVELS * (12 + 7 + 9)
-    alone = [model(**batch_of([a], [b])) for a, b in zip(prefixes, made, strict=True)]
-    assert float(loss) == pytest.approx(float(sum(s["units"] * w for _, s, w in alone) / weight))
+    single = [model(**batch_of([a], [b])) for a, b in zip(prefixes, made, strict=True)]
+    assert float(loss) == pytest.approx(float(sum(s["units"] * w for _, s, w in single) / weight))
 
 
 @torch.no_grad()
 def test_a_unit_is_not_seen_before_it_is_due():
-    """Another last unit changes the loss of that unit alone: all before it is causal."""
+    """Another last unit changes only the loss of that unit: all before it is causal."""
     prefixes, _ = rows()
     prefix, sequence = prefixes[0], flat(torch.randint(SIZE, (12, LEVELS)))
     other = sequence.clone()

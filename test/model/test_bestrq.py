@@ -91,11 +91,11 @@ def test_masked_features_do_not_reach_the_encoder():
 def test_in_validation_the_loss_does_not_depend_on_the_batch(normalize):
     made, (wave_BN, lengths_B) = model(normalize=normalize).eval(), noise(16_000, 24_000, 9_000)
     loss, stats, weight = made(wave_BN, lengths_B)
-    alone = [made(wave_BN[i : i + 1, :n], lengths_B[i : i + 1]) for i, n in enumerate(lengths_B)]
-    weights = torch.cat([each[2] for each in alone])
+    single = [made(wave_BN[i : i + 1, :n], lengths_B[i : i + 1]) for i, n in enumerate(lengths_B)]
+    weights = torch.cat([each[2] for each in single])
     assert weight == weights.sum()
     torch.testing.assert_close(
-        loss, (torch.cat([each[0] for each in alone]) * weights).sum()[None] / weight
+        loss, (torch.cat([each[0] for each in single]) * weights).sum()[None] / weight
     )
     assert made(wave_BN, lengths_B)[0] == loss
 

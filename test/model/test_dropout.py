@@ -23,7 +23,7 @@ def test_elements_are_dropped_or_scaled(probability, dtype):
 
 
 def test_neighbours_are_independent():
-    """Four elements share a number: two of its places are dropped together by chance alone."""
+    """Four elements share a number: two of its places are dropped together only by chance."""
     torch.manual_seed(0)
     dropped = (dropout(torch.ones(400_000), 0.3, True) == 0).view(-1, 4).double()
     together = dropped.T @ dropped / len(dropped)
@@ -50,7 +50,7 @@ def test_without_training_or_at_the_ends():
         Dropout(1.5)
 
 
-def test_an_llm_drops_in_training_alone(tmp_path):
+def test_an_llm_drops_only_in_training(tmp_path):
     model = llms.load(str(chat_llms.save_tiny_llm(tmp_path / "llm"))).model
     ids = torch.arange(20)[None]
     before = model(ids).logits

@@ -4,8 +4,7 @@ import warnings
 
 import pytest
 import torch
-from tiny_models import noise, tiny_encoder
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import noise, random_llama, tiny_encoder
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.infer.generate import generate
@@ -33,18 +32,14 @@ def exact(monkeypatch):
 
 
 def small_llm(device, dtype=torch.float32, kv_heads=2) -> LLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=100,
+    model = random_llama(
+        100,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=3,
-        num_attention_heads=4,
         num_key_value_heads=kv_heads,
         initializer_range=0.15,
-        tie_word_embeddings=False,
     )
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
     return LLM(model.to(device, dtype), None, "small", "", "", (2,))
 
 

@@ -27,7 +27,7 @@ def test_loaded_llm_is_frozen_and_described(llm_dir):
     assert llm.context == 512
 
 
-def test_fingerprint_is_of_the_weights_alone(llm_dir):
+def test_fingerprint_is_only_of_the_weights(llm_dir):
     in_float32 = llms.fingerprint(llms.load_llm(llm_dir))
     assert llms.fingerprint(llms.load_llm(llm_dir, "bfloat16")) == in_float32
     assert llms.fingerprint(llms.load_llm(llm_dir, attn_implementation="eager")) == in_float32

@@ -12,8 +12,7 @@ import sharded_llm
 import torch
 from chat_llms import llama2_trained, save_tiny_llm
 from sharded_llm import CASES
-from tiny_models import tiny_llama
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_models import random_llama, tiny_llama
 
 from espnet_audiollm.model.layers import decoder_layers
 from espnet_audiollm.model.recompute import recompute_layers
@@ -24,19 +23,9 @@ from espnet_audiollm.model.sharding import load_shared
 def save_tied_llm(directory: Path) -> None:
     """Three layers of odd widths: no part divides evenly."""
     tokenizer = llama2_trained()
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=23,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-        eos_token_id=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
+    sizes = dict(intermediate_size=23, num_hidden_layers=3, num_key_value_heads=1)
+    model = random_llama(len(tokenizer), seed=1, tie_word_embeddings=True, **sizes)
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
@@ -67,50 +56,50 @@ def observed(tmp_path_factory, root) -> Path:
 
 @pytest.fixture(params=[(case, rank) for case in CASES for rank in (0, 1)], ids=str)
 def seen(request, observed) -> tuple[str, dict, dict]:
-    """A case, what a process saw of the whole LLM, and what of the shared one."""
+    """A case, what a process saw of the unsharded LLM, and what of the shared one."""
     case, rank = request.param
     both = torch.load(observed / f"{case}.{rank}.pt", weights_only=True)
-    return case, both["whole"], both["ours"]
+    return case, both["unsharded"], both["ours"]
 
 
 def test_losses_and_gradients_are_the_same_to_the_last_bit(seen):
-    _, whole, ours = seen
-    assert len(whole["steps"]) == 4  # packed and padded, kept and recomputed
-    for a, b in zip(whole["steps"], ours["steps"], strict=True):
+    _, unsharded, ours = seen
+    assert len(unsharded["steps"]) == 4  # packed and padded, kept and recomputed
+    for a, b in zip(unsharded["steps"], ours["steps"], strict=True):
         assert all(map(torch.equal, a, b))
         assert b[-1].abs().sum() > 0
 
 
 def test_hidden_states_of_the_shared_llm(seen):
     """Of recomputed layers; to the last bit but one: gradients meet in another order."""
-    case, whole, ours = seen
+    case, unsharded, ours = seen
     near = dict(rtol=0.02, atol=1e-2) if case == "bfloat16" else dict(rtol=1e-5, atol=1e-6)
-    for a, b in zip(whole["hidden"], ours["hidden"], strict=True):
+    for a, b in zip(unsharded["hidden"], ours["hidden"], strict=True):
         torch.testing.assert_close(b, a, **near)
-        assert b[0] == b[1] != whole["steps"][0][0]
+        assert b[0] == b[1] != unsharded["steps"][0][0]
 
 
 def test_recomputing_changes_no_bit(seen):
-    _, whole, _ = seen
-    for kept, recomputed in zip(whole["steps"][:2], whole["steps"][2:], strict=True):
+    _, unsharded, _ = seen
+    for kept, recomputed in zip(unsharded["steps"][:2], unsharded["steps"][2:], strict=True):
         assert all(map(torch.equal, kept, recomputed))
 
 
 def test_each_process_holds_half_of_the_layers(seen):
-    case, whole, ours = seen
+    case, unsharded, ours = seen
     if case == "none":
-        assert ours["layers"] == whole["layers"]
+        assert ours["layers"] == unsharded["layers"]
     elif case == "tied":  # 23 rows in parts of 12 and 11
-        assert abs(ours["layers"] / whole["layers"] - 1 / 2) < 0.03
+        assert abs(ours["layers"] / unsharded["layers"] - 1 / 2) < 0.03
     else:
-        assert 2 * ours["layers"] == whole["layers"]
-    assert ours["rest"] == whole["rest"]
+        assert 2 * ours["layers"] == unsharded["layers"]
+    assert ours["rest"] == unsharded["rest"]
 
 
 def test_both_processes_know_the_same_llm(seen):
-    case, whole, ours = seen
-    assert ours["names"] == whole["names"]
-    assert ours["tied"] == whole["tied"] == (case == "tied")
+    case, unsharded, ours = seen
+    assert ours["names"] == unsharded["names"]
+    assert ours["tied"] == unsharded["tied"] == (case == "tied")
     assert ours["trainable"] == ours["missing"] == 0
 
 
@@ -126,7 +115,7 @@ def test_an_unknown_sharding_is_refused():
         load_shared("anywhere", sharding="half")
 
 
-def test_one_process_holds_the_whole(tmp_path, caplog):
+def test_one_process_holds_everything(tmp_path, caplog):
     llm = load_shared(str(save_tiny_llm(tmp_path / "llm")), sharding="all")
     assert "one process holds all of the LLM" in caplog.text
     assert sum(p.numel() for p in llm.model.parameters()) == llm.model.num_parameters()

@@ -28,7 +28,7 @@ def test_crops_begin_again_at_the_end():
 
 @pytest.mark.parametrize("stride", [1, 2])
 @torch.no_grad()
-def test_alone_as_in_a_batch_and_of_length_one(stride):
+def test_one_is_as_in_a_batch_and_of_length_one(stride):
     encoder, speech_BN = small(stride=stride), 0.1 * torch.randn(3, 9_000)
     x_BD = encoder(speech_BN)
     torch.testing.assert_close(x_BD.norm(dim=1), torch.ones(3))
@@ -69,7 +69,7 @@ def test_training_draws_crops_and_validation_takes_the_beginning():
         loss, stats, weight = model(speech, lengths, speaker)
         again, _, _ = model(speech[:, :8_000], lengths.clamp(max=8_000), speaker)
         assert loss == again and weight == 2 and set(stats) == {"loss", "accuracy"}
-        model.training = True  # crops alone
+        model.training = True  # only crops
         torch.manual_seed(1)
         losses = {model(speech, lengths, speaker)[0].item() for _ in range(4)}
     assert len(losses) == 4

@@ -14,14 +14,14 @@ from espnet_audiollm.model.speech_encoder import SpeechEncoder
 LENGTHS = (16_000, 4_321, 9_999, 700)
 
 
-def assert_alone_equals_batched(encoder, train, lengths=LENGTHS):
+def assert_single_equals_batched(encoder, train, lengths=LENGTHS):
     encoder.train(train)
     speech_BN, lengths_B = noise(*lengths)
     batched_BTD, frames_B = encoder(speech_BN, lengths_B)
     for i, n in enumerate(lengths):
-        alone_1TD, frames_1 = encoder(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
-        assert frames_1.item() == frames_B[i].item() == alone_1TD.shape[1]
-        torch.testing.assert_close(batched_BTD[i, : frames_B[i]], alone_1TD[0])
+        single_1TD, frames_1 = encoder(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
+        assert frames_1.item() == frames_B[i].item() == single_1TD.shape[1]
+        torch.testing.assert_close(batched_BTD[i, : frames_B[i]], single_1TD[0])
         assert not batched_BTD[i, frames_B[i] :].any()
 
 
@@ -30,21 +30,21 @@ def assert_alone_equals_batched(encoder, train, lengths=LENGTHS):
 @pytest.mark.parametrize("subsampling_type", SUBSAMPLING_TYPES)
 def test_conformer_does_not_see_its_batch(train, subsampling, subsampling_type):
     encoder = tiny_encoder(subsampling=subsampling, subsampling_type=subsampling_type)
-    assert_alone_equals_batched(encoder, train)
+    assert_single_equals_batched(encoder, train)
 
 
 @pytest.mark.parametrize("hop_length", [128, 160])
 def test_espnet_front_end_does_not_see_its_batch(hop_length):
-    """It pads the batch and reflects at its end; features alone, as stage 4 collects them, too."""
+    """It pads the batch and reflects at its end; only features, as stage 4 collects them, too."""
     encoder = tiny_encoder()
     front = DefaultFrontend(hop_length=hop_length).double()
     encoder = SpeechEncoder(front, None, UtteranceMVN(), encoder.encoder)
-    assert_alone_equals_batched(encoder, train=False)
+    assert_single_equals_batched(encoder, train=False)
     speech_BN, lengths_B = noise(*LENGTHS)
     together_BFM, frames_B = encoder.features(speech_BN, lengths_B)
     for i, n in enumerate(LENGTHS):
-        alone_1FM, _ = encoder.features(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
-        torch.testing.assert_close(together_BFM[i, : frames_B[i]], alone_1FM[0])
+        single_1FM, _ = encoder.features(speech_BN[i : i + 1, :n], lengths_B[i : i + 1])
+        torch.testing.assert_close(together_BFM[i, : frames_B[i]], single_1FM[0])
         assert not together_BFM[i, frames_B[i] :].any()
 
 
@@ -64,7 +64,7 @@ def test_features_are_not_computed_by_autocast(front, dtype):
 def test_normalisation_does_not_see_the_batch():
     encoder = tiny_encoder()
     encoder.normalize = UtteranceMVN(norm_vars=True)
-    assert_alone_equals_batched(encoder, train=False)
+    assert_single_equals_batched(encoder, train=False)
 
 
 def test_normalised_frames_have_mean_zero_and_variance_one():
@@ -88,7 +88,7 @@ def test_espnet_encoder_does_not_see_its_batch_in_inference():
         pos_enc_layer_type="abs_pos",
     )
     encoder = SpeechEncoder(Filterbank(), None, None, branchformer).double()
-    assert_alone_equals_batched(encoder, train=False, lengths=(16_000, 4_321, 9_999))
+    assert_single_equals_batched(encoder, train=False, lengths=(16_000, 4_321, 9_999))
 
 
 @pytest.mark.parametrize("subsampling_type", SUBSAMPLING_TYPES)
@@ -103,10 +103,10 @@ def test_gradients_do_not_see_the_batch(subsampling_type):
         return [p.grad.clone() for p in encoder.parameters()]
 
     together = gradients([(speech_BN, lengths_B)])
-    alone = gradients(
+    single = gradients(
         [(speech_BN[i : i + 1, :n], lengths_B[i : i + 1]) for i, n in enumerate(LENGTHS)]
     )
-    for a, b in zip(together, alone, strict=True):
+    for a, b in zip(together, single, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_subsampling_names_the_known():
         ConvSubsampling(80, 6, 2, 8, "depthwise")
 
 
-def test_filterbank_counts_whole_windows():
+def test_filterbank_counts_complete_windows():
     # 400 + 160 samples: windows at 0 and 160; one sample less: only the first.
     frontend = Filterbank()
     assert frontend(*noise(560, 559, dtype=torch.float32))[1].tolist() == [2, 1]

@@ -169,11 +169,11 @@ def test_trained_rows_are_the_ordinary_model(directory):
     torch.testing.assert_close(logits(ours.model, ids), logits(plain.model, ids))
     for llm in (ours, plain):
         llm.model(ids, labels=ids).loss.backward()
-    for mine, whole in (
+    for mine, theirs in (
         (ours.model.get_input_embeddings().rows, plain.model.get_input_embeddings().weight),
         (ours.model.get_output_embeddings().rows, plain.model.get_output_embeddings().weight),
     ):
-        torch.testing.assert_close(mine.grad, whole.grad[-7:])
+        torch.testing.assert_close(mine.grad, theirs.grad[-7:])
         assert mine.grad.abs().sum() > 0
 
 

@@ -39,14 +39,14 @@ def test_mel_frames_of_a_unit(rate, frames):
 
 
 @pytest.mark.parametrize("rate", [30.0, 200.0])
-def test_units_that_are_no_whole_frames(rate):
+def test_units_that_last_no_integer_number_of_frames(rate):
     with pytest.raises(ValueError, match=f"{rate:g} units a second.*12.5"):
         frames_per_unit(rate)
 
 
 @pytest.mark.parametrize("voices", [2, None])
 @torch.no_grad()
-def test_alone_is_as_padded(voices):
+def test_one_is_as_padded(voices):
     vocoder = small(voices=voices)
     speakers = torch.tensor([0, 1]) if voices else torch.randn(2, PROMPT_FRAMES, 80)
     voice_BD = vocoder.voice_of(speakers)
@@ -64,7 +64,7 @@ def test_alone_is_as_padded(voices):
 
 
 @torch.no_grad()
-def test_predicted_durations_are_whole_and_positive():
+def test_predicted_durations_are_integers_and_positive():
     vocoder = small()
     voice_BD = vocoder.voice_of(torch.zeros(2, dtype=torch.long))
     vocoder.log_duration.bias.fill_(-5.0)

@@ -1,4 +1,4 @@
-"""A waveform that grows: as near its log mel energies as one made in whole, without clicks."""
+"""A waveform that grows: as near its log mel energies as one made at once, without clicks."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def written(mel_FM, step):
 
 
 @pytest.mark.parametrize("step", [3, 24, 65, 1000])
-def test_parts_are_as_near_as_the_whole(step):
+def test_parts_are_as_near_as_one_piece(step):
     mel_FM = mel(voiced())
     whole_N, parts = waveform(mel_FM, BANK), written(mel_FM, step)
     joined_N = torch.cat(parts)

@@ -47,30 +47,21 @@ def listed(path):
 
 
 @pytest.fixture(scope="module")
-def whole(make_page):
+def page(make_page):
     return make_page()[0]
 
 
 @pytest.fixture
-def visit(chromium, whole):
+def visit(chromium, page):
     visits = []
 
     def start(**options):
-        visits.append(browser.Visit(chromium, whole, **options))
+        visits.append(browser.Visit(chromium, page, **options))
         return visits[-1]
 
     yield start
     for visited in visits:
         visited.close()
-
-
-def player(visited, condition, value):
-    """`value` of the player once `condition` holds; `const`s of a page can be evaluated."""
-    until = time.monotonic() + 60
-    while not visited.page.evaluate(f"player.{condition}"):
-        assert time.monotonic() < until, condition
-        time.sleep(0.02)
-    return visited.page.evaluate(f"player.{value}")
 
 
 def current(visited):
@@ -83,9 +74,9 @@ def test_every_recording_plays(visit):
     assert shown == sorted(IDS)
     for number in range(6):
         ann.page.get_by_label(f"Play u{number}", exact=True).click()
-        duration = player(ann, "readyState >= 1", "duration")
+        duration = ann.once("player", "readyState >= 1", "duration")
         assert duration == pytest.approx(0.4 + 0.1 * number, abs=0.08)
-    assert player(ann, "ended", "currentTime") == pytest.approx(duration)
+    assert ann.once("player", "ended", "currentTime") == pytest.approx(duration)
     assert "broken.flac: not audio" in ann.text(".item .notice")
 
 
@@ -96,10 +87,10 @@ def test_keys(visit):
     assert current(ann) == "u1"
     ann.press("k", " ")
     assert current(ann) == "u0"
-    assert player(ann, "currentTime > 0.05", "duration") == pytest.approx(0.4, abs=0.08)
+    assert ann.once("player", "currentTime > 0.05", "duration") == pytest.approx(0.4, abs=0.08)
     ann.press("n")  # the next, and play
     assert current(ann) == "u1"
-    assert player(ann, "ended", "duration") == pytest.approx(0.5, abs=0.08)
+    assert ann.once("player", "ended", "duration") == pytest.approx(0.5, abs=0.08)
     ann.press("k", "k", "k")
     assert current(ann) == "broken"
     ann.press(" ", "?")
@@ -123,7 +114,7 @@ def test_the_wave_leads_anywhere(visit):
     wave.scroll_into_view_if_needed()
     box = wave.bounding_box()
     ann.page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
-    assert 0.35 < player(ann, "currentTime > 0.35", "currentTime")
+    assert 0.35 < ann.once("player", "currentTime > 0.35", "currentTime")
     assert current(ann) == "u5"
 
 

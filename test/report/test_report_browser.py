@@ -148,7 +148,7 @@ def test_errors_are_marked(visit):
     assert answer.locator(".delete del").inner_text() == "the"
     assert answer.locator(".insert").count() == answer.locator(".substitute").count() == 1
     spoken = answer.locator(".hyp").evaluate("node => node.textContent")
-    assert "left out: −the" in spoken and "put in: +" in spoken  # not by colour alone
+    assert "left out: −the" in spoken and "put in: +" in spoken  # not only by colour
     assert answer.locator(".wrong").inner_text().startswith("✗")
     right = page.page.locator("article").first.locator(".answer", has_text="cascade 20epoch")
     assert right.locator(".edit").count() == 0 and right.locator(".right").count() == 1
@@ -168,12 +168,7 @@ def test_every_recording_loads_and_plays(visit, experiment):
 
 def sound(visited, number, condition, value):
     """`value` of the player of an utterance once `condition` holds."""
-    player = f"document.querySelectorAll('audio')[{number}]"
-    until = time.monotonic() + 20
-    while not visited.page.evaluate(f"{player}.{condition}"):
-        assert time.monotonic() < until, condition
-        time.sleep(0.02)
-    return visited.page.evaluate(f"{player}.{value}")
+    return visited.once(f"document.querySelectorAll('audio')[{number}]", condition, value)
 
 
 def test_keys_go_from_one_to_the_next(visit):
@@ -230,22 +225,7 @@ def test_text_of_systems_is_text(visit, experiment):
 
 
 def test_the_policy_stops_scripts_and_requests(visit):
-    page = visit()
-    ran = page.page.evaluate(
-        """async () => {
-            const script = document.createElement("script");
-            script.textContent = "window.ran = true";
-            document.body.append(script);
-            const image = document.createElement("img");
-            image.src = "file:///none.png";
-            const failed = await new Promise((done) => { image.onerror = () => done(true); });
-            return [window.ran === true, failed];
-        }"""
-    )
-    assert ran == [False, True]
-    assert len(page.complaints) == 2
-    assert all("Content Security Policy" in complaint for complaint in page.complaints)
-    page.complaints.clear()
+    visit().is_refused_scripts_and_requests()
 
 
 @pytest.fixture

@@ -76,8 +76,8 @@ def test_audio_that_says_the_text():
 
 def test_what_all_share_is_seen_only_when_taken_away():
     text_TD = np.eye(6)
-    heard_PD = text_TD[[5, 0, 1, 2, 3, 4]] + 10.0  # the last word first
-    found = alignment_numbers(text_TD - 10.0, heard_PD, range(6))
+    audio_PD = text_TD[[5, 0, 1, 2, 3, 4]] + 10.0  # the last word first
+    found = alignment_numbers(text_TD - 10.0, audio_PD, range(6))
     assert found.path < 0  # all point away from each other
     assert found.centred_in_order == 5
     assert found.centred_path == pytest.approx((5 - 1 / 5) / 6)  # by hand: cosines 1 and -1/5
@@ -109,7 +109,7 @@ def test_over_a_set_sums_are_divided():
     assert found.path.value == pytest.approx((2 * 0.9 + 6 * 0.5) / 8)
     assert found.path.shuffled == pytest.approx(found.path.value / 2)
     assert found.in_order.value == pytest.approx(60.0) and found.in_order.shuffled == 40.0
-    assert found.path.ci95 == pytest.approx((0.5, 0.9))  # of draws of one utterance alone
+    assert found.path.ci95 == pytest.approx((0.5, 0.9))  # of draws of only one utterance
     assert found.in_order.ci95 == pytest.approx((50.0, 100.0))
     with pytest.raises(ValueError, match="alignment needs utterances with a transcript"):
         aggregate(Similarity((), {}))

@@ -92,7 +92,7 @@ def test_a_second_run_asks_nothing(experiment, llm, monkeypatch):
 def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
     directory = experiment.system("audiollm", "A", 0.5, responses=WRONG)
     run(experiment, llm, "--batch_size", "1")
-    whole = contents(directory)
+    complete = contents(directory)
     for path in (directory / "judge").iterdir():
         path.unlink()
     asked, ask = [], asking.verdicts
@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on(experiment, llm, monkeypatch):
     )
     run(experiment, llm, "--batch_size", "1")
     assert asked == ["utt1", "utt2", "rest", "rest"]
-    assert contents(directory) == whole
+    assert contents(directory) == complete
 
 
 def test_other_responses_are_judged_anew(experiment, llm):

@@ -138,11 +138,11 @@ def test_positions_of_other_tokens():
 
 def test_blocks_of_draws_are_the_draws(monkeypatch):
     stats = np.random.default_rng(0).normal(size=(50, 3))
-    whole = bootstrap_sums(stats, 20)
+    complete = bootstrap_sums(stats, 20)
     monkeypatch.setattr("espnet_audiollm.score.bootstrap.BLOCK", 150)  # three draws at a time
-    assert bootstrap_sums(stats, 20) == pytest.approx(whole)
+    assert bootstrap_sums(stats, 20) == pytest.approx(complete)
     # One draw after the other, by numpy's own indexing:
     rng = np.random.default_rng(0)
-    assert whole[:2] == pytest.approx(
+    assert complete[:2] == pytest.approx(
         np.array([stats[rng.integers(50, size=50)].sum(0) for _ in range(2)])
     )

@@ -89,7 +89,7 @@ def test_reports(replies, tmp_path, capsys):
     assert "| WER % | 37.5 [" in (tmp_path / "exp/RESULTS.md").read_text()
 
 
-def heard(wer, errors, success=None):
+def recognised(wer, errors, success=None):
     """What bin/judge_speech leaves of one system."""
     return {
         "utterances": 4, "wer": wer, "wer_ci95": [wer - 1, wer + 1], "errors": errors,
@@ -105,7 +105,7 @@ def test_judged_speech_stands_in_the_table(replies, tmp_path, capsys):
     judged = out / "m.asr_sqa_sqsa_english/judged/answer_audio"
     judged.mkdir(parents=True)
     success = {"count": 3, "rate": 75.0, "ci95": [40.0, 90.0]}
-    found = {"true": heard(12.5, 1), "answered": heard(25.0, 2, success)}
+    found = {"true": recognised(12.5, 1), "answered": recognised(25.0, 2, success)}
     (judged / "speech.json").write_text(json.dumps(found))
     measures = [m for m in score_replies(out, how=HOW) if m.step == "SQSA"]
     assert [(m.name, m.value, m.counts) for m in measures] == [

@@ -127,7 +127,7 @@ def test_mcnemar(only_a, only_b, expected):
     assert p_value(dict(enumerate(b)), dict(enumerate(a))) == pytest.approx(expected)
 
 
-def test_a_system_against_another_counts_where_one_alone_is_right():
+def test_a_system_against_another_counts_where_only_one_is_right():
     """Ten utterances: six right only here, none only there: p = 2 / 2 ** 6."""
     here = {f"u{i}": i < 8 for i in range(10)}
     there = {f"u{i}": i < 2 for i in range(10)}

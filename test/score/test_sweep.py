@@ -71,8 +71,8 @@ def test_curve_is_of_all_conditions_and_the_transcript(everything):
     assert wer[:, 0].tolist() == [0, 10, 20, 30, 50]
     assert np.exp(log_ppl[:, 0]) == pytest.approx([1, 2, 4, 8, 64])
     assert log_ppl.shape == wer.shape == (5, 201)
-    alone, _ = sweep.curve(found, found.conditions[1:])
-    assert alone[:, 0].tolist() == [0, 30, 50]
+    single, _ = sweep.curve(found, found.conditions[1:])
+    assert single[:, 0].tolist() == [0, 30, 50]
 
 
 def test_equal_wer_by_hand(everything):
@@ -187,8 +187,8 @@ def test_as_json(everything):
 def test_without_noise_or_with_other_utterances(everything, tmp_path):
     clean, noisy = everything
     assert sweep_report.parts([clean]) == [] == sweep_report.as_dict([clean])
-    (alone,) = sweep_report.parts([noisy])  # nothing to compare with
-    assert [section.title for section in alone.sections][-1].startswith("At which WER")
+    (single,) = sweep_report.parts([noisy])  # nothing to compare with
+    assert [section.title for section in single.sections][-1].startswith("At which WER")
     other = results(tmp_path, "test_room", {1.0: 1.0}, 2.0, NoisyCopy("test", "room", None, 1, 0))
     object.__setattr__(other.test_set.references, "ids", ("a", "b", "c", "d"))
     with pytest.raises(ValueError, match="test_room: not the utterances and responses of test,"):

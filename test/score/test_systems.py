@@ -75,7 +75,7 @@ def test_systems_stand_against_the_cascade(experiment, systems, compare):
     assert audio["against"]["success_points"] == pytest.approx(25.0)
     assert speech["response_ppl"] == pytest.approx(math.e**3)
     assert speech["against"]["ppl_ratio_ci95"] == pytest.approx([math.e, math.e])
-    # wrong alone in two, right alone in one: no difference that four utterances could show
+    # only one is wrong in two, only one right in one: no difference that four utterances could show
     assert speech["against"]["success_points"] == pytest.approx(-25.0)
     assert speech["against"]["success_p"] == 1.0
     page = (experiment.root / "out/comparison.html").read_text()
@@ -87,7 +87,7 @@ def test_systems_stand_against_the_cascade(experiment, systems, compare):
     [
         ({"llm_fingerprint": "g"}, ["another LLM", "rerun stage 10"]),
         ({"set": "other"}, ["is of the test set other", "compare runs of one test set"]),
-        ({"context": "last_turn"}, ["last turns alone", "give the run above it"]),
+        ({"context": "last_turn"}, ["last turns only", "give the run above it"]),
     ],
 )
 def test_another_llm_or_test_set_is_refused(experiment, systems, compare, about, says):

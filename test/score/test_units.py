@@ -90,7 +90,7 @@ def test_the_words_units_are_found():
     assert best == list(range(8))
 
 
-def test_words_never_heard_are_the_average():
+def test_unseen_words_are_the_average():
     learned = WordUnits.learn(corpus(lambda word, speaker, rng: word), np.full(8, 1 / 8))
     each = Spoken("x", [0, 5], 2, ("yak",) * 50, "s")  # silences weigh 4 of 154 letters
     np.testing.assert_allclose(learned.likely(each), 1 / 8, rtol=0.15)

@@ -142,7 +142,7 @@ def test_groups_by_length():
 
 def test_sums_over_many_chunks(monkeypatch):
     monkeypatch.setattr(edits_module, "CHUNK", 2)
-    said, heard = {f"u{i}": "a b c" for i in range(5)}, {f"u{i}": "a c" for i in range(5)}
-    assert word_errors(said, heard) == WordErrors(0, 5, 0, 15)
-    assert set(utterance_errors(said, heard).values()) == {WordErrors(0, 1, 0, 3)}
-    assert character_errors(said, heard).reference_characters == 25
+    said, recognised = {f"u{i}": "a b c" for i in range(5)}, {f"u{i}": "a c" for i in range(5)}
+    assert word_errors(said, recognised) == WordErrors(0, 5, 0, 15)
+    assert set(utterance_errors(said, recognised).values()) == {WordErrors(0, 1, 0, 3)}
+    assert character_errors(said, recognised).reference_characters == 25

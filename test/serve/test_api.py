@@ -71,17 +71,17 @@ def test_the_same_dialogue_draws_the_same_tokens(client, system, data):
 
 def test_a_stream_has_the_same_text(client, data):
     messages = user({"type": "text", "text": "w1 "}, recording(data, 1))
-    whole = ask(client, messages)
+    complete = ask(client, messages)
     chunks = list(ask(client, messages, stream=True, stream_options={"include_usage": True}))
     *pieces, last = chunks
     text = "".join(chunk.choices[0].delta.content or "" for chunk in pieces)
-    assert text == whole.choices[0].message.content
+    assert text == complete.choices[0].message.content
     assert pieces[0].choices[0].delta.role == "assistant" and len(pieces) > 2
-    assert pieces[-1].choices[0].finish_reason == whole.choices[0].finish_reason
-    assert last.usage == whole.usage and last.choices == []
+    assert pieces[-1].choices[0].finish_reason == complete.choices[0].finish_reason
+    assert last.usage == complete.usage and last.choices == []
 
 
-def test_two_recordings_in_a_turn_are_both_heard(client, data):
+def test_two_recordings_in_a_turn_are_both_read(client, data):
     both = ask(client, user(recording(data, 1), recording(data, 2)))
     one = ask(client, user(recording(data, 1)))
     assert (
@@ -118,14 +118,14 @@ def test_sampling_and_stops(client, system):
     assert cut.finish_reason == "stop"
 
 
-def test_answers_beside_each_other_are_those_alone(client, data):
+def test_answers_beside_each_other_are_those_of_single_requests(client, data):
     dialogues = [(user(recording(data, n)),) for n in range(3)]
     dialogues[1] = (user_text("w1 " * 40), {"role": "assistant", "content": "w2"}, user_text())
-    alone = [ask(client, *each, max_tokens=12).choices[0].message.content for each in dialogues]
+    single = [ask(client, *each, max_tokens=12).choices[0].message.content for each in dialogues]
     with ThreadPoolExecutor(3) as pool:
         for _ in range(3):
             answers = pool.map(lambda each: ask(client, *each, max_tokens=12), dialogues)
-            assert [answer.choices[0].message.content for answer in answers] == alone
+            assert [answer.choices[0].message.content for answer in answers] == single
 
 
 def test_models_and_transcriptions(client, data, ctc_exp):

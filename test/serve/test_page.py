@@ -99,16 +99,16 @@ def test_two_spoken_turns_and_a_file(visit, server, data):
     before = counts(server)
     ann.speak()
     first = ann.turns(1).first
-    assert first.locator(".heard").inner_text() and first.locator(".answered").inner_text()
-    assert ann.text("#turns h2 >> nth=0") == "The recogniser heard"
+    assert first.locator(".recognised").inner_text() and first.locator(".answered").inner_text()
+    assert ann.text("#turns h2 >> nth=0") == "The recogniser's text"
     assert ann.text("#turns h2 >> nth=1") == "tiny answered"
     wait_until(lambda: drawn(ann, ".turn canvas"))
     ann.speak()
     assert ann.turns(2).nth(1).locator(".answered").inner_text()
     ann.page.get_by_label("Send a file").set_input_files(data / "u2.wav")
-    assert ann.turns(3).nth(2).locator(".heard").inner_text()
+    assert ann.turns(3).nth(2).locator(".recognised").inner_text()
     ann.write("w1 w2")
-    assert ann.turns(4).nth(3).locator(".heard").count() == 0
+    assert ann.turns(4).nth(3).locator(".recognised").count() == 0
     after = counts(server)
     assert after["audiollm_dialogues_continued"] == before["audiollm_dialogues_continued"] + 3
     assert after["audiollm_audio_encoded"] == before["audiollm_audio_encoded"] + 3
@@ -126,7 +126,7 @@ def test_the_page_may_ask_its_own_server_only(server):
     assert not re.search(r"https?://", html)
 
 
-def test_by_keyboard_alone(visit):
+def test_by_keyboard_only(visit):
     ann = visit()
     ann.page.locator("#talk").focus()
     ann.press("Enter")
@@ -189,7 +189,7 @@ def test_the_token_is_asked_for(visit, server):
         ann.page.get_by_label("Access token").fill(TOKEN)
         ann.write("w1")
         assert ann.turns(1).first.locator(".answered").inner_text()
-        assert ann.page.locator(".heard").count() == 0  # it has no recogniser
+        assert ann.page.locator(".recognised").count() == 0  # it has no recogniser
         ann.complaints = [each for each in ann.complaints if "401" not in each]
         ann.context.close()
 
@@ -200,7 +200,7 @@ def test_answers_are_spoken_where_the_model_can(visit, speech_lm, speaking):
     with listening(made) as url:
         ann = visit(url)
         ann.page.get_by_label("Speak the answers").check()
-        for number in (1, 2):  # the second question stands alone, too
+        for number in (1, 2):  # the second question is without context, too
             ann.page.get_by_label("Send a file").set_input_files(recording)
             turn = ann.turns(number).nth(number - 1)
             assert turn.locator(".answered").inner_text().startswith("ran ")

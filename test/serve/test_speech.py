@@ -92,7 +92,7 @@ def stream(client, *messages, **more):
     return text, sound, last
 
 
-def test_a_stream_joins_to_the_whole_answer(client, question, system):
+def test_a_stream_joins_to_the_complete_answer(client, question, system):
     whole = ask(client, question, **PCM).choices[0].message.audio
     text, sound, last = stream(client, question)
     assert len(sound) == 3 and last.finish_reason == "stop"
@@ -163,7 +163,7 @@ def test_what_cannot_be_spoken_is_refused(client, more, says):
     assert says in str(caught.value)
 
 
-def test_questions_stand_alone(client):
+def test_questions_are_without_context(client):
     talk = [user_text("a"), {"role": "assistant", "content": "b"}, user_text("c")]
     with pytest.raises(openai.BadRequestError, match="send the last question alone"):
         ask(client, *talk)

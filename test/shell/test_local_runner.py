@@ -208,7 +208,7 @@ def test_failed_members_only_run_again(tmp_path):
     assert done.returncode == 0
     assert "2 of 3 jobs are done already; now job 2" in done.stderr
     assert starts(tmp_path) == [1, 2, 1]
-    assert run(*work).returncode == 0  # All were whole: everything runs.
+    assert run(*work).returncode == 0  # All were complete: everything runs.
     assert starts(tmp_path) == [2, 3, 2]
     assert sorted(os.listdir(tmp_path)) == ["1.log", "2.log", "3.log", "mended"]
 

@@ -96,7 +96,7 @@ def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):
     assert run(recipe, *words).mains.count("respond") == 4
 
 
-def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
+def test_noisy_copies_are_recognised_and_nothing_is_answered_again(recipe):
     words = ["--noises", "babble:-5 files:my/noise:10", "--nj", "1"]
     done = run(recipe, *words, "--test_sets", "test valid")
     assert done.returncode == 0, done.stderr
@@ -122,7 +122,7 @@ def test_noisy_copies_are_heard_and_nothing_is_answered_again(recipe):
     assert run(recipe, *words).mains.count("add_noise") == 0
 
 
-def test_noise_is_heard_by_the_checkpoints_asked_for(recipe):
+def test_noise_is_recognised_by_the_checkpoints_asked_for(recipe):
     done = run(
         recipe,
         "--noises", "room",
@@ -257,7 +257,7 @@ def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
 
 
 def test_a_search_stands_beside_the_greedy_cascade(recipe):
-    """Same checkpoints, places of their own; the language model is known to stage 6 alone."""
+    """Same checkpoints, places of their own; the language model is known only to stage 6."""
     words = ["--token_type", "llm", "--ctc_beam", "10", "--lm_weight", "0.3", "--stop_stage", "10"]
     done = run(recipe, *words)
     assert done.returncode == 0, done.stderr
@@ -267,8 +267,8 @@ def test_a_search_stands_beside_the_greedy_cascade(recipe):
     assert hyps == ["", "_beam10_lm0.3"]
     runs = re.findall(r"--output [^\n]+/(cascade_\S+)", "\n".join(done.calls))
     assert runs == ["cascade_valid.loss.ave", "cascade_valid.loss.ave_beam10_lm0.3"]
-    alone = run(recipe, "--ctc_beam", "4", "--stage", "3", "--stop_stage", "6")
-    decoded = [call for call in alone.calls if call.startswith("ctc_decode ")]
+    greedy = run(recipe, "--ctc_beam", "4", "--stage", "3", "--stop_stage", "6")
+    decoded = [call for call in greedy.calls if call.startswith("ctc_decode ")]
     assert [call.count("--ctc_beam 4") for call in decoded] == [0, 1]
     refused = run(recipe, "--lm_weight", "0.3")
     assert refused.returncode == 1 and "needs --token_type llm" in refused.stderr

@@ -20,7 +20,7 @@ def test_every_stage_runs_and_a_second_run_trains_nothing(recipe):
     )
     second = run(recipe)
     assert second.returncode == 0, second.stderr
-    # These look for themselves whether their work is whole.
+    # These look for themselves whether their work is complete.
     assert set(second.mains) == {"data.sh", "format_data", "generate_responses", "score"}
 
 
@@ -49,7 +49,7 @@ def test_words_arrive_complete(recipe):
 
 
 def test_behaviours_have_places_of_their_own(recipe):
-    """With them stages 7 to 9 leave alone what was trained without, and read one store alone."""
+    """With them stages 7 to 9 do not touch what was trained without, and read only one store."""
     (recipe / "conf/some.yaml").write_text("- {name: answer, weight: 1}\n")
     words = ["--behaviours", "conf/some.yaml", "--behaviours_per_utterance", "2"]
     assert run(recipe, *words).returncode == 0
@@ -126,7 +126,7 @@ def test_inference_in_jobs_is_merged(recipe):
 
 
 def test_answers_are_one_call_whose_failure_leaves_no_marker(recipe):
-    """Two jobs and a merge do all; afterwards what changed is answered alone."""
+    """Two jobs and a merge do all; afterwards only what changed is answered."""
     done = run(recipe, "--inference_nj", "2", FAIL="respond")
     assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("go on with --stage 10")
     assert not list(recipe.glob("exp/*/respond_test/*/.done"))

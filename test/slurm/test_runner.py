@@ -91,7 +91,7 @@ def test_failed_members_only_run_again(call):
     assert "4 of 6 jobs are done already; now job 3, 5" in done.stderr
     runs = [call.text(f"logs/{number}.log").count(f"run {number}\n") for number in range(1, 7)]
     assert runs == [1, 1, 2, 1, 2, 1]
-    assert call.run(*work).returncode == 0  # All were whole: everything runs.
+    assert call.run(*work).returncode == 0  # All were complete: everything runs.
     assert call.text("logs/1.log").count("run 1\n") == 2
 
 
@@ -328,14 +328,14 @@ def test_preempted_job_goes_on(call, training):
 
 
 def test_a_node_that_dies_under_an_array(call):
-    script = "echo begun; while ! test -e go; do sleep 0.1; done; echo whole JOB >> out.JOB"
+    script = "echo begun; while ! test -e go; do sleep 0.1; done; echo complete JOB >> out.JOB"
     runner = call.start("--num_threads", 2, "JOB=1:6", "JOB.log", *sh(script))
     call.wait_for(lambda: all("begun\n" in call.text(f"{n}.log") for n in range(1, 7)))
     call.cluster.kill_node("n2")
     (call.dir / "go").touch()
     _, stderr = runner.communicate(timeout=120)
     assert runner.returncode == 0, stderr
-    assert [call.text(f"out.{n}") for n in range(1, 7)] == [f"whole {n}\n" for n in range(1, 7)]
+    assert [call.text(f"out.{n}") for n in range(1, 7)] == [f"complete {n}\n" for n in range(1, 7)]
 
 
 SAVER = """\

@@ -53,7 +53,7 @@ def expected(llm_dir, data, tmp_path_factory):
 
 
 class Stage:
-    """Jobs of stage 7 with one GPU each, all on n3, which alone has some."""
+    """Jobs of stage 7 with one GPU each, all on n3, the only one that has some."""
 
     def __init__(self, cluster, directory, llm_dir, data):
         self.call = Caller(cluster, directory)

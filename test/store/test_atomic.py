@@ -1,4 +1,4 @@
-"""What is written aside: names of one process on one machine, and what a sweep leaves alone."""
+"""What is written aside: names of one process on one machine, and what a sweep does not touch."""
 
 import multiprocessing
 import os

@@ -45,19 +45,19 @@ def contents(directory):
 
 
 @pytest.fixture
-def whole(tmp_path):
-    fill(tmp_path / "whole")
-    assert responses.merge(tmp_path / "whole") == 22
-    return contents(tmp_path / "whole")
+def complete(tmp_path):
+    fill(tmp_path / "complete")
+    assert responses.merge(tmp_path / "complete") == 22
+    return contents(tmp_path / "complete")
 
 
-def test_what_a_finished_store_holds(tmp_path, whole):
+def test_what_a_finished_store_holds(tmp_path, complete):
     names = ["response_ids", "shard.00000.jsonl", "shard.00001.jsonl", "shard.00002.jsonl"]
-    assert list(whole) == [*names, "store.json"]
-    assert [len(whole[name].splitlines()) for name in names] == [22, 8, 8, 6]
-    index = whole["response_ids"].decode().splitlines()
+    assert list(complete) == [*names, "store.json"]
+    assert [len(complete[name].splitlines()) for name in names] == [22, 8, 8, 6]
+    index = complete["response_ids"].decode().splitlines()
     assert [line.split()[0] for line in index] == IDS
-    first = json.loads(whole["shard.00000.jsonl"].splitlines()[0])
+    first = json.loads(complete["shard.00000.jsonl"].splitlines()[0])
     assert first == {
         "id": "a$b'c",
         "prompt": "text a$b'c",
@@ -66,46 +66,46 @@ def test_what_a_finished_store_holds(tmp_path, whole):
         "finish_reason": "stop",
     }
     assert index[0] == "a$b'c 5 99 2"
-    assert json.loads(whole["store.json"])["llm"] == "tiny"
+    assert json.loads(complete["store.json"])["llm"] == "tiny"
 
 
-def test_reading_back(tmp_path, whole):
-    read = read_store(tmp_path / "whole")
+def test_reading_back(tmp_path, complete):
+    read = read_store(tmp_path / "complete")
     assert list(read) == IDS
     assert read["é"] == response("é")
 
 
-def test_jobs_share_a_store(tmp_path, whole):
+def test_jobs_share_a_store(tmp_path, complete):
     store = tmp_path / "store"
     for job in (2, 3, 1):
         fill(store, job, 3)
     assert not (store / "response_ids").exists()
     responses.merge(store, 3)
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
-def test_merging_again(tmp_path, whole):
-    """A new index is left alone; one older than a shard, or none, is made again."""
-    index, shard = (tmp_path / "whole" / name for name in ("response_ids", "shard.00001.jsonl"))
+def test_merging_again(tmp_path, complete):
+    """A new index is kept; one older than a shard, or none, is made again."""
+    index, shard = (tmp_path / "complete" / name for name in ("response_ids", "shard.00001.jsonl"))
     made = index.stat().st_ino
-    responses.merge(tmp_path / "whole")
+    responses.merge(tmp_path / "complete")
     assert index.stat().st_ino == made
     later = index.stat().st_mtime_ns + 10**9
     os.utime(shard, ns=(later, later))
-    responses.merge(tmp_path / "whole")
+    responses.merge(tmp_path / "complete")
     assert index.stat().st_ino != made
     index.unlink()
-    responses.merge(tmp_path / "whole")
-    assert contents(tmp_path / "whole") == whole
+    responses.merge(tmp_path / "complete")
+    assert contents(tmp_path / "complete") == complete
 
 
-def test_merging_removes_what_killed_runs_left(tmp_path, whole):
+def test_merging_removes_what_killed_runs_left(tmp_path, complete):
     killed = f"{socket.gethostname()}.{NO_PROCESS}.tmp"
     left = (f".response_ids.{killed}", f".store.json.{killed}", ".shard.00001.part")
     for name in (*left, ".generate.log.lock"):
-        (tmp_path / "whole" / name).write_text("half")
-    responses.merge(tmp_path / "whole")
-    assert contents(tmp_path / "whole") == whole | {".generate.log.lock": b"half"}
+        (tmp_path / "complete" / name).write_text("half")
+    responses.merge(tmp_path / "complete")
+    assert contents(tmp_path / "complete") == complete | {".generate.log.lock": b"half"}
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,15 @@ def test_merging_removes_what_killed_runs_left(tmp_path, whole):
         ({"prompts_hash": "x", "num_prompts": 21}, "another number of prompts, other prompts"),
     ],
 )
-def test_a_store_made_otherwise_is_refused(tmp_path, whole, change, message):
+def test_a_store_made_otherwise_is_refused(tmp_path, complete, change, message):
     with pytest.raises(ValueError, match=f"were made with {message}: delete the directory or"):
-        fill(tmp_path / "whole", settings=dataclasses.replace(SETTINGS, **change))
-    assert contents(tmp_path / "whole") == whole
+        fill(tmp_path / "complete", settings=dataclasses.replace(SETTINGS, **change))
+    assert contents(tmp_path / "complete") == complete
 
 
-def test_another_name_of_the_same_llm_is_no_change(tmp_path, whole):
-    responses.open_store(tmp_path / "whole", SETTINGS, {"llm": "moved/elsewhere"})
-    assert contents(tmp_path / "whole") == whole
+def test_another_name_of_the_same_llm_is_no_change(tmp_path, complete):
+    responses.open_store(tmp_path / "complete", SETTINGS, {"llm": "moved/elsewhere"})
+    assert contents(tmp_path / "complete") == complete
 
 
 def test_unfinished_store(tmp_path):
@@ -150,20 +150,20 @@ def test_shards_without_a_store(tmp_path):
         responses.open_store(tmp_path, SETTINGS)
 
 
-def test_damaged_files(tmp_path, whole):
-    shard = tmp_path / "whole" / "shard.00001.jsonl"
-    shard.write_bytes(whole["shard.00001.jsonl"][:-20])
+def test_damaged_files(tmp_path, complete):
+    shard = tmp_path / "complete" / "shard.00001.jsonl"
+    shard.write_bytes(complete["shard.00001.jsonl"][:-20])
     with pytest.raises(ValueError, match="shard.00001.jsonl: line 8 is not a result"):
-        read_store(tmp_path / "whole")
-    lines = whole["shard.00001.jsonl"].splitlines(keepends=True)
+        read_store(tmp_path / "complete")
+    lines = complete["shard.00001.jsonl"].splitlines(keepends=True)
     shard.write_bytes(b"".join(lines[:-1]))
-    (tmp_path / "whole" / "response_ids").unlink()
+    (tmp_path / "complete" / "response_ids").unlink()
     with pytest.raises(ValueError, match="shard.00001.jsonl: it holds 7 answers to 8 prompts"):
-        responses.merge(tmp_path / "whole")
-    assert not (tmp_path / "whole" / "response_ids").exists()
-    (tmp_path / "whole" / "store.json").write_text("{")
+        responses.merge(tmp_path / "complete")
+    assert not (tmp_path / "complete" / "response_ids").exists()
+    (tmp_path / "complete" / "store.json").write_text("{")
     with pytest.raises(ValueError, match="store.json is damaged"):
-        read_store(tmp_path / "whole")
+        read_store(tmp_path / "complete")
 
 
 def test_survey_is_of_ids_and_texts():

@@ -51,29 +51,29 @@ def contents(directory):
 
 
 @pytest.fixture
-def whole(tmp_path):
-    assert fill(tmp_path / "whole") == 0
-    return contents(tmp_path / "whole")
+def complete(tmp_path):
+    assert fill(tmp_path / "complete") == 0
+    return contents(tmp_path / "complete")
 
 
-def journal_of(whole, number):
+def journal_of(complete, number):
     """The shard's lines in the order in which they were made."""
-    lines = {json.loads(line)["id"]: line for line in whole[NAMES[number]].splitlines(True)}
+    lines = {json.loads(line)["id"]: line for line in complete[NAMES[number]].splitlines(True)}
     batches = plan(ITEMS[number * 8 : (number + 1) * 8])
     return b"".join(lines[item.id] for batch in batches for item in batch)
 
 
-def test_what_there_is(tmp_path, whole):
-    assert list(whole) == NAMES
-    assert [len(content.splitlines()) for content in whole.values()] == [8, 8, 6]
-    records = list(shards_of(tmp_path / "whole").records())
+def test_what_there_is(tmp_path, complete):
+    assert list(complete) == NAMES
+    assert [len(content.splitlines()) for content in complete.values()] == [8, 8, 6]
+    records = list(shards_of(tmp_path / "complete").records())
     assert [record["id"] for record in records] == IDS
     first = next(batch for batch in plan(ITEMS[:8]) if any(item.id == IDS[0] for item in batch))
     assert records[0] in answer(first)
 
 
 @pytest.mark.parametrize("batches", range(8))  # 3 + 3 + 2 of them
-def test_killed_between_batches(tmp_path, whole, batches):
+def test_killed_between_batches(tmp_path, complete, batches):
     calls = []
 
     def dies(batch):
@@ -86,42 +86,42 @@ def test_killed_between_batches(tmp_path, whole, batches):
         fill(tmp_path / "store", dies)
     again = []
     assert fill(tmp_path / "store", lambda batch: again.append(batch) or answer(batch)) == 0
-    assert contents(tmp_path / "store") == whole
+    assert contents(tmp_path / "store") == complete
     assert len(again) == 8 - batches  # nothing twice
 
 
 @pytest.mark.parametrize("size", [0, 1, 50, 99, 100, 101, 102, 240, 10_000])
-def test_killed_within_a_write(tmp_path, whole, size):
-    """A journal cut anywhere: half a line, half a batch, a whole one without its shard."""
+def test_killed_within_a_write(tmp_path, complete, size):
+    """A journal cut anywhere: half a line, half a batch, a complete one without its shard."""
     store = tmp_path / "store"
     store.mkdir()
-    (store / ".shard.00001.part").write_bytes(journal_of(whole, 1)[:size])
+    (store / ".shard.00001.part").write_bytes(journal_of(complete, 1)[:size])
     assert fill(store) == 0
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
-def test_a_whole_journal_needs_no_answers(tmp_path, whole):
+def test_a_complete_journal_needs_no_answers(tmp_path, complete):
     store = tmp_path / "store"
     store.mkdir()
     for name in (NAMES[0], NAMES[2]):
-        (store / name).write_bytes(whole[name])
-    (store / ".shard.00001.part").write_bytes(journal_of(whole, 1))
+        (store / name).write_bytes(complete[name])
+    (store / ".shard.00001.part").write_bytes(journal_of(complete, 1))
     assert fill(store, answer=None) == 0
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 200, b'{"id": "utt-08"}', b"[]", b"\xff"])
-def test_garbage_in_a_journal_is_cut_off(tmp_path, whole, garbage):
+def test_garbage_in_a_journal_is_cut_off(tmp_path, complete, garbage):
     store = tmp_path / "store"
     store.mkdir()
-    lines = journal_of(whole, 1).splitlines()
+    lines = journal_of(complete, 1).splitlines()
     lines[3] = garbage
     (store / ".shard.00001.part").write_bytes(b"\n".join(lines) + b"\n")
     assert fill(store) == 0
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
-def test_other_batches_than_before_keep_what_is_whole_in_both(tmp_path, whole):
+def test_other_batches_than_before_keep_what_is_complete_in_both(tmp_path, complete):
     """A journal of two batches of 2, gone on with batches of 3: three of eight answers stay."""
     (shard, *_) = shards_of(tmp_path / "store").windows(ITEMS)
     two = shard.fill(plan(shard.items, 2), answer)
@@ -134,18 +134,18 @@ def test_other_batches_than_before_keep_what_is_whole_in_both(tmp_path, whole):
 
 
 @pytest.mark.parametrize("num_jobs", [2, 3, 5])
-def test_jobs_make_what_one_makes(tmp_path, whole, num_jobs):
+def test_jobs_make_what_one_makes(tmp_path, complete, num_jobs):
     left = [fill(tmp_path / "store", job=job, num_jobs=num_jobs) for job in range(num_jobs, 0, -1)]
     assert left[-1] == 0 and all(left[:-1])
-    assert contents(tmp_path / "store") == whole
+    assert contents(tmp_path / "store") == complete
 
 
-def test_another_number_of_jobs_goes_on(tmp_path, whole):
+def test_another_number_of_jobs_goes_on(tmp_path, complete):
     fill(tmp_path / "store", job=2, num_jobs=3)
     asked = []
     assert fill(tmp_path / "store", lambda batch: asked.extend(batch) or answer(batch)) == 0
     assert len(asked) == 14
-    assert contents(tmp_path / "store") == whole
+    assert contents(tmp_path / "store") == complete
 
 
 def test_missing_shards_are_named_with_their_jobs(tmp_path):
@@ -195,7 +195,7 @@ def test_two_writers_of_one_shard(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [NAMES[0]]
 
 
-def test_the_writer_after_the_killed_one_waits(tmp_path, whole):
+def test_the_writer_after_the_killed_one_waits(tmp_path, complete):
     """The lock of a process that is about to go: it is taken as soon as it is free."""
     import threading
 
@@ -207,11 +207,11 @@ def test_the_writer_after_the_killed_one_waits(tmp_path, whole):
     timer.start()
     assert fill(store) == 0
     timer.join()
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
-def test_sweeping(tmp_path, whole):
-    store = tmp_path / "whole"
+def test_sweeping(tmp_path, complete):
+    store = tmp_path / "complete"
     killed = f"{socket.gethostname()}.{NO_PROCESS}.tmp"
     left = [".shard.00001.part", f".shard.00001.jsonl.{killed}"]
     for name in left:
@@ -221,7 +221,7 @@ def test_sweeping(tmp_path, whole):
         shards_of(store).sweep()
     (tmp_path / "away").rename(store / NAMES[2])
     shards_of(store).sweep()
-    assert contents(store) == whole
+    assert contents(store) == complete
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,14 @@ def test_sweeping(tmp_path, whole):
         (lambda text: b"[]\n", "line 1 is not a result"),
     ],
 )
-def test_damaged_shards(tmp_path, whole, damage, message):
-    path = tmp_path / "whole" / NAMES[1]
-    path.write_bytes(damage(whole[NAMES[1]]))
+def test_damaged_shards(tmp_path, complete, damage, message):
+    path = tmp_path / "complete" / NAMES[1]
+    path.write_bytes(damage(complete[NAMES[1]]))
     with pytest.raises(ValueError, match=f"{NAMES[1]}: {message}"):
-        list(shards_of(tmp_path / "whole").records())
+        list(shards_of(tmp_path / "complete").records())
 
 
-def test_full_disk(tmp_path, whole):
+def test_full_disk(tmp_path, complete):
     """The journal takes what fits and then fails: one sentence, and the rerun completes it."""
     (shard, *_) = shards_of(tmp_path / "store").windows(ITEMS)
     with file_size_limit(300):
@@ -249,7 +249,7 @@ def test_full_disk(tmp_path, whole):
             list(shard.fill(plan(shard.items), answer))
     assert shard.journal.stat().st_size == 300
     assert fill(tmp_path / "store") == 0
-    assert contents(tmp_path / "store") == whole
+    assert contents(tmp_path / "store") == complete
 
 
 @pytest.mark.parametrize(

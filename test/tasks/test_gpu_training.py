@@ -29,22 +29,22 @@ def test_alignment_and_ctc_learn_and_resume(data, llm_dir, tmp_path, monkeypatch
     def train(directory, max_epoch, ngpu=1):
         more = dict(max_epoch=max_epoch, use_amp=use_amp and ngpu == 1, accum_grad=2)
         more["keep_epochs"] = [1]
-        if not use_amp:  # Adam's first steps depend on signs alone, of gradients near 0 as well
+        if not use_amp:  # Adam's first steps depend only on signs, of gradients near 0 as well
             more.update(optim="sgd", optim_conf={"lr": 0.05})
         gpu = ["--ngpu", str(ngpu), "--resume", "true"]
         CTCTask.main(cmd=[*ctc_options(data, directory / "ctc", **more), *gpu])
         cmd = task_options(data, directory / "align", "response_ids,response,text_int", **more)
         AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), *gpu])
 
-    train(tmp_path / "whole", 3)
+    train(tmp_path / "undisturbed", 3)
     train(tmp_path / "resumed", 1)
     train(tmp_path / "resumed", 3)
     for task in ("ctc", "align"):
-        whole = tmp_path / "whole" / task
-        close(weights(tmp_path / "resumed" / task, 3), weights(whole, 3))
-        stats = checkpoints.load(checkpoints.newest_undamaged(whole))["reporter"]["stats"]
+        undisturbed = tmp_path / "undisturbed" / task
+        close(weights(tmp_path / "resumed" / task, 3), weights(undisturbed, 3))
+        stats = checkpoints.load(checkpoints.newest_undamaged(undisturbed))["reporter"]["stats"]
         assert stats[3]["train"]["loss"] < stats[1]["train"]["loss"]
     if not use_amp:  # float32 is the CPU's
         train(tmp_path / "cpu", 1, ngpu=0)
         for task in ("ctc", "align"):
-            close(weights(tmp_path / "whole" / task, 1), weights(tmp_path / "cpu" / task, 1))
+            close(weights(tmp_path / "undisturbed" / task, 1), weights(tmp_path / "cpu" / task, 1))

@@ -61,12 +61,12 @@ def test_elision_changes_what_is_counted(name, errors, of):
 
 
 def test_characters_are_the_words_where_there_are_no_blanks():
-    said, heard = {"a": "今天 天气好"}, {"a": "今天天汽好吗"}
-    words = word_errors(said, heard, normalizer("zh"))
+    said, recognised = {"a": "今天 天气好"}, {"a": "今天天汽好吗"}
+    words = word_errors(said, recognised, normalizer("zh"))
     assert (words.substitutions, words.insertions, words.reference_words) == (1, 1, 5)
-    characters = character_errors(said, heard, normalizer("zh"))
+    characters = character_errors(said, recognised, normalizer("zh"))
     assert (characters.errors, characters.reference_characters) == (2, 5)  # no blanks among them
-    assert character_errors(said, heard).reference_characters == 6
+    assert character_errors(said, recognised).reference_characters == 6
 
 
 @pytest.mark.parametrize("code", sorted([*LANGUAGES, *PLAIN]))

@@ -27,28 +27,28 @@ def train(place, directory, stage, *words, **more):
 
 
 @pytest.fixture(scope="module")
-def whole(place, tmp_path_factory):
+def undisturbed(place, tmp_path_factory):
     """Both stages."""
-    directory = tmp_path_factory.mktemp("whole")
+    directory = tmp_path_factory.mktemp("undisturbed")
     for stage in ("coarse", "fine"):
         train(place, directory / stage, stage)
     return directory
 
 
-def test_they_learn(whole):
+def test_they_learn(undisturbed):
     for stage in ("coarse", "fine"):
-        state = checkpoints.load(checkpoints.resumable(whole / stage)[0])
+        state = checkpoints.load(checkpoints.resumable(undisturbed / stage)[0])
         stats = state["reporter"]["stats"]
         assert stats[2]["valid"]["loss"] < stats[1]["valid"]["loss"]
         parts = {"units", "duration"} & stats[1]["valid"].keys()
         assert parts == ({"units", "duration"} if stage == "coarse" else {"units"})
         total = sum(stats[1]["valid"][part] for part in parts)
         assert stats[1]["valid"]["loss"] == pytest.approx(total, rel=1e-4)
-        assert (whole / stage / "cost.json").is_file()
+        assert (undisturbed / stage / "cost.json").is_file()
 
 
 @pytest.mark.parametrize(("stage", "how"), [("coarse", ask), ("fine", kill)])
-def test_they_go_on(place, whole, tmp_path, at_beat, stage, how):
+def test_they_go_on(place, undisturbed, tmp_path, at_beat, stage, how):
     at_beat(4, how)
     if how is ask:
         train(place, tmp_path, stage)
@@ -58,7 +58,7 @@ def test_they_go_on(place, whole, tmp_path, at_beat, stage, how):
     assert not (tmp_path / "2epoch.pth").exists()
     supervision.install().signalled = False
     train(place, tmp_path, stage)
-    assert_same(whole / stage, tmp_path, STEPS)
+    assert_same(undisturbed / stage, tmp_path, STEPS)
 
 
 def test_the_units_that_each_stage_reads():

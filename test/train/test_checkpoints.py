@@ -1,4 +1,4 @@
-"""Files that training leaves: whole or absent, and damage is noticed."""
+"""Files that training leaves: complete or absent, and damage is noticed."""
 
 import zipfile
 
@@ -41,7 +41,7 @@ def test_no_byte_changes_unnoticed(tmp_path):
     assert noticed > len(content) // 4
 
 
-def test_torch_alone_would_not_notice(tmp_path):
+def test_torch_by_itself_would_not_notice(tmp_path):
     """Why the CRC is compared here."""
     path = saved(tmp_path, 1)
     flip(path, path.read_bytes().index(STATE["weight"].numpy().tobytes()) + 6)
@@ -72,13 +72,13 @@ def nothing(content):
 
 @pytest.mark.parametrize("damage", [cut, without_end, zeros_at_the_end, zeros, nothing])
 def test_the_newest_undamaged_one_is_used(tmp_path, damage, caplog):
-    old, whole, newest = (saved(tmp_path, steps) for steps in (7, 90, 1_000))
+    old, undamaged, newest = (saved(tmp_path, steps) for steps in (7, 90, 1_000))
     newest.write_bytes(damage(newest.read_bytes()))
     with pytest.raises(ValueError, match=f"{newest.name} cannot be read"):
         checkpoints.load(newest)
-    assert checkpoints.newest_undamaged(tmp_path) == whole
+    assert checkpoints.newest_undamaged(tmp_path) == undamaged
     assert f"{newest} is damaged" in caplog.text
-    assert checkpoints.resumable(tmp_path) == [whole, old]
+    assert checkpoints.resumable(tmp_path) == [undamaged, old]
     assert (tmp_path / f"{newest.name}.damaged").exists()
 
 

@@ -220,11 +220,11 @@ def test_a_training_goes_on_with_what_it_knows(data, tmp_path, at_beat, monkeypa
     def train(directory):
         CTCTask.main(cmd=[*ctc_options(data, directory, **RANDOM), "--resume", "true"])
 
-    train(tmp_path / "whole")
+    train(tmp_path / "undisturbed")
     at_beat(2, ask)
     train(tmp_path / "interrupted")
     supervision.install().signalled = False
     train(tmp_path / "interrupted")
-    (newest, *_) = checkpoints.resumable(tmp_path / "whole")
+    (newest, *_) = checkpoints.resumable(tmp_path / "undisturbed")
     assert checkpoints.load(newest)["too_large"] and len(too_many) >= 2
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", int(newest.stem.split("_")[1]))
+    assert_same(tmp_path / "undisturbed", tmp_path / "interrupted", int(newest.stem.split("_")[1]))

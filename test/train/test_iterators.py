@@ -108,30 +108,30 @@ def test_short_and_long_epochs_are_espnets(recordings, build, iterations):
 
 
 def test_ranks_share_each_batch(recordings, build):
-    whole = [ids for ids, _ in build(shuffle=True).build_iter(1)]
+    batches = [ids for ids, _ in build(shuffle=True).build_iter(1)]
     for rank in (0, 1):
         ours = build(shuffle=True, rank=rank, world_size=2)
         same(ours.build_iter(1), espnets(recordings, rank, 2, shuffle=True).build_iter(1))
-        assert [ids for ids, _ in ours.build_iter(1)] == [ids[rank::2] for ids in whole]
+        assert [ids for ids, _ in ours.build_iter(1)] == [ids[rank::2] for ids in batches]
 
 
-def test_an_epoch_taken_up_in_the_middle_reads_the_rest_alone(build):
+def test_an_epoch_taken_up_in_the_middle_reads_only_the_rest(build):
     factory = build(shuffle=True)
     read = []
     factory.dataset.preprocess = lambda uid, data: read.append(uid) or letters(uid, data)
-    whole = list(factory.build_iter(2))
-    for start in range(len(whole) + 1):
+    batches = list(factory.build_iter(2))
+    for start in range(len(batches) + 1):
         read.clear()
         rest = factory.build_iter(2, start=start)
-        assert len(rest) == len(whole)
+        assert len(rest) == len(batches)
         found = [ids for ids, _ in rest]
-        assert found == [ids for ids, _ in whole[start:]]
+        assert found == [ids for ids, _ in batches[start:]]
         assert read == [id_ for ids in found for id_ in ids]
-    with pytest.raises(ValueError, match=f"has {len(whole)} batches"):
-        factory.build_iter(2, start=len(whole) + 1)
+    with pytest.raises(ValueError, match=f"has {len(batches)} batches"):
+        factory.build_iter(2, start=len(batches) + 1)
 
 
-def test_the_models_random_numbers_are_left_alone(build):
+def test_the_models_random_numbers_are_not_touched(build):
     """Where an epoch is taken up must not change what dropout draws."""
     torch.manual_seed(0)
     before = torch.get_rng_state()

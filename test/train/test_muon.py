@@ -93,13 +93,13 @@ def test_all_else_goes_adamws_way_and_gradients_stay():
 
 
 def test_its_state_is_all_that_it_needs_to_go_on():
-    whole = model()
-    optimizer = muon.Muon(muon.groups(whole.named_parameters(), "encoder"), lr=0.01)
-    train(whole, optimizer, range(3))
-    again = copy.deepcopy(whole)
+    undisturbed = model()
+    optimizer = muon.Muon(muon.groups(undisturbed.named_parameters(), "encoder"), lr=0.01)
+    train(undisturbed, optimizer, range(3))
+    again = copy.deepcopy(undisturbed)
     resumed = muon.Muon(muon.groups(again.named_parameters(), "encoder"), lr=0.5)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    train(whole, optimizer, range(3, 6))
+    train(undisturbed, optimizer, range(3, 6))
     train(again, resumed, range(3, 6))
-    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+    for a, b in zip(undisturbed.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)

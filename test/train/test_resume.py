@@ -59,9 +59,9 @@ def train(data, directory, **more):
 
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
+def undisturbed(data, tmp_path_factory):
     """The training that nothing disturbs."""
-    directory = tmp_path_factory.mktemp("whole")
+    directory = tmp_path_factory.mktemp("undisturbed")
     train(data, directory)
     return directory
 
@@ -81,7 +81,9 @@ def whole(data, tmp_path_factory):
         ("valid", 16, None),  # the very last batch: it comes too late
     ],
 )
-def test_a_stop_that_was_asked_for(data, whole, tmp_path, at_beat, phase, number, steps, workers):
+def test_a_stop_that_was_asked_for(
+    data, undisturbed, tmp_path, at_beat, phase, number, steps, workers
+):
     at_beat(number, ask, phase)
     train(data, tmp_path, num_workers=workers)
     left = checkpoints.resumable(tmp_path)
@@ -90,45 +92,45 @@ def test_a_stop_that_was_asked_for(data, whole, tmp_path, at_beat, phase, number
         assert not (tmp_path / "2epoch.pth").exists()
     supervision.install().signalled = False
     train(data, tmp_path, num_workers=workers)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
-def test_a_stop_after_every_update(data, whole, tmp_path, at_beat):
+def test_a_stop_after_every_update(data, undisturbed, tmp_path, at_beat):
     for _ in range(2 * STEPS):
         supervision.install().signalled = False
         at_beat(1, ask)
         train(data, tmp_path)
     supervision.install().signalled = False
     train(data, tmp_path)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
 def test_batches_that_are_too_few_for_an_update(data, tmp_path, at_beat):
     """Of eight, three make an update: two are left over when an epoch ends, and forgotten."""
-    train(data, tmp_path / "whole", accum_grad=3)
+    train(data, tmp_path / "undisturbed", accum_grad=3)
     for number in (4, 5):  # inside the first epoch, then inside the second
         at_beat(number, ask)
         train(data, tmp_path / "interrupted", accum_grad=3)
         supervision.install().signalled = False
     train(data, tmp_path / "interrupted", accum_grad=3)
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", steps=4)
+    assert_same(tmp_path / "undisturbed", tmp_path / "interrupted", steps=4)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("phase", "number"), [("train", 3), ("train", 8), ("save", 2), ("valid", 5), ("train", 15)]
 )
-def test_a_kill(data, whole, tmp_path, at_beat, phase, number, workers):
+def test_a_kill(data, undisturbed, tmp_path, at_beat, phase, number, workers):
     """Saved after every update; what came after the last save is lost and done again."""
     often = dict(save_every_minutes=1e-9, num_workers=workers)
     at_beat(number, kill, phase)
     with pytest.raises(Killed):
         train(data, tmp_path, **often)
     train(data, tmp_path, **often)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
-def test_workers_outlive_a_signal_to_the_whole_group(data, whole, tmp_path, at_beat):
+def test_workers_outlive_a_signal_to_the_group(data, undisturbed, tmp_path, at_beat):
     """They read what is missing of an update, while their trainer gets ready to stop."""
 
     def terminate():
@@ -137,31 +139,31 @@ def test_workers_outlive_a_signal_to_the_whole_group(data, whole, tmp_path, at_b
 
     at_beat(1, terminate)
     train(data, tmp_path, num_workers=1)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
-def test_a_kill_between_a_checkpoint_and_its_links(data, whole, tmp_path):
+def test_a_kill_between_a_checkpoint_and_its_links(data, undisturbed, tmp_path):
     train(data, tmp_path)
     for name in ("latest.pth", "valid.loss.best.pth"):
         checkpoints.link("1epoch.pth", tmp_path / name)
     (tmp_path / f".2epoch.pth.{socket.gethostname()}.{NO_PROCESS}.tmp").write_bytes(b"half")
     train(data, tmp_path)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
     for name in ("latest.pth", "valid.loss.best.pth"):
-        assert (tmp_path / name).readlink() == (whole / name).readlink()
+        assert (tmp_path / name).readlink() == (undisturbed / name).readlink()
 
 
-def test_checkpoints_inside_an_epoch_are_as_often_as_asked(data, whole, tmp_path):
+def test_checkpoints_inside_an_epoch_are_as_often_as_asked(data, undisturbed, tmp_path):
     train(data, tmp_path, save_every_minutes=1e-9, keep_checkpoints=3)
     names = [p.name for p in checkpoints.resumable(tmp_path)]
     assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 7, 6)]
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
     train(data, tmp_path / "never", save_every_minutes=0, keep_checkpoints=9)
     names = [p.name for p in checkpoints.resumable(tmp_path / "never")]
     assert names == [f"checkpoint_{steps:09d}.pth" for steps in (8, 4)]
 
 
-def test_a_damaged_newest_checkpoint(data, whole, tmp_path, at_beat, caplog):
+def test_a_damaged_newest_checkpoint(data, undisturbed, tmp_path, at_beat, caplog):
     """The one before is used, with a warning, and the result is the same."""
     at_beat(7, kill)
     with pytest.raises(Killed):
@@ -172,18 +174,18 @@ def test_a_damaged_newest_checkpoint(data, whole, tmp_path, at_beat, caplog):
         train(data, tmp_path)
     assert f"{newest} is damaged" in caplog.text
     assert f"Resumed from {before}: epoch 0, 4 batches into the next" in caplog.text
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
-def test_no_whole_checkpoint_is_no_new_beginning(data, whole, tmp_path):
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True, symlinks=True)
+def test_no_undamaged_checkpoint_is_no_new_beginning(data, undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True, symlinks=True)
     for path in checkpoints.resumable(tmp_path):
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="all 2 checkpoints in .* are damaged .first: checkpoint_"):
         train(data, tmp_path)
 
 
-def test_a_full_disk_loses_nothing(data, whole, tmp_path, at_beat):
+def test_a_full_disk_loses_nothing(data, undisturbed, tmp_path, at_beat):
     """Full at the third save: what was saved before stays, and training goes on from there."""
     often = dict(save_every_minutes=1e-9, use_tensorboard=False)
     with contextlib.ExitStack() as disk:
@@ -194,7 +196,7 @@ def test_a_full_disk_loses_nothing(data, whole, tmp_path, at_beat):
     names = sorted(path.name for path in tmp_path.glob("*.pth"))
     assert names == ["checkpoint_000000001.pth", "checkpoint_000000002.pth"]
     train(data, tmp_path, **often)
-    assert_same(whole, tmp_path, 2 * STEPS)
+    assert_same(undisturbed, tmp_path, 2 * STEPS)
 
 
 def session_of(directory, losses, ranks=None, keep_nbest_models=1, **more):
@@ -284,9 +286,9 @@ def test_other_batches_are_refused(data, tmp_path, at_beat):
         train(data, tmp_path, batch_size=2)
 
 
-def test_checkpoints_of_an_earlier_training_are_not_mixed_in(data, whole):
+def test_checkpoints_of_an_earlier_training_are_not_mixed_in(data, undisturbed):
     with pytest.raises(ValueError, match="checkpoint_000000008.pth is of an earlier training"):
-        CTCTask.main(cmd=ctc_options(data, whole, **RANDOM))
+        CTCTask.main(cmd=ctc_options(data, undisturbed, **RANDOM))
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused(data, tmp_path):
@@ -335,7 +337,7 @@ def test_signals_to_a_real_process(data, tmp_path, root):
     def start(name, **more):
         return Process(root, ctc_options(data, tmp_path / name, **{**RANDOM, **LONG, **more}))
 
-    whole = start("whole")
+    undisturbed = start("undisturbed")
     for number, after, status, more in [
         (signal.SIGUSR1, "2epoch:train:3-3batch", 75, {}),
         (signal.SIGTERM, "6epoch:train:6-6batch", 75, {}),
@@ -346,8 +348,8 @@ def test_signals_to_a_real_process(data, tmp_path, root):
         assert process.end(number, after) == status, process.log[-3000:]
         assert ("Saved and stopped in epoch" in process.log) == (status == 75)
         assert (tmp_path / f"interrupted/{EPOCHS}epoch.pth").exists() == (status == 0)
-    assert whole.end() == 0, whole.log[-3000:]
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", EPOCHS * STEPS)
+    assert undisturbed.end() == 0, undisturbed.log[-3000:]
+    assert_same(tmp_path / "undisturbed", tmp_path / "interrupted", EPOCHS * STEPS)
 
 
 def test_two_processes_that_were_interrupted(data, tmp_path, root, caplog):
@@ -358,15 +360,15 @@ def test_two_processes_that_were_interrupted(data, tmp_path, root, caplog):
     def start(name):
         return Process(root, ctc_options(data, tmp_path / name, **options), launch)
 
-    whole, process = start("whole"), start("interrupted")
+    undisturbed, process = start("undisturbed"), start("interrupted")
     assert process.end(signal.SIGUSR1, "3epoch:train:2-2batch", group=False) == 75, process.log
     shutil.copytree(tmp_path / "interrupted", tmp_path / "by one", symlinks=True)
     process = start("interrupted")
     with caplog.at_level(logging.INFO):
         train(data, tmp_path / "by one", **options)
     assert process.end() == 0, process.log[-3000:]
-    assert whole.end() == 0, whole.log[-3000:]
-    assert_same(tmp_path / "whole", tmp_path / "interrupted", EPOCHS * STEPS)
+    assert undisturbed.end() == 0, undisturbed.log[-3000:]
+    assert_same(tmp_path / "undisturbed", tmp_path / "interrupted", EPOCHS * STEPS)
     assert "saved by 2 processes, and 1 go on" in caplog.text
     names = {path.name for path in (tmp_path / "by one").glob("*.pth")}
     assert {f"{EPOCHS}epoch.pth", "valid.loss.ave.pth"} <= names

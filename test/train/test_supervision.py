@@ -65,7 +65,7 @@ def test_launcher_asks_through_a_file(run_dir):
     assert request.asked()
 
 
-def test_signals_are_left_alone_where_we_are_guests():
+def test_signals_are_not_touched_where_we_are_guests():
     before = [signal.getsignal(number) for number in supervision.ASKING]
     supervision.install()
     assert [signal.getsignal(number) for number in supervision.ASKING] == before

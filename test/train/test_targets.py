@@ -112,7 +112,7 @@ def test_a_table_that_is_missing(options, tmp_path, tables, weight, complaint):
 
 
 def test_a_teacher_of_another_llm_is_refused(options, store, tmp_path):
-    """Its table alone says so, wherever the responses come from."""
+    """Only its table says so, wherever the responses come from."""
     about = (store / "store.json").read_text()
     try:
         (store / "store.json").write_text(about.replace('"fingerprint": "', '"fingerprint": "0'))

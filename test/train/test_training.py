@@ -37,8 +37,8 @@ def test_resumed_training_ends_like_an_uninterrupted_one(data, ctc_exp, tmp_path
     for max_epoch in (1, 3):
         cmd = ctc_options(data, tmp_path, max_epoch=max_epoch, accum_grad=2)
         CTCTask.main(cmd=[*cmd, "--resume", "true"])
-    whole, resumed = (checkpoints.load(d / "3epoch.pth") for d in (ctc_exp, tmp_path))
-    for key, weight in whole.items():
+    undisturbed, resumed = (checkpoints.load(d / "3epoch.pth") for d in (ctc_exp, tmp_path))
+    for key, weight in undisturbed.items():
         assert torch.equal(weight, resumed[key]), key
 
 

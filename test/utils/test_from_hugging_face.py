@@ -94,8 +94,8 @@ def test_what_is_no_dataset(tool, table, tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not")
     tool("from_table", "x.parquet", "data").fails("no Parquet or Arrow file")
     parquet.write_table(table, tmp_path / "y.parquet")
-    whole = (tmp_path / "y.parquet").read_bytes()
-    (tmp_path / "y.parquet").write_bytes(whole[:8] + bytes(400) + whole[408:])
+    complete = (tmp_path / "y.parquet").read_bytes()
+    (tmp_path / "y.parquet").write_bytes(complete[:8] + bytes(400) + complete[408:])
     tool("from_table", "y.parquet", "data", *OPTIONS).fails("y.parquet: damaged")
     assert not (tmp_path / "data").exists() and not list(tmp_path.glob(".data*"))
 

@@ -162,7 +162,7 @@ def test_lists_that_are_none(tool, clips, name, content, options, words):
 # --- lhotse -------------------------------------------------------------------------------------
 
 
-def cut(id_, source, start=0.0, duration=1.0, whole=1.0, said=None, channels=1, **more):
+def cut(id_, source, start=0.0, duration=1.0, recorded=1.0, said=None, channels=1, **more):
     """As lhotse writes a MonoCut."""
     said = [{"text": f"text of {id_}", "speaker": "s"}] if said is None else said
     return {
@@ -179,7 +179,7 @@ def cut(id_, source, start=0.0, duration=1.0, whole=1.0, said=None, channels=1, 
             "sources": [{"type": "file", "channels": list(range(channels)), "source": source}],
             "sampling_rate": 16_000,
             "num_samples": 16_000,
-            "duration": whole,
+            "duration": recorded,
         },
         "type": "MonoCut",
         **more,
@@ -191,7 +191,7 @@ def write_cuts(path, *cuts):
         out.writelines(json.dumps(each) + "\n" for each in cuts)
 
 
-def test_cuts_of_whole_recordings(tool, clips, tmp_path, tables_of):
+def test_cuts_of_complete_recordings(tool, clips, tmp_path, tables_of):
     write_cuts(tmp_path / "cuts.jsonl.gz", cut("b", "clips/2.wav"), cut("a", "clips/1.wav"))
     tool("from_table", "cuts.jsonl.gz", "data", "--extra", "utt2dur=duration").says("2 utterances")
     assert tables_of(tmp_path / "data") == {
@@ -203,7 +203,7 @@ def test_cuts_of_whole_recordings(tool, clips, tmp_path, tables_of):
 
 
 def test_cuts_of_parts(tool, clips, tmp_path, tables_of):
-    """Several supervisions are several utterances; the second of two channels; a whole one."""
+    """Several supervisions are several utterances; the second of two channels; a complete one."""
     two = [
         {"text": "one", "speaker": "s", "start": 0.0, "duration": 0.25, "language": "en"},
         {"text": "two", "speaker": "t", "start": 0.25, "duration": 0.5},

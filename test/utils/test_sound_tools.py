@@ -85,7 +85,7 @@ def test_a_second_run_of_speeds_changes_nothing(tmp_path, data, tool):
     tool("speed_perturb", data, "sp", "--speeds", "0.8").fails("is there already")
 
 
-def test_killed_it_leaves_nothing_that_a_rerun_takes_for_whole(tmp_path, make_dir, tool, root):
+def test_killed_it_leaves_nothing_that_a_rerun_takes_for_complete(tmp_path, make_dir, tool, root):
     ids = [f"u{number:03d}" for number in range(60)]
     for id_ in ids:
         soundfile.write(tmp_path / f"{id_}.wav", tone(2, 300), RATE)

@@ -4,7 +4,6 @@
 Writes statistics.txt (which it prints), statistics.json and statistics.png."""
 
 import argparse
-import json
 from pathlib import Path
 
 import _start  # noqa: F401
@@ -13,6 +12,7 @@ from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.corpus import statistics, statistics_report
 from espnet_audiollm.data import pipes
 from espnet_audiollm.store.atomic import atomic_write
+from espnet_audiollm.store.json_files import write_json
 
 EXAMPLE = "example: utils/data/statistics.py data/train --output data/train/statistics"
 
@@ -35,9 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     text = statistics_report.as_text(found)
     with atomic_write(output / "statistics.png", "wb") as out:
         statistics_report.plot(found, out)
-    with atomic_write(output / "statistics.json") as out:
-        json.dump(statistics_report.as_dict(found), out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(output / "statistics.json", statistics_report.as_dict(found))
     with atomic_write(output / "statistics.txt") as out:
         out.write(text)
     print(f"{text}\nwritten: {output}/statistics.{{txt,json,png}}")

@@ -41,7 +41,7 @@ ctc_tag=""                           # Name of exp/ctc_TAG (empty: from the conf
 ctc_args=""                          # More options for the training.
 ctc_checkpoints="valid.loss.ave.pth" # The cascades' recognisers (empty: no cascades).
 ctc_beam=1                           # Above 1: cascades that decode with this beam, beside the greedy ones.
-lm_weight=0                          # Weight of the LLM as their language model (--token_type llm alone).
+lm_weight=0                          # Weight of the LLM as their language model (only with --token_type llm).
 normalizer=basic                     # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
@@ -54,7 +54,7 @@ teacher_top_k=0                        # Tokens of the LLM's distribution kept f
 teacher_prompts=false                  # Keep the text prompts, for the training's --hidden_weight.
 llm_engine=transformers                # What decodes in stages 7, 10 and for the judge: transformers or vllm.
 vllm_url=""                            # vllm: a server of --llm that runs (empty: each job starts its own).
-behaviours=""                          # Contexts to ask utterances in: conf/behaviours/*.yaml (empty: alone).
+behaviours=""                          # Contexts to ask utterances in: conf/behaviours/*.yaml (empty: without context).
 behaviours_per_utterance=1             # Contexts that each utterance draws.
 align_configs=conf/train_align.yaml    # Training configurations, one system each.
 align_tag=""                           # Goes before the configuration's name in exp/audiollm_TAG_NAME.
@@ -128,7 +128,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     searches=("") # How recognisers decode, in the names of places; "": greedily.
     if [ "${lm_weight}" != 0 ]; then
         [ "${token_type}" == llm ] || die "--lm_weight ${lm_weight} needs --token_type llm: the language model" \
-            "is the LLM, which scores its own tokens alone; leave it out for a --ctc_beam without one"
+            "is the LLM, which scores only its own tokens; leave it out for a --ctc_beam without one"
         searches+=("_beam${ctc_beam}_lm${lm_weight}")
     elif [ "${ctc_beam}" != 1 ]; then
         searches+=("_beam${ctc_beam}")
@@ -331,17 +331,17 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 7; then
         log "Stage 7: the LLM answers every transcript"
-        alone="${splits}"
+        plain="${splits}"
         if [ -n "${behaviours}" ]; then
             [ -s "${behaviours}" ] || die "--behaviours ${behaviours} is missing or empty; conf/behaviours has some"
-            alone="${test_sets}"
+            plain="${test_sets}"
             for set in "${train}" "${valid}"; do
                 answer "${set}" "${set}/responses${drawn}" "${set}/text" "${behaviours}" -- \
                     --behaviours "${behaviours}" --behaviours_per_utterance "${behaviours_per_utterance}" \
                     "${teacher_opts[@]}"
             done
         fi
-        for split in ${alone}; do
+        for split in ${plain}; do
             kept=()
             case "${split}" in "${train_set}" | "${valid_set}") kept=("${teacher_opts[@]}") ;; esac
             answer "${dumpdir}/${split}" "${dumpdir}/${split}/responses" "${dumpdir}/${split}/text" -- \

@@ -44,8 +44,8 @@ function fresh(rater) {
 function load(rater) {
   try {
     const kept = JSON.parse(localStorage.getItem(storageKey(rater)));
-    const whole = kept && kept.version === VERSION && kept.page === data.page && kept.ratings;
-    return whole ? { ...fresh(rater), ...kept } : null;
+    const valid = kept && kept.version === VERSION && kept.page === data.page && kept.ratings;
+    return valid ? { ...fresh(rater), ...kept } : null;
   } catch {
     return null;
   }
@@ -89,16 +89,6 @@ const countDone = (kept = state) => items.filter((_, i) => progressOf(i, kept) =
 
 // --- small tools ----------------------------------------------------------------------------------
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("aria-") || name === "role" || name === "dir") node.setAttribute(name, value);
-    else node[name] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
 function show(id, text) {
   byId(id).textContent = text;
   byId(id).hidden = !text;
@@ -127,7 +117,7 @@ function showStart() {
 function begin(name) {
   const rater = cleanName(name);
   if (!rater) {
-    show("start-trouble", "Please give a name or initials, so that your ratings can be told apart.");
+    show("start-trouble", "Please give a name or initials, so that your ratings can be distinguished.");
     return;
   }
   state = load(rater) || fresh(rater);

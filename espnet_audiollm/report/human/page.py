@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 
 from ... import __version__
-from ..embed import asset, fill, json_text
+from ..embed import asset, fill, json_text, script_of
 
 TITLE = "Do these answers agree?"
 BRIEF = """\
@@ -41,7 +41,7 @@ def page_id(items: Sequence[Shown]) -> str:
 
 
 def page(items: Sequence[Shown], title: str = TITLE, brief: str = BRIEF) -> str:
-    """The whole file. `brief` is plain text for the raters, paragraphs between empty lines."""
+    """The complete file. `brief` is plain text for the raters, paragraphs between empty lines."""
     data = {
         "page": page_id(items),
         "version": __version__,
@@ -49,5 +49,5 @@ def page(items: Sequence[Shown], title: str = TITLE, brief: str = BRIEF) -> str:
         "items": [asdict(item) for item in items],
     }
     parts = {"TITLE": escape(title), "DATA": json_text(data)}
-    style, script = asset(__package__, "page.css"), asset(__package__, "page.js")
+    style, script = asset(__package__, "page.css"), script_of(__package__, "page.js")
     return fill(__package__, "page.html", style, script, parts)

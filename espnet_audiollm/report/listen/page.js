@@ -38,8 +38,8 @@ function wave(peaks) {
 }
 
 function clock(seconds) {
-  const whole = Math.floor(seconds / 60);
-  return `${whole}:${(seconds - 60 * whole).toFixed(1).padStart(4, "0")}`;
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - 60 * minutes).toFixed(1).padStart(4, "0")}`;
 }
 
 function build(item, place) {
@@ -194,7 +194,7 @@ const KEYS = {
   ".": () => { player.currentTime = Math.min(player.duration || 0, player.currentTime + 1); follow(); },
   a: () => {
     $("all").checked = !$("all").checked;
-    $("said").textContent = $("all").checked ? "Plays one after the other" : "Plays one alone";
+    $("said").textContent = $("all").checked ? "Plays one after the other" : "Plays only one";
   },
   "?": () => $("help").showModal(),
 };

@@ -21,12 +21,12 @@ class Item:
     facts: tuple[str, ...]  # "16 kHz WAV", ...; warnings end in "!"
     seconds: float = 0.0  # of the audio on the page
     reason: str = ""  # why it is here
-    trouble: str = ""  # why it cannot be heard
+    trouble: str = ""  # why it cannot be played
     more: dict[str, str] = field(default_factory=dict)  # its values in further tables
 
 
 def page(items: Sequence[Item], title: str, about: str) -> str:
-    """The whole file. `about`: which utterances these are."""
+    """The complete file. `about`: which utterances these are."""
     parts = {
         "TITLE": escape(title),
         "ABOUT": escape(about),

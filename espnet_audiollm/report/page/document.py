@@ -1,4 +1,4 @@
-"""The whole of report.html, from the parts of the report, its pictures and its utterances."""
+"""The complete report.html, from the parts of the report, its pictures and its utterances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from ..contents import Card, Part, Picture, Section
-from ..embed import asset, fill, json_text
+from ..embed import asset, fill, json_text, script_of
 from ..tables import Origin, Table
 
 COUNTED = re.compile(r"([<>]? ?[-+.\de]+) ([(\[].*[)\]])")
@@ -18,7 +18,7 @@ SCRIPTS = ("tables.js", "card.js", "browse.js")
 
 @dataclass(frozen=True)
 class Browsable:
-    """The utterances of a test set, and what can be heard of them."""
+    """The utterances of a test set, and their recordings."""
 
     listing: dict  # of utterances.listing
     sounds: Mapping[str, str] = field(default_factory=dict)  # {id: data URI}
@@ -54,7 +54,7 @@ def page(
         "DATA": json_text([browsable.listing for browsable in browsables]),
         "SOUNDS": "\n".join(_sounds(number, b) for number, b in enumerate(browsables)),
     }
-    script = asset(__package__, *SCRIPTS)
+    script = script_of(__package__, *SCRIPTS)
     return fill(__package__, "report.html", asset(__package__, "report.css"), script, filled)
 
 

@@ -3,16 +3,6 @@
 
 const NOTHING = "–";
 
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("aria-") || name === "role" || name === "dir") node.setAttribute(name, value);
-    else node[name] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
 function sortValue(text) {
   const number = /^[^\d]{0,4}?([-+]?\d[\d.]*(e[-+]?\d+)?)/.exec(text.trim());
   return number ? Number(number[1]) : null;

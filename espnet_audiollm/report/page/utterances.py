@@ -27,7 +27,7 @@ def spread(results: Results) -> np.ndarray:
 
 def choose(spread_N: np.ndarray, most: int) -> list[int]:
     """Places of at most `most` utterances, in order: all; or half where the systems differ most,
-    the others at even steps through the rest, so that the list is not of strange ones alone."""
+    the others at even steps through the rest, so that the list is not only of strange ones."""
     n = len(spread_N)
     if n <= most:
         return list(range(n))

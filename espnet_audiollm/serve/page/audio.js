@@ -64,8 +64,8 @@ class Recorder {
     return new Promise((resolve) => {
       this.media.onstop = () => {
         this.stream.getTracks().forEach((track) => track.stop());
-        const whole = new Blob(this.parts, { type: this.media.mimeType });
-        resolve(whole.size ? whole : null);
+        const recorded = new Blob(this.parts, { type: this.media.mimeType });
+        resolve(recorded.size ? recorded : null);
       };
       this.media.stop();
     });

@@ -127,15 +127,15 @@ function addTurn(said) {
     pair.append(box);
     return text;
   };
-  const heard = said.blob && settings.recogniser ? place("The recogniser heard") : null;
+  const recognised = said.blob && settings.recogniser ? place("The recogniser's text") : null;
   const answered = place(model + " answered");
-  if (heard) heard.classList.add("heard");
+  if (recognised) recognised.classList.add("recognised");
   answered.classList.add("answered");
-  pair.classList.toggle("two", heard !== null);
+  pair.classList.toggle("two", recognised !== null);
   turn.append(...said.picture(), pair);
   byId("turns").append(turn);
   turn.scrollIntoView({ block: "end" });
-  return { turn, heard, answered };
+  return { turn, recognised, answered };
 }
 
 async function send(said) {
@@ -184,8 +184,8 @@ async function converse(said, place, signal) {
       if (piece.sound) voice.add(piece.sound);
     }
     keep();
-    const whole = voice && voice.recording();
-    if (whole) place.answered.after(playerOf(whole, "What " + model + " said"));
+    const spoken = voice && voice.recording();
+    if (spoken) place.answered.after(playerOf(spoken, "What " + model + " said"));
   } catch (error) {
     if (voice) voice.stop();
     if (error.name === "AbortError") {
@@ -197,11 +197,11 @@ async function converse(said, place, signal) {
 }
 
 async function transcribe(said, place, signal) {
-  if (!place.heard) return;
+  if (!place.recognised) return;
   try {
-    place.heard.textContent = await transcript(said.blob, model, signal) || "(nothing)";
+    place.recognised.textContent = await transcript(said.blob, model, signal) || "(nothing)";
   } catch (error) {
-    if (error.name !== "AbortError") place.heard.textContent = "No transcript: " + error.message;
+    if (error.name !== "AbortError") place.recognised.textContent = "No transcript: " + error.message;
   }
 }
 

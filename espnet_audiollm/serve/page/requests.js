@@ -34,7 +34,7 @@ function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
-// The model: its id, modalities, and whether each question stands alone.
+// The model: its id, modalities, and whether each question is without context.
 async function describeModel() {
   return (await (await ask("/v1/models", {})).json()).data[0];
 }

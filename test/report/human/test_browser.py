@@ -1,7 +1,6 @@
 """The rating page in a real Chromium, without network: rate, reload, go on, export, score."""
 
 import json
-import time
 
 import browser
 import pytest
@@ -25,12 +24,7 @@ class Visit(browser.Visit):
         return [button.get_attribute("aria-label") for button in buttons]
 
     def audio(self, condition, value):
-        """`value` of the player once `condition` holds; the policy forbids Playwright's wait."""
-        until = time.monotonic() + 60  # as for all else: machines are shared
-        while not self.page.evaluate(f"document.getElementById('audio').{condition}"):
-            assert time.monotonic() < until, condition
-            time.sleep(0.02)
-        return self.page.evaluate(f"document.getElementById('audio').{value}")
+        return self.once("document.getElementById('audio')", condition, value)
 
     def export(self, folder):
         self.page.click("#open-export")
@@ -95,15 +89,15 @@ def test_rate_reload_go_on_export_score(visit, toy, capsys):
     assert ann.page.locator("#export").is_visible()  # after the last item
     assert "All 12 items are rated. Thank you, Ann Example!" in ann.text("#export-state")
     ann.press("Escape")
-    whole = ann.export(toy.root)
-    assert whole.name.startswith("ratings_") and whole.name.endswith("_ann_example.json")
-    found = json.loads(whole.read_text())
+    complete = ann.export(toy.root)
+    assert complete.name.startswith("ratings_") and complete.name.endswith("_ann_example.json")
+    found = json.loads(complete.read_text())
     assert (found["num_items"], len(found["ratings"])) == (12, 12)
     assert all(rated["rated"].startswith("20") for rated in found["ratings"])
 
     success = {
         (line["system"], line["level"]): line["success_rate"]
-        for line in toy.score(whole)["success"]
+        for line in toy.score(complete)["success"]
     }
     # The cascade is right where it said the same (1 of 4); u09's "Something." names no system
     levels = ("20 % and more", "10 to 20 %", "under 10 %")
@@ -126,22 +120,7 @@ def test_text_of_systems_is_text(visit, toy):
 
 
 def test_the_policy_stops_scripts_and_requests(visit):
-    ann = visit().begin("Ann")
-    ran = ann.page.evaluate(
-        """async () => {
-            const script = document.createElement("script");
-            script.textContent = "window.ran = true";
-            document.body.append(script);
-            const image = document.createElement("img");
-            image.src = "file:///none.png";
-            const failed = await new Promise((done) => { image.onerror = () => done(true); });
-            return [window.ran === true, failed];
-        }"""
-    )
-    assert ran == [False, True]
-    assert len(ann.complaints) == 2
-    assert all("Content Security Policy" in complaint for complaint in ann.complaints)
-    ann.complaints.clear()
+    visit().begin("Ann").is_refused_scripts_and_requests()
 
 
 def test_every_recording_loads_and_plays(visit, toy):

@@ -2,14 +2,14 @@
 """Strings of digits from the Free Spoken Digit Dataset, as Kaldi data directories.
 
 A string is made of recordings of one speaker, with short pauses between. The recordings are
-divided, not the strings alone: no recording of a test or of validation is heard in training.
+divided, not only the strings: no recording of a test or of validation is used in training.
   test_known  recordings 0 to 4 of each digit and speaker (the dataset's own test set)
   valid       recordings 5 to 7
   train       the rest, of all speakers but the new one; each string also at other --speeds, where
               tempo and pitch change: sp1.1-theo is one more speaker
   test_new    all recordings of a speaker who is in none of the others
 The audio is left as it is recorded, 8 kHz: stage 2 brings it to 16 kHz. Everything follows from
---seed; the marker .fsdd, written last, says that all four are whole.
+--seed; the marker .fsdd, written last, says that all four are complete.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speeds", nargs="+", type=float, default=[1.0], help="of each training string"
     )
-    parser.add_argument("--new_speaker", default="george", help="heard in test_new alone")
+    parser.add_argument("--new_speaker", default="george", help="the speaker of test_new only")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("output", type=Path, help="where train, valid, test_known, test_new go")
     return parser
@@ -112,7 +112,7 @@ def divide(recordings: list[Path], new_speaker: str) -> dict[str, dict[str, Pool
     if lacking:
         raise ValueError(
             f"{len(lacking)} kinds of recording are missing (first: {lacking[0]}); "
-            f"copy the whole dataset, 3,000 recordings, or download it again"
+            f"copy the complete dataset, 3,000 recordings, or download it again"
         )
     return splits
 

@@ -63,7 +63,7 @@ def fetch_part(part: str, downloads: Path) -> Path:
 
 
 def entries(root: Path, part: str, case: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
-    """The utterances of a part; what is amiss goes to `faults`."""
+    """The utterances of a part; errors go to `faults`."""
     found = False
     for chapter in sorted((root / part).glob("*/*")):
         if not chapter.is_dir():

@@ -149,12 +149,12 @@ def sample_pair(rng: random.Random) -> Item:
 def rare(rng: random.Random) -> Dialogue:
     """A place with a rare name, then a question about it."""
     name, city = rng.choice(RARE_NAMES), rng.choice(list(CITIES))
-    told = rng.choice(ABOUT_PLACE).format(name=name, kind=rng.choice(PLACES), city=city)
+    about_place = rng.choice(ABOUT_PLACE).format(name=name, kind=rng.choice(PLACES), city=city)
     phrasings, where = rng.choice(((WHERE, f"near {city}"), (COUNTRY, f"in {CITIES[city]}")))
     prompt, answer = rng.choice(phrasings).format(name), f"{name} is {where}"
     key = f"{name} near {city}"
     item = Item(prompt, f"{answer} .", "rare_word", (answer,), (key,), ("name", name))
-    return [Item(told, "i see .", "request", ("i see",), (key,)), item]
+    return [Item(about_place, "i see .", "request", ("i see",), (key,)), item]
 
 
 def unclear(rng: random.Random, dialogue: Dialogue) -> Dialogue:
@@ -163,11 +163,11 @@ def unclear(rng: random.Random, dialogue: Dialogue) -> Dialogue:
     name = question.about[1]
     words = [*ADJECTIVES, *NOUNS, *PLACES, "a", "i", "on", "some", "well"]
     if rng.random() < 0.5:
-        heard = " ".join(rng.choice(words) for _ in range(rng.choice((1, 2, 2, 3))))
+        recognised = " ".join(rng.choice(words) for _ in range(rng.choice((1, 2, 2, 3))))
     else:
         letters = "".join(rng.choice("bdfghjklmnprstvw") + rng.choice("aeiou") for _ in range(4))
-        heard = letters[: rng.randint(3, 8)]
-    prompt = question.prompt.replace(name, heard)
+        recognised = letters[: rng.randint(3, 8)]
+    prompt = question.prompt.replace(name, recognised)
     return [*before, replace(question, prompt=prompt, category="unclear")]
 
 

@@ -2,9 +2,9 @@
 """Say the small world's conversation set: wav files and JSON lines (data/dialogues.py).
 
 Four categories, as many conversations of each: `translation` and `summary` of what is said next,
-`rare_word` (a place whose name no recogniser can know, told in the turn before), and `switching`
+`rare_word` (a place whose name no recogniser can know, named in the turn before), and `switching`
 between text and audio from turn to turn. Every voice is a test voice; every conversation has a
-combination that no training has. The directory is made aside and renamed when it is whole.
+combination that no training has. The directory is made aside and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def voice(rng: random.Random) -> Voice:
 
 
 def spoken_words() -> set[str]:
-    """What the recogniser has heard: a spoken turn that goes on from another has no other words."""
+    """The recogniser's training words: spoken turns of conversations have no other words."""
     rng = random.Random(0)
     return {word for _ in range(4000) for word in sample(rng, train=True).prompt.split()}
 
@@ -73,7 +73,7 @@ def switching(rng: random.Random, pattern: tuple[bool, ...], words: set[str]) ->
         turns = chain(rng, sample(rng, train=False), len(pattern))
         if turns is None or all(map(is_train, turns[1:])):
             continue
-        spoken = [turn for turn, heard in zip(turns, pattern, strict=True) if heard]
+        spoken = [turn for turn, is_spoken in zip(turns, pattern, strict=True) if is_spoken]
         if all(words.issuperset(turn.prompt.split()) for turn in spoken):
             return turns
 
@@ -83,9 +83,9 @@ def line(
 ) -> tuple[dict, list[SpeechJob]]:
     """Its own answers are left to the system that is asked, but for what only says "go on"."""
     written, jobs = [], []
-    for number, (turn, heard) in enumerate(zip(turns, pattern, strict=True), 1):
+    for number, (turn, is_spoken) in enumerate(zip(turns, pattern, strict=True), 1):
         user = {"role": "user", "text": turn.prompt}
-        if heard:
+        if is_spoken:
             user["audio"] = f"audio/{id_}-{number}.wav"
             jobs.append(SpeechJob(sentences(turn), said_by, user["audio"]))
         written.append(user)
@@ -106,7 +106,7 @@ def write_set(lines: list[tuple[dict, list[SpeechJob]]], output: Path, nj: int, 
         pass
     text = "".join(json.dumps(row) + "\n" for row, _ in lines)
     (aside / NAME).write_text(text, encoding="utf-8")
-    shutil.rmtree(output, ignore_errors=True)  # not whole: see main
+    shutil.rmtree(output, ignore_errors=True)  # incomplete: see main
     (aside / ".done").write_text(done, encoding="utf-8")
     os.replace(aside, output)
 

@@ -2,7 +2,7 @@
 """Say a split of the small world: wav files and a Kaldi data directory.
 
 Everything follows from --seed: what is said, by which voice, how fast and how high. The directory
-is made aside and renamed when it is whole; one that was made with the same options is left alone.
+is made aside and renamed when it is complete; one that was made with the same options is kept.
 """
 
 from __future__ import annotations
@@ -93,13 +93,13 @@ def write_split(
     write_table(aside / "utt2spk", [(utt, speaker_of(v)) for utt, _, v in rows])
     write_table(aside / "answers", [(utt, " | ".join(item.answers)) for utt, item, _ in rows])
     write_table(aside / "category", [(utt, item.category) for utt, item, _ in rows])
-    shutil.rmtree(output, ignore_errors=True)  # not whole: see main
+    shutil.rmtree(output, ignore_errors=True)  # incomplete: see main
     (aside / ".done").write_text(json.dumps(settings), encoding="utf-8")
     os.replace(aside, output)
     return num_samples / SAMPLE_RATE
 
 
-def is_whole(data: Path, settings: dict) -> bool:
+def is_complete(data: Path, settings: dict) -> bool:
     """Was this very split finished, and does its audio still lie where wav.scp says?"""
     done = data / ".done"
     if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(settings):
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.voice:
         voice = Voice(args.voice, args.speed)
         settings |= {"voice": args.voice, "speed": args.speed}
-    if is_whole(args.output, settings):
+    if is_complete(args.output, settings):
         print(f"{args.output}: made already, skipped", file=sys.stderr)
         return 0
     rows = plan(args.split, args.num, args.seed, voice)

@@ -4,7 +4,7 @@
 What is left is an ordinary Hugging Face directory (LlamaForCausalLM, a fast tokenizer with a chat
 template in Llama-2's form): from there on the recipe treats it as it would a 7B. The model sees
 no held-out combination (see world.py); `eval.json` says how it does on them. The directory is
-made aside and renamed when it is whole.
+made aside and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from world import CATEGORIES, Item
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.progress import progress
 
-# B conversations, T tokens, A answer tokens (of the whole batch), D width, V vocabulary
+# B conversations, T tokens, A answer tokens (of the entire batch), D width, V vocabulary
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
@@ -98,8 +98,8 @@ def build_tokenizer(texts: list[str]):
     """Byte-level BPE in which every word of `texts` is one token, and the template's marks too.
 
     The marks swallow the white space around them, and each stretch between marks begins with a
-    space: the ids of a user's words are the same alone and within the template, so that audio
-    can take their place."""
+    space: the ids of a user's words are the same by themselves and within the template, so that
+    audio can take their place."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -111,7 +111,7 @@ def build_tokenizer(texts: list[str]):
         for mark in (PAD, BOS, EOS, *MARKS)
     ]
     trainer = trainers.BpeTrainer(
-        vocab_size=100_000,  # never met: merging ends when each word is whole
+        vocab_size=100_000,  # never met: merging ends when each word is one token
         min_frequency=1,
         special_tokens=marks,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -318,7 +318,7 @@ def evaluate(model, tokenizer, num: int, seed: int) -> dict:
 
 
 def save(model, tokenizer, report: dict, output: Path) -> None:
-    """The Hugging Face directory, whole or not at all."""
+    """The Hugging Face directory, complete or not at all."""
     aside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -2,7 +2,7 @@
 """Write conf/behaviours/mini.yaml: contexts in which the small LLM knows what to answer.
 
 They are those of its own training (chats.py): a question after another, in text or audio; what is
-to be done with the next turn, said before; and a turn in text about what was heard. No combination
+to be done with the next turn, said before; and a turn in text about what was spoken. No combination
 of them is held out for the test: a question about an utterance fits only those with which it makes
 a training combination (`held_out` of the key that follow_ups.py gives it)."""
 
@@ -82,14 +82,14 @@ def contexts(seed: int = 1) -> list[dict]:
 
 
 def later(name: str, weight: float, before: list[dict]) -> dict:
-    """The utterance stands for itself after others; not two sentences, which come alone."""
+    """The utterance stands for itself after others; not two sentences: they have no context."""
     turns = [each for turn in before for each in (turn, OWN)]
     fits = f"^(?!{PAIR[1:]})"
     return {"name": name, "weight": weight, "turns": [*turns, user("{speech}")], "fits": fits}
 
 
 def third(other: str, weight: float) -> dict:
-    """The same after a question about a country that was heard, and one that goes on from it."""
+    """The same after a question about a country that was spoken, and one that goes on from it."""
     made = later("third", weight, [user("{other}"), user(THERE[other])])
     return made | {"other_fits": country_questions(other)}
 
@@ -97,9 +97,9 @@ def third(other: str, weight: float) -> dict:
 def place(rng: random.Random, weight: float) -> dict:
     """A place with a rare name, then a question with another name: the LLM answers of the place, as
     it does where it does not understand the name (`dialogues.unclear`)."""
-    told = sorted({sample_dialogue(rng, True, "rare_word")[0].prompt for _ in range(30)})
+    requests = sorted({sample_dialogue(rng, True, "rare_word")[0].prompt for _ in range(30)})
     asked = either(phrasing.format("[a-z]+") for phrasing in (*WHERE, *COUNTRY))
-    return before("place", weight, told, f"^{asked}$", "i see .")
+    return before("place", weight, requests, f"^{asked}$", "i see .")
 
 
 def before(

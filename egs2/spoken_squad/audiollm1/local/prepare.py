@@ -6,7 +6,7 @@ Spoken-SQuAD_audio/{train,dev}_wav/{topic}_{paragraph}_{sentence}.wav, whose num
 SQuAD's own {train,dev}-v1.1.json. The sentences of a paragraph are joined to one recording; its
 transcript is SQuAD's paragraph (the corpus's own is a recogniser's, with 23 % of errors). An
 utterance is a paragraph; a conversation of conversations/{valid,test}.jsonl is a question about
-one, read in a system turn, and the paragraph, heard. One training topic in twenty is for
+one, read in a system turn, and the paragraph, as audio. One training topic in twenty is for
 validation.
 """
 
@@ -168,11 +168,11 @@ def write_conversations(
             if audio.info(str(recording)).duration > longest:
                 too_long.append(each)
                 continue
-            heard = {"audio": os.path.relpath(recording, path.parent), "text": each.text}
+            spoken = {"audio": os.path.relpath(recording, path.parent), "text": each.text}
             for asked in each.questions:
                 turns = [
                     {"role": "system", "text": ASKED.format(asked.text)},
-                    {"role": "user", **heard},
+                    {"role": "user", **spoken},
                 ]
                 line = {"id": asked.id, "category": "question", "turns": turns}
                 out.write(json.dumps({**line, "expected": asked.answers}) + "\n")
