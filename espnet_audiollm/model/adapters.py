@@ -10,12 +10,14 @@ lengths (B,) in; positions (B, P, D), zero where padded, with lengths (B,) out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from .ctc import collapse
 from .masking import mask_padding, valid_mask
 
 
@@ -231,9 +233,7 @@ class TokenBridgeAdapter(Adapter):
 
     def forward(self, x_BTC, lengths_B):
         """(B, T, C) and (B,) to (B, P, D) and (B,)."""
-        logits_BTV = self.ctc_out(x_BTC)
-        logits_BTV = logits_BTV.to(torch.promote_types(logits_BTV.dtype, torch.float32))
-        tokens_BTV = logits_BTV.masked_fill(self.unreadable_V, -torch.inf)
+        logits_BTV, tokens_BTV = self._logits(x_BTC)
         best_BT = self._best(logits_BTV.detach(), tokens_BTV.detach(), lengths_B)
         starts_BT = (best_BT != 0) & (best_BT != F.pad(best_BT, (1, 0))[:, :-1])
         positions_B = starts_BT.sum(1).cpu()
@@ -254,6 +254,45 @@ class TokenBridgeAdapter(Adapter):
         if self.project is not None:
             out_BPD = out_BPD + self.residual_scale * self.project(mean(x_BTC[kept_BT]))
         return mask_padding(out_BPD, positions_B), positions_B
+
+    @property
+    def reads_tokens_alone(self) -> bool:
+        """What the LLM reads follows from the best tokens and nothing else."""
+        return not self.mixed and self.project is None
+
+    def draw(
+        self, x_BTC: torch.Tensor, lengths_B: torch.Tensor, number: int
+    ) -> tuple[torch.Tensor, list[list[tuple[int, ...]]]]:
+        """Log-posteriors (B, T, V) of blank and readable tokens, and the token sequences of the
+        best paths and of `number` paths drawn from them: number + 1 of B, tokens of the CTC layer.
+        A sequence that was drawn may be empty; the best ones never are."""
+        logits_BTV, tokens_BTV = self._logits(x_BTC)
+        best_BT = self._best(logits_BTV.detach(), tokens_BTV.detach(), lengths_B)
+        unreadable_V = self.unreadable_V.clone()
+        unreadable_V[0] = False
+        floor = torch.finfo(torch.float16).min  # minus infinity has no gradient in a CTC loss
+        log_posterior_BTV = logits_BTV.masked_fill(unreadable_V, floor).log_softmax(-1)
+        posterior_XV = log_posterior_BTV.detach().exp().flatten(0, 1)
+        drawn_XK = torch.multinomial(posterior_XV, number, replacement=True)
+        drawn_KBT = drawn_XK.T.unflatten(1, best_BT.shape)
+        paths = torch.cat([best_BT[None], drawn_KBT]).tolist()
+        lengths = lengths_B.tolist()
+        return log_posterior_BTV, [
+            [tuple(collapse(path_T[:n])) for path_T, n in zip(path_BT, lengths, strict=True)]
+            for path_BT in paths
+        ]
+
+    def embed(self, hypotheses: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """The LLM's embeddings (P, D) of each sequence of tokens of the CTC layer."""
+        ids = torch.tensor([token for tokens in hypotheses for token in tokens])
+        rows = self.embeddings_VD[ids.to(self.embeddings_VD.device, non_blocking=True)]
+        return list(rows.split([len(tokens) for tokens in hypotheses]))
+
+    def _logits(self, x_BTC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the CTC layer (B, T, V), and with those that the LLM cannot read at minus infinity."""
+        logits_BTV = self.ctc_out(x_BTC)
+        logits_BTV = logits_BTV.to(torch.promote_types(logits_BTV.dtype, torch.float32))
+        return logits_BTV, logits_BTV.masked_fill(self.unreadable_V, -torch.inf)
 
     @staticmethod
     def _best(

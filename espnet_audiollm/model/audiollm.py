@@ -18,11 +18,12 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import nn
 
 from ..data.prompt import AUDIO_SLOT
-from .adapters import Adapter
+from .adapters import Adapter, TokenBridgeAdapter
 from .ctc import ctc_nats
 from .llm import LLM
 from .masking import on_host, split_rows, unpad
-from .response_loss import embed_prompt
+from .response_loss import embed_prompt, response_nats
+from .risk import expected_excess
 from .speech_encoder import SpeechEncoder
 from .targets import PAPER, Targets
 
@@ -62,6 +63,13 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         if prompt.count(AUDIO_SLOT) != 1:
             raise ValueError(
                 f"the training prompt has {prompt.count(AUDIO_SLOT)} audio slots; one is needed"
+            )
+        if targets.risk and not (
+            isinstance(adapter, TokenBridgeAdapter) and adapter.reads_tokens_alone
+        ):
+            raise ValueError(
+                "--risk_weight is of tokens that the LLM reads: give --audio_adapter token_bridge "
+                "with mixed: false and residual: false"
             )
         self.speech_encoder, self.adapter = speech_encoder, adapter
         self.llm, self.prompt, self.packed, self.targets = llm, prompt, packed, targets
@@ -119,8 +127,15 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         prompts = self.embed_prompts(templates, audios)
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
-        loss, stats = self.targets.losses(self.llm.model, prompts, responses, kwargs, self.packed)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.targets.through_llm):
+            loss, stats = self.targets.losses(
+                self.llm.model, prompts, responses, kwargs, self.packed
+            )
         stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
+        if self.targets.risk and self.training:
+            risk = self._risk(x_BTC, frames_B, templates, responses)
+            loss = loss + self.targets.risk * risk
+            stats |= {"risk_loss": risk.detach(), "total_loss": loss.detach()}
         if self.ctc_weight and text is not None and text_lengths is not None:
             if recording_tokens is not None:
                 text, text_lengths = split_rows(text, text_lengths, recording_tokens)
@@ -167,6 +182,32 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         if self.audio_norm is not None:
             audio_BPD = self.audio_norm(audio_BPD)
         return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
+
+    def _risk(
+        self,
+        x_BTC: torch.Tensor,
+        frames_B: torch.Tensor,
+        templates: Sequence[list[int]],
+        responses: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
+        """Nats of a response token that other hypotheses than the best are expected to cost more.
+        The LLM reads all but has no gradient."""
+        log_posterior_BTV, drawn = self.adapter.draw(x_BTC, frames_B, self.targets.risk_draws)
+        slots = [template.count(AUDIO_SLOT) for template in templates]
+        first = list(itertools.accumulate(slots, initial=0))
+
+        @torch.no_grad()
+        def cost(k: int, examples: Sequence[int]) -> torch.Tensor:
+            hypotheses = [tokens for i in examples for tokens in drawn[k][first[i] : first[i + 1]]]
+            prompts = self.embed_prompts(
+                [templates[i] for i in examples], self.adapter.embed(hypotheses)
+            )
+            chosen = [responses[i] for i in examples]
+            nats = response_nats(self.llm.model, prompts, chosen, self.packed)
+            return torch.stack([nats_R.sum() for nats_R in nats])
+
+        excess_B = expected_excess(log_posterior_BTV, frames_B, drawn, slots, cost)
+        return excess_B.sum() / sum(map(len, responses))
 
     def ctc_layer(self) -> nn.Linear:
         """The layer from frames to the recogniser's tokens, the adapter's or the model's own.

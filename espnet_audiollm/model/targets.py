@@ -1,6 +1,6 @@
 """What an alignment learns from: the LLM's answer, its distributions, its hidden states.
 
-Three terms, each a mean over the response tokens, each with a weight:
+Four terms, each a mean over the response tokens, each with a weight:
 
     response      cross-entropy of the response tokens (AudioChatLlama; BLSP): the sampled answer
     distribution  KL divergence from the distribution of the LLM that reads the text to that of the
@@ -9,6 +9,8 @@ Three terms, each a mean over the response tokens, each with a weight:
     hidden        squared distance to the hidden states of the LLM that reads the text, divided by
                   their square: a share, which means the same for every LLM. They are too large to
                   be kept: the LLM reads the text again in each step, without gradients
+    risk          what the response costs more, as expected, after other tokens than the best ones
+                  that the recogniser may have recognised (model/risk.py)
 
 The teacher and the student are the same frozen LLM; only what stands in the prompt differs.
 """
@@ -28,6 +30,7 @@ from .layers import decoder_layers
 from .masking import on_host
 from .response_loss import nats, response_states, wide
 
+TERMS = ("response", "distribution", "hidden", "risk")
 LAST = -1  # of hidden layers: those of which logits are made, after the last norm
 TABLES = {"distribution": "teacher", "hidden": "text_prompt"}  # data that a term needs
 OPTIONS = {"distribution": "--teacher_top_k K", "hidden": "--prompt_ids"}  # of stage 7, likewise
@@ -38,25 +41,35 @@ class Targets:
     """The weights of the terms; the paper has the response alone.
 
     hidden_layers: whose states are matched, the mean over them: 1 is the first decoder layer, -1
-    the last, as for a list."""
+    the last, as for a list. risk_draws: token sequences drawn of each recording."""
 
     response: float = 1.0
     distribution: float = 0.0
     hidden: float = 0.0
     hidden_layers: tuple[int, ...] = (LAST,)
+    risk: float = 0.0
+    risk_draws: int = 4
 
     def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("response", "distribution", "hidden")}
+        weights = {name: getattr(self, name) for name in TERMS}
         for name, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"--{name}_weight {weight} is not a number from 0 on")
         if not any(weights.values()):
+            options = ", ".join(f"--{name}_weight" for name in TERMS)
             raise ValueError(
-                "--response_weight, --distribution_weight and --hidden_weight are all 0: "
-                "nothing would be learned; give one of them a weight"
+                f"{options} are all 0: nothing would be learned; give one of them a weight"
             )
         if self.hidden and not self.hidden_layers:
             raise ValueError("--hidden_layers is empty: -1 is the LLM's last layer")
+
+        if self.risk and self.risk_draws < 1:
+            raise ValueError(f"--risk_draws {self.risk_draws}: at least 1 is needed")
+
+    @property
+    def through_llm(self) -> bool:
+        """Whether a term's gradient passes back through the LLM."""
+        return bool(self.response or self.distribution or self.hidden)
 
     @property
     def tables(self) -> dict[str, str]:
@@ -110,8 +123,8 @@ class Targets:
             pairs = list(zip(states, read, strict=True))[: None if last else -1]
             distances = [relative_distance(*pair).mean() for pair in pairs]
             terms["hidden"] = torch.stack(distances).mean()
-        used = {name: weight * terms[name] for name in terms if (weight := getattr(self, name))}
-        loss = torch.stack(list(used.values())).sum()
+        used = [weight * terms[name] for name in terms if (weight := getattr(self, name))]
+        loss = torch.stack([nats_X.new_zeros(()), *used]).sum()
         return loss, self._statistics(terms, loss) | accuracies(logits_XV, responses)
 
     def _statistics(

@@ -140,6 +140,20 @@ class AudioLLMTask(SpeechTask):
             default=list(PAPER.hidden_layers),
             help="Layers whose states are matched (1: the first; -1: the last)",
         )
+        group.add_argument(
+            "--risk_weight",
+            type=float,
+            default=PAPER.risk,
+            help="What the response is expected to cost more (nats of a token) after other tokens "
+            "that the recogniser may have recognised; for a token bridge with neither mixture nor "
+            "residual",
+        )
+        group.add_argument(
+            "--risk_draws",
+            type=int,
+            default=PAPER.risk_draws,
+            help="Token sequences drawn of each recording for it",
+        )
         add_speech_encoder_arguments(parser)
 
     @classmethod
@@ -250,6 +264,8 @@ def build_targets(args: argparse.Namespace) -> Targets:
         options.get("distribution_weight", PAPER.distribution),
         options.get("hidden_weight", PAPER.hidden),
         tuple(options.get("hidden_layers", PAPER.hidden_layers)),
+        options.get("risk_weight", PAPER.risk),
+        options.get("risk_draws", PAPER.risk_draws),
     )
     for split in ("train", "valid"):
         option = f"{split}_data_path_and_name_and_type"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import stat
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from espnet_audiollm.tasks.audiollm import AudioLLMTask
 
 RECIPE = Path(__file__).parents[2] / "egs2/mini/audiollm1"
 
@@ -138,6 +141,14 @@ def test_without_a_main_job_it_says_so(ablation, tmp_path, capsys):
 def test_the_list_names_all_that_is_to_be_told_apart(ablation, monkeypatch):
     monkeypatch.chdir(RECIPE)
     entries = ablation.read_list("local/ablation.yaml", [1, 2, 3], None)
-    assert len(entries) == 27 and len({entry.key for entry in entries}) == 27
-    names = "paper behaviours distribution hidden ctc bridge bridge_hard bridge_behaviours all"
-    assert [entry.name for entry in entries[:9]] == names.split()
+    assert len({entry.key for entry in entries}) == len(entries) == 33
+    names = "paper behaviours distribution hidden ctc bridge bridge_hard ctc_alone risk"
+    names += " bridge_behaviours all"
+    assert [entry.name for entry in entries[:11]] == names.split()
+    parser = AudioLLMTask.get_parser()
+    settings = set()
+    for entry in entries[:11]:  # no two train the same
+        words = ["--config", entry.config, *shlex.split(entry.align_args)]
+        options = vars(parser.parse_args(words)) | {"config": None, "run": entry.options}
+        settings.add(repr(sorted(options.items())))
+    assert len(settings) == 11

@@ -257,6 +257,8 @@ def test_the_teachers_distributions_are_the_text_prompts(llama):
         ((1.0, float("nan")), "--distribution_weight nan"),
         ((0.0,), "are all 0"),
         ((1.0, 0.0, 1.0, ()), "--hidden_layers is empty"),
+        ((0.0, 0.0, 0.0, (-1,), -0.5), "--risk_weight -0.5"),
+        ((0.0, 0.0, 0.0, (-1,), 1.0, 0), "--risk_draws 0"),
     ],
 )
 def test_weights_that_cannot_be(options, complaint):

@@ -110,6 +110,29 @@ def test_it_learns_and_answers(spoken, recogniser, llm_dir, tmp_path):
     assert response.response_ids
 
 
+RISK = ["--response_weight", "0", "--risk_weight", "1"]
+
+
+def test_it_learns_from_the_expected_cost_alone(spoken, recogniser, llm_dir, tmp_path, caplog):
+    """Nothing passes back through the LLM; the log has what was expected."""
+    words = ["--llm", str(llm_dir), "--init_ctc", str(recogniser), *BRIDGE[:2], *RISK]
+    conf = {"residual": False, "mixed": False}
+    cmd = task_options(spoken, tmp_path, RESPONSES, max_epoch=2, audio_adapter_conf=conf)
+    with caplog.at_level("INFO"):
+        AudioLLMTask.main(cmd=[*cmd, *words])
+    states = [torch.load(tmp_path / f"{n}epoch.pth", weights_only=True) for n in (1, 2)]
+    assert (states[0]["adapter.ctc_out.weight"] != states[1]["adapter.ctc_out.weight"]).any()
+    assert "risk_loss=" in caplog.text
+
+
+def test_the_expected_cost_is_of_tokens_alone(spoken, recogniser, llm_dir, tmp_path):
+    words = ["--init_ctc", str(recogniser), *BRIDGE, *RISK]
+    cmd = options(spoken, tmp_path, llm_dir, *words, audio_adapter_conf={"residual": True})
+    args = AudioLLMTask.get_parser().parse_args(cmd)
+    with pytest.raises(ValueError, match="mixed: false and residual: false"):
+        AudioLLMTask.build_model(args)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
