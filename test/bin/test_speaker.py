@@ -142,11 +142,12 @@ def test_the_judge_compares_voices(judged, run, tmp_path):
     found = json.loads((tmp_path / "o/voices.json").read_text())
     right, wrong, true = (found["systems"][name] for name in ("right", "wrong", "true"))
     ceiling, floor = found["controls"].values()
-    likeness = [each["similarity"]["mean"] for each in (right, ceiling, wrong, floor)]
-    assert min(likeness[:2]) > max(likeness[2:]) + 0.2, likeness
+    # By their intervals: how far apart they are differs between processors, whose roundings differ.
+    likeness = [each["similarity"]["ci95"] for each in (right, ceiling, wrong, floor)]
+    assert min(low for low, _ in likeness[:2]) > max(high for _, high in likeness[2:]), likeness
     assert true["similarity"] is None  # these are the references themselves
-    steady = [each["consistency"]["mean"] for each in (right, true, ceiling, floor)]
-    assert min(steady[:3]) > steady[3] + 0.1, steady
+    steady = [each["consistency"]["ci95"] for each in (right, ceiling, floor)]
+    assert min(low for low, _ in steady[:2]) > steady[2][1], steady
     assert right["similarity"]["recordings"] == 8
     low, high = right["similarity"]["ci95"]
     assert low <= right["similarity"]["mean"] <= high
