@@ -128,12 +128,13 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.targets.through_llm):
-            loss, stats = self.targets.losses(
+            loss, stats, nats_X = self.targets.losses(
                 self.llm.model, prompts, responses, kwargs, self.packed
             )
         stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
         if self.targets.risk and self.training:
-            risk = self._risk(x_BTC, frames_B, templates, responses)
+            best_B = torch.stack([nats_R.sum() for nats_R in nats_X.split(lengths)])
+            risk = self._risk(x_BTC, frames_B, templates, responses, best_B)
             loss = loss + self.targets.risk * risk
             stats |= {"risk_loss": risk.detach(), "total_loss": loss.detach()}
         if self.ctc_weight and text is not None and text_lengths is not None:
@@ -189,9 +190,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         frames_B: torch.Tensor,
         templates: Sequence[list[int]],
         responses: Sequence[torch.Tensor],
+        best_B: torch.Tensor,
     ) -> torch.Tensor:
         """Nats of a response token that other hypotheses than the best are expected to cost more.
-        The LLM reads all but has no gradient."""
+        The LLM reads all but has no gradient.
+
+        best_B: nats of the responses after the best hypotheses."""
         log_posterior_BTV, drawn = self.adapter.draw(x_BTC, frames_B, self.targets.risk_draws)
         slots = [template.count(AUDIO_SLOT) for template in templates]
         first = list(itertools.accumulate(slots, initial=0))
@@ -206,7 +210,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             nats = response_nats(self.llm.model, prompts, chosen, self.packed)
             return torch.stack([nats_R.sum() for nats_R in nats])
 
-        excess_B = expected_excess(log_posterior_BTV, frames_B, drawn, slots, cost)
+        excess_B = expected_excess(log_posterior_BTV, frames_B, drawn, slots, best_B, cost)
         return excess_B.sum() / sum(map(len, responses))
 
     def ctc_layer(self) -> nn.Linear:

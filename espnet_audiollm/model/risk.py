@@ -64,6 +64,7 @@ def expected_excess(
     frames_R: torch.Tensor,
     drawn: Sequence[Sequence[Tokens]],
     recordings: Sequence[int],
+    best_B: torch.Tensor,
     cost: Callable[[int, Sequence[int]], torch.Tensor],
 ) -> torch.Tensor:
     """What the hypotheses cost more than the best one (B,): the mean over an example's distinct
@@ -73,7 +74,8 @@ def expected_excess(
         log_posterior_RTV: of the CTC layer; gradients go here and nowhere else.
         drawn: K of R, the best hypotheses first.
         recordings: of each example (B,).
-        cost: of the hypothesis k, the cost of some examples; without gradients.
+        best_B: the cost of the best hypotheses, without gradients.
+        cost: of hypothesis k (not the best), the cost of some examples; likewise.
     """
     counted = distinct(drawn, recordings)
     device = log_posterior_RTV.device
@@ -84,13 +86,10 @@ def expected_excess(
     left_out_KB = ~torch.tensor(counted).T.to(device, non_blocking=True)
     left_out_KB[0] = False  # an utterance is answered after its best tokens in any case
     share_KB = (-nats_KB).masked_fill(left_out_KB, -torch.inf).softmax(0)
-    several = [i for i, row in enumerate(counted) if any(row[1:])]
     excess_KB = torch.zeros_like(nats_KB)
-    if several:
-        best = cost(0, several)
-        for k in range(1, len(drawn)):
-            places = [place for place, i in enumerate(several) if counted[i][k]]
-            if places:
-                chosen = [several[place] for place in places]
-                excess_KB[k, chosen] = (cost(k, chosen) - best[places]).to(excess_KB.dtype)
+    for k in range(1, len(drawn)):
+        examples = [i for i, row in enumerate(counted) if row[k]]
+        if examples:
+            found = cost(k, examples)
+            excess_KB[k, examples] = (found - best_B[examples].to(found.dtype)).to(excess_KB.dtype)
     return (share_KB * excess_KB).sum(0)

@@ -66,7 +66,7 @@ class SpeechLMESPnetModel(AbsESPnetModel):
         prompts = [embed_prompt(self.model, ids) for ids in unpad(prompt, prompt_lengths)]
         lengths = on_host(response_lengths).tolist()
         responses = [ids[:n] for ids, n in zip(response, lengths, strict=True)]
-        loss, stats = PAPER.losses(self.model, prompts, responses, {}, self.packed)
+        loss, stats, _ = PAPER.losses(self.model, prompts, responses, {}, self.packed)
         if not self.training:
             stats |= of_task(stats, utt_id)
         return force_gatherable((loss, stats, loss.new_full((), sum(lengths))), loss.device)

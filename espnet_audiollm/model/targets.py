@@ -99,8 +99,9 @@ class Targets:
         responses: Sequence[torch.Tensor],
         data: Mapping[str, Any],
         packed: bool = True,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss to minimise, and statistics: `loss` is the cross-entropy, whatever is minimised.
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """The loss to minimise, statistics, and the nats of all response tokens (X,). Of the
+        statistics `loss` is the cross-entropy, whatever is minimised.
 
         Args:
             prompts: embeddings of what the student reads, each (L, D).
@@ -125,7 +126,8 @@ class Targets:
             terms["hidden"] = torch.stack(distances).mean()
         used = [weight * terms[name] for name in terms if (weight := getattr(self, name))]
         loss = torch.stack([nats_X.new_zeros(()), *used]).sum()
-        return loss, self._statistics(terms, loss) | accuracies(logits_XV, responses)
+        stats = self._statistics(terms, loss) | accuracies(logits_XV, responses)
+        return loss, stats, nats_X.detach()
 
     def _statistics(
         self, terms: dict[str, torch.Tensor], loss: torch.Tensor

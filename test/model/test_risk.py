@@ -18,17 +18,21 @@ def cost_of(tokens):
     return COSTS.get(tokens, 4.0)
 
 
-def costs(drawn, recordings=None):
+def costs(drawn, recordings):
     """The cost of an example: that of its recordings' tokens, added up."""
+    bounds = list(itertools.accumulate(recordings, initial=0))
 
     def cost(k, examples):
-        if recordings is None:
-            return torch.tensor([cost_of(drawn[k][i]) for i in examples])
-        bounds = list(itertools.accumulate(recordings, initial=0))
         parts = [drawn[k][bounds[i] : bounds[i + 1]] for i in examples]
         return torch.tensor([sum(map(cost_of, part)) for part in parts])
 
     return cost
+
+
+def excess(log_posterior, lengths, drawn, recordings):
+    cost = costs(drawn, recordings)
+    best = cost(0, range(len(recordings)))
+    return expected_excess(log_posterior, lengths, drawn, recordings, best, cost)
 
 
 def counted_out(logits_TV, best):
@@ -64,7 +68,7 @@ def test_all_hypotheses_have_the_gradient_of_all_paths(bridge):
     drawn = [[tokens] for tokens in dict.fromkeys(tokens for [tokens] in drawn)]
     assert len(drawn) == 1 + len({t for t in map(tuple, _sequences()) if t})  # the empty one, too
     flat = [row[0] for row in drawn]
-    found = expected_excess(log_posterior, LENGTHS, drawn, [1], costs([[t] for t in flat]))
+    found = excess(log_posterior, LENGTHS, drawn, [1])
     expected = counted_out(theirs, flat[0])
     torch.testing.assert_close(found[0], expected)
     found.sum().backward()
@@ -98,10 +102,10 @@ def test_recordings_of_one_prompt_are_drawn_together():
     assert rows == [[True, True, False, False], [True, False, False, True]]
     log_posterior = torch.randn(3, FRAMES, TOKENS, dtype=torch.double).log_softmax(-1)
     lengths = torch.full((3,), FRAMES)
-    both = expected_excess(log_posterior, lengths, drawn, [2, 1], costs(drawn, [2, 1]))
+    both = excess(log_posterior, lengths, drawn, [2, 1])
     assert both[1] < 0  # (3,) costs less than (2,)
     first = [row[:2] for row in drawn]
-    apart = expected_excess(log_posterior[:2], lengths[:2], first, [2], costs(first, [2]))
+    apart = excess(log_posterior[:2], lengths[:2], first, [2])
     torch.testing.assert_close(both[0], apart[0])
 
 
@@ -112,7 +116,7 @@ def test_certain_utterances_ask_nothing_of_the_llm():
     def never(k, examples):
         raise AssertionError
 
-    found = expected_excess(log_posterior, LENGTHS, drawn, [1], never)
+    found = expected_excess(log_posterior, LENGTHS, drawn, [1], torch.ones(1), never)
     found.sum().backward()
     assert found == 0 and not log_posterior.grad.any()
 
@@ -124,8 +128,7 @@ def test_it_leads_to_the_tokens_that_cost_least(bridge):
     optimizer = torch.optim.SGD([logits_TV], lr=2.0)
     for _ in range(200):
         log_posterior, drawn = bridge.draw(logits_TV, LENGTHS, 4)
-        flat = [row[0] for row in drawn]
-        loss = expected_excess(log_posterior, LENGTHS, drawn, [1], costs([[t] for t in flat]))
+        loss = excess(log_posterior, LENGTHS, drawn, [1])
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()

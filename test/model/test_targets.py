@@ -157,7 +157,7 @@ def test_the_texts_own_embeddings_are_the_teacher(llama):
     """Then both LLMs read the same: nothing is left to learn but the answer's own entropy."""
     for packed in (True, False):
         prompts = spoken(llama, own_embeddings(llama))
-        _, stats = ALL.losses(llama, prompts, responses(), batch(llama), packed)
+        _, stats, _ = ALL.losses(llama, prompts, responses(), batch(llama), packed)
         assert stats["hidden_loss"].item() == pytest.approx(0, abs=1e-20)
         assert stats["distribution_loss"].item() == pytest.approx(0, abs=1e-12)
         nats = torch.cat(response_nats(llama, prompts, responses()))
@@ -166,15 +166,15 @@ def test_the_texts_own_embeddings_are_the_teacher(llama):
 
 def test_the_terms_are_weighted_and_reported(llama):
     prompts, data = spoken(llama, own_embeddings(llama, 0.5)), batch(llama)
-    loss, stats = ALL.losses(llama, prompts, responses(), data)
+    loss, stats, _ = ALL.losses(llama, prompts, responses(), data)
     terms = [stats[f"{name}_loss"].item() for name in ("distribution", "hidden")]
     assert min(terms) > 0.01
     expected = stats["loss"].item() + 0.5 * terms[0] + 2 * terms[1]
     assert loss.item() == stats["total_loss"].item() == pytest.approx(expected)
-    alone, paper = Targets().losses(llama, prompts, responses(), {})
+    alone, paper, _ = Targets().losses(llama, prompts, responses(), {})
     assert alone.item() == paper["loss"].item() == pytest.approx(stats["loss"].item())
     assert set(paper) == {"loss", "perplexity", "token_acc", "response_acc"}
-    loss, stats = Targets(0.0, 1.0).losses(llama, prompts, responses(), data)
+    loss, stats, _ = Targets(0.0, 1.0).losses(llama, prompts, responses(), data)
     assert loss.item() == stats["distribution_loss"].item() != stats["loss"].item()
 
 
@@ -182,7 +182,7 @@ def test_packed_is_padded(llama):
     found = []
     for packed in (True, False):
         audios = own_embeddings(llama, 0.5)
-        loss, stats = ALL.losses(llama, spoken(llama, audios), responses(), batch(llama), packed)
+        loss, stats, _ = ALL.losses(llama, spoken(llama, audios), responses(), batch(llama), packed)
         loss.backward()
         found.append((loss.detach(), stats, [audio.grad for audio in audios]))
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
@@ -202,7 +202,7 @@ def test_a_layer_alone_is_transformers_hidden_state(llama):
     )
     student, teacher = ([states[0][6:] for states in each] for each in pair)
     for layers, numbers in {(1,): [1], (-1,): [2], (2, -2): [1, 2]}.items():
-        _, stats = Targets(0, 0, 1, layers).losses(llama, [prompt], responses()[:1], data)
+        _, stats, _ = Targets(0, 0, 1, layers).losses(llama, [prompt], responses()[:1], data)
         distances = [relative_distance(student[n], teacher[n]).mean() for n in numbers]
         assert stats["hidden_loss"].item() == pytest.approx(torch.stack(distances).mean().item())
 
@@ -210,7 +210,7 @@ def test_a_layer_alone_is_transformers_hidden_state(llama):
 def test_gradients_reach_the_audio_alone(llama):
     for targets in (Targets(0, 1), Targets(0, 0, 1), Targets(0, 0, 1, (1,)), ALL):
         audios = own_embeddings(llama, 0.5)
-        loss, _ = targets.losses(llama, spoken(llama, audios), responses(), batch(llama))
+        loss, _, _ = targets.losses(llama, spoken(llama, audios), responses(), batch(llama))
         loss.backward()
         assert all(audio.grad.abs().sum() > 0 for audio in audios)
         assert not [name for name, p in llama.named_parameters() if p.grad is not None]
