@@ -184,8 +184,8 @@ async function converse(said, place, signal) {
       if (piece.sound) voice.add(piece.sound);
     }
     keep();
-    const spoken = voice && voice.recording();
-    if (spoken) place.answered.after(playerOf(spoken, "What " + model + " said"));
+    const recording = voice && voice.recording();
+    if (recording) place.answered.after(playerOf(recording, "What " + model + " said"));
   } catch (error) {
     if (voice) voice.stop();
     if (error.name === "AbortError") {
