@@ -27,7 +27,13 @@ class Terminal:
         self.master, slave = pty.openpty()
         command = [sys.executable, "-m", "espnet_audiollm.bin.chat", *map(str, words)]
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, close_fds=True, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            # Tests in the background of a shell ignore Ctrl-C, and so would what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.seen = ""
@@ -56,9 +62,11 @@ class Terminal:
     def interrupt(self):
         """Ctrl-C at the prompt. One that comes before readline waits is noticed with the next."""
         self.seen = ""
-        while "\n> " not in self.seen:
+        end = time.monotonic() + START
+        while "\n> " not in self.seen and time.monotonic() < end:
             self.process.send_signal(signal.SIGINT)
             self.look(1.0)
+        assert "\n> " in self.seen, self.seen
         self.seen = ""
 
     def look(self, seconds):
