@@ -256,7 +256,7 @@ class TokenBridgeAdapter(Adapter):
         return mask_padding(out_BPD, positions_B), positions_B
 
     @property
-    def reads_tokens_alone(self) -> bool:
+    def reads_only_tokens(self) -> bool:
         """What the LLM reads follows from the best tokens and nothing else."""
         return not self.mixed and self.project is None
 

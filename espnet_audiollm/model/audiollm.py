@@ -65,7 +65,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 f"the training prompt has {prompt.count(AUDIO_SLOT)} audio slots; one is needed"
             )
         if targets.risk and not (
-            isinstance(adapter, TokenBridgeAdapter) and adapter.reads_tokens_alone
+            isinstance(adapter, TokenBridgeAdapter) and adapter.reads_only_tokens
         ):
             raise ValueError(
                 "--risk_weight is of tokens that the LLM reads: give --audio_adapter token_bridge "

@@ -3,8 +3,8 @@
 The LLM reads the best tokens, which have no gradient. Here nothing passes through the LLM: several
 token sequences are drawn from the CTC posterior, the LLM says what the response costs after each,
 and the posterior moves from the sequences after which it is unlikely to those after which it is
-likely. That is minimum Bayes risk training (minimum word error rate training, arXiv 1712.01818,
-equation 5) with the LLM's nats in place of word errors.
+likely. That is minimum Bayes risk training (minimum word error rate training, arXiv 1712.01818)
+with the LLM's nats in place of word errors.
 """
 
 # B examples, R recordings (one or more to an example), T frames, V tokens of the CTC layer,

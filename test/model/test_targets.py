@@ -171,8 +171,8 @@ def test_the_terms_are_weighted_and_reported(llama):
     assert min(terms) > 0.01
     expected = stats["loss"].item() + 0.5 * terms[0] + 2 * terms[1]
     assert loss.item() == stats["total_loss"].item() == pytest.approx(expected)
-    alone, paper, _ = Targets().losses(llama, prompts, responses(), {})
-    assert alone.item() == paper["loss"].item() == pytest.approx(stats["loss"].item())
+    response, paper, _ = Targets().losses(llama, prompts, responses(), {})
+    assert response.item() == paper["loss"].item() == pytest.approx(stats["loss"].item())
     assert set(paper) == {"loss", "perplexity", "token_acc", "response_acc"}
     loss, stats, _ = Targets(0.0, 1.0).losses(llama, prompts, responses(), data)
     assert loss.item() == stats["distribution_loss"].item() != stats["loss"].item()

@@ -382,7 +382,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     # What the vocoder learns from, and what is judged: the translations' speech, the answers', or the
-    # corpus's own. Where translations are spoken, so is their language alone: TTS is theirs. Where
+    # corpus's own. Where translations are spoken, so is only their language: TTS is theirs. Where
     # answers have units of their own, it is that of the answers (judged_as).
     # true_speech FIELD SPLIT, true_units FIELD SPLIT: recordings of an output, and their units.
     true_speech() {
