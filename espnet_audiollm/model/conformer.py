@@ -18,6 +18,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from .attention import attend
 from .dropout import Dropout, dropout
 from .masking import mask_padding, valid_mask
 
@@ -200,7 +201,7 @@ class SelfAttention(nn.Module):
             self.qkv(self.norm(x_BTD)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
         q_BHTK, k_BHTK = rotate(qkv_3BHTK[:2], angles)
-        attended_BHTK = F.scaled_dot_product_attention(
+        attended_BHTK = attend(
             q_BHTK,
             k_BHTK,
             qkv_3BHTK[2],

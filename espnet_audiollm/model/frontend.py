@@ -4,16 +4,18 @@ ESPnet's own front end pads the *batch* and reflects at its end, so the last fra
 depend on what it is batched with. Here every frame lies inside its own utterance.
 """
 
-# B batch, N samples, F frames (or frequencies), M mel bands
+# B batch, N samples, F frames, W samples of a frame, K frequencies, M mel bands
 
 from __future__ import annotations
 
 import torch
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
+from torch import nn
 from torchaudio.functional import melscale_fbanks
 
 from ..types import SAMPLE_RATE
 from .masking import mask_padding
+from .warping import warped
 
 FLOOR = 1e-5  # of the mel power, before the logarithm: near the level of 16-bit rounding noise
 
@@ -27,6 +29,8 @@ class Filterbank(AbsFrontend):
         hop_length: samples from frame to frame (160: 10 ms).
         n_fft: FFT size, at least win_length.
         fs: sampling rate (Hz).
+        warp: in training, the frequencies of each utterance are multiplied by a factor between
+            1 / (1 + warp) and 1 + warp, as if by another vocal tract (0: not).
     """
 
     batch_independent = True
@@ -38,8 +42,12 @@ class Filterbank(AbsFrontend):
         hop_length: int = 160,
         n_fft: int = 512,
         fs: int = SAMPLE_RATE,
+        warp: float = 0.0,
     ):
         super().__init__()
+        if not 0 <= warp < 1:
+            raise ValueError(f"warp is {warp}; it is at least 0 and below 1")
+        self.warp = warp
         self.n_mels, self.win_length, self.hop_length, self.n_fft = (
             n_mels,
             win_length,
@@ -48,10 +56,12 @@ class Filterbank(AbsFrontend):
         )
         # librosa's bands by torchaudio: librosa.filters brings numba, 100 MB for one matrix
         with torch.device("cpu"):  # its own constants would not follow another one
-            mel_FM = melscale_fbanks(
+            mel_KM = melscale_fbanks(
                 n_fft // 2 + 1, 20.0, fs / 2, n_mels, fs, norm="slaney", mel_scale="slaney"
             )
-        self.register_buffer("mel", mel_FM, persistent=False)
+            # where each band has its mean; on the host, whatever the device of the rest
+            self.centers_M = torch.linspace(0, fs / 2, n_fft // 2 + 1) @ (mel_KM / mel_KM.sum(0))
+        self.register_buffer("mel", mel_KM, persistent=False)
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def output_size(self) -> int:
@@ -70,10 +80,15 @@ class Filterbank(AbsFrontend):
         wave_BN = mask_padding(input, input_lengths)
         short = self.win_length - wave_BN.shape[1]
         if short > 0:
-            wave_BN = torch.nn.functional.pad(wave_BN, (0, short))
+            wave_BN = nn.functional.pad(wave_BN, (0, short))
         frames_BFW = wave_BN.unfold(1, self.win_length, self.hop_length) * self.window
-        power = torch.view_as_real(torch.fft.rfft(frames_BFW, n=self.n_fft)).square().sum(-1)
-        mel_BFM = (power @ self.mel.to(power.dtype)).clamp(min=FLOOR**2).log()
+        # padded here: on a processor rfft(frames, n=...) pads several times as slowly
+        frames_BFW = nn.functional.pad(frames_BFW, (0, self.n_fft - self.win_length))
+        spectrum_BFK = torch.fft.rfft(frames_BFW)
+        power_BFK = (spectrum_BFK * spectrum_BFK.conj()).real
+        mel_BFM = (power_BFK @ self.mel.to(power_BFK.dtype)).clamp(min=FLOOR**2).log()
+        if self.warp and self.training:
+            mel_BFM = warped(mel_BFM, self.centers_M, self.warp)
         lengths_B = self.num_frames(input_lengths)
         longest = int(lengths_B.max())
         return mask_padding(mel_BFM[:, :longest], lengths_B), lengths_B

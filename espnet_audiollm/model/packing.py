@@ -22,6 +22,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
+from .attention import attend
 from .layers import recorded
 
 PACKED = "audiollm_packed"  # no mask function is registered under this name: no mask is made
@@ -95,7 +96,7 @@ def packed_attention(
     heads = _autocast(query), _autocast(key), _autocast(value)
     if layout.flash and dropout == 0 and _suits_flash(heads[0]):
         return _varlen(*heads, scaling, layout).unsqueeze(0), None
-    out_SHLK = F.scaled_dot_product_attention(
+    out_SHLK = attend(
         *map(layout.unpack, heads),
         is_causal=True,
         scale=scaling,

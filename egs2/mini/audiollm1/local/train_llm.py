@@ -27,7 +27,7 @@ from world import CATEGORIES, Item
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.progress import progress
 
-# B conversations, T tokens, A answer tokens (of the entire batch), D width, V vocabulary
+# T tokens, A answer tokens (both of the entire batch), D width, V vocabulary
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 MARKS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
@@ -161,16 +161,6 @@ def batches(
     return made
 
 
-def pad(rows: list[tuple[list[int], list[int]]], filler: int):
-    """(ids, labels), both BT, padded on the right."""
-    import torch
-
-    longest = max(len(ids) for ids, _ in rows)
-    ids_BT = torch.tensor([ids + [filler] * (longest - len(ids)) for ids, _ in rows])
-    labels_BT = torch.tensor([ls + [IGNORE] * (longest - len(ls)) for _, ls in rows])
-    return ids_BT, labels_BT
-
-
 # --- model and training ---
 
 
@@ -198,16 +188,20 @@ def build_model(tokenizer, settings: Settings):
     return model
 
 
-def answer_nats(model, ids_BT, labels_BT):
+def answer_nats(model, rows: list[tuple[list[int], list[int]]]):
     """Negative log-likelihood (nats) of each answer token (A); no logits elsewhere.
 
-    Padding is on the right, so under causal attention no real token sees it: no mask is needed."""
+    rows: (ids, labels) of the conversations, which are laid end to end."""
+    import torch
     import torch.nn.functional as F
 
-    hidden_BTD = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-    wanted_BT = labels_BT[:, 1:] != IGNORE
-    logits_AV = model.lm_head(hidden_BTD[:, :-1][wanted_BT])
-    return F.cross_entropy(logits_AV, labels_BT[:, 1:][wanted_BT], reduction="none")
+    from espnet_audiollm.model.packing import hidden_states
+
+    embed = model.get_input_embeddings()
+    (states_TD,) = hidden_states(model, [embed(torch.tensor(ids)) for ids, _ in rows])
+    wanted = torch.tensor([n for _, labels in rows for n in (*labels[1:], IGNORE)])
+    logits_AV = model.lm_head(states_TD[wanted != IGNORE])
+    return F.cross_entropy(logits_AV.float(), wanted[wanted != IGNORE], reduction="none")
 
 
 def rate_at(step: int, total: int, settings: Settings) -> float:
@@ -234,10 +228,12 @@ def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
     ]
     optimizer = Muon(groups, betas=(0.9, 0.95), fused=True)
     model.train()
+    fast = torch.cpu._is_avx512_bf16_supported()
     average = None
     for step, batch in enumerate(progress(plan, len(plan), "training the LLM", "step")):
         rate = rate_at(step, len(plan), settings)
-        loss = answer_nats(model, *pad(batch, tokenizer.pad_token_id)).mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast, cache_enabled=False):
+            loss = answer_nats(model, batch).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -271,7 +267,7 @@ def answer(model, tokenizer, chats: list[list[Item]], size: int = 50) -> Iterato
             said = [t for t in said.tolist() if t != tokenizer.pad_token_id]
             rows.append((context + said, [IGNORE] * len(context) + said))
         with torch.inference_mode():
-            nats = answer_nats(model, *pad(rows, tokenizer.pad_token_id)).tolist()
+            nats = answer_nats(model, rows).tolist()
         for _, labels in rows:
             said = [t for t in labels if t != IGNORE]
             yield tokenizer.decode(said, skip_special_tokens=True).strip(), nats[: len(said)]
