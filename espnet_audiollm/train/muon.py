@@ -23,14 +23,40 @@ MATRICES = "speech_encoder"  # the part of a model whose matrices are moved
 
 
 def orthogonalize(matrices_NRC: torch.Tensor) -> torch.Tensor:
-    """The nearest matrices (roughly) whose singular values are all 1, in the input's dtype."""
-    a, b, c = QUINTIC
+    """The nearest matrices (roughly) whose singular values are all 1, in the input's dtype.
+
+    A round takes X to p(X X^T) X. In float32, where rounding allows it, wide matrices are read only
+    for the first X X^T and for the product at the end; between, the rounds are of R x R."""
     x_NRC = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    rows, columns = x_NRC.shape[1:]
+    if x_NRC.dtype == torch.float32 and columns >= 2 * rows:
+        return _product_of_rounds(x_NRC @ x_NRC.mT) @ x_NRC
     for _ in range(ROUNDS):
-        gram_NRR = x_NRC @ x_NRC.mT
-        polynomial_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
-        x_NRC = torch.baddbmm(x_NRC, polynomial_NRR, x_NRC, beta=a)
+        x_NRC = torch.baddbmm(x_NRC, _polynomial(x_NRC @ x_NRC.mT), x_NRC, beta=QUINTIC[0])
     return x_NRC
+
+
+def _polynomial(gram_NRR: torch.Tensor) -> torch.Tensor:
+    """b G + c G^2."""
+    _, b, c = QUINTIC
+    return torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
+
+
+def _product_of_rounds(gram_NRR: torch.Tensor) -> torch.Tensor:
+    """The product of all rounds' p(G), G = X X^T of the X that each of them meets."""
+    round_NRR = product_NRR = _round(gram_NRR)
+    for _ in range(ROUNDS - 1):
+        gram_NRR = round_NRR @ gram_NRR @ round_NRR
+        round_NRR = _round(gram_NRR)
+        product_NRR = round_NRR @ product_NRR
+    return product_NRR
+
+
+def _round(gram_NRR: torch.Tensor) -> torch.Tensor:
+    """p(G) = a + b G + c G^2."""
+    round_NRR = _polynomial(gram_NRR)
+    round_NRR.diagonal(dim1=1, dim2=2).add_(QUINTIC[0])
+    return round_NRR
 
 
 class Muon(torch.optim.AdamW):

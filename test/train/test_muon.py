@@ -19,6 +19,14 @@ def test_singular_values_come_near_one_and_directions_stay():
     assert diagonal.min() > 0.6 and diagonal.max() < 1.3
 
 
+@pytest.mark.parametrize("rank", [2, 8])
+def test_wide_matrices_in_float32_are_those_of_float64s_rounds(rank):
+    torch.manual_seed(0)
+    wide = torch.randn(3, 8, rank) @ torch.randn(3, rank, 32)
+    true = muon.orthogonalize(wide.double())
+    assert torch.allclose(muon.orthogonalize(wide), true.float(), atol=1e-4)
+
+
 @pytest.mark.parametrize("low_precision", [False, True])
 def test_tall_and_wide_matrices_and_kernels_reach_their_targets(low_precision):
     torch.manual_seed(0)
