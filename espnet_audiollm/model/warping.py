@@ -1,4 +1,4 @@
-"""Other vocal tracts in training: each utterance's frequencies are scaled (Jaitly and Hinton, 2013).
+"""Other vocal tracts: an utterance's frequencies scaled in training (Jaitly and Hinton, 2013).
 
 What is drawn comes from torch's generators, whose states a resumed training restores, and on the
 host, so a GPU is not waited for.
