@@ -15,7 +15,6 @@ from torchaudio.functional import melscale_fbanks
 
 from ..types import SAMPLE_RATE
 from .masking import mask_padding
-from .warping import warped
 
 FLOOR = 1e-5  # of the mel power, before the logarithm: near the level of 16-bit rounding noise
 
@@ -29,8 +28,6 @@ class Filterbank(AbsFrontend):
         hop_length: samples from frame to frame (160: 10 ms).
         n_fft: FFT size, at least win_length.
         fs: sampling rate (Hz).
-        warp: in training, the frequencies of each utterance are multiplied by a factor between
-            1 / (1 + warp) and 1 + warp, as if by another vocal tract (0: not).
     """
 
     batch_independent = True
@@ -42,12 +39,8 @@ class Filterbank(AbsFrontend):
         hop_length: int = 160,
         n_fft: int = 512,
         fs: int = SAMPLE_RATE,
-        warp: float = 0.0,
     ):
         super().__init__()
-        if not 0 <= warp < 1:
-            raise ValueError(f"warp is {warp}; it is at least 0 and below 1")
-        self.warp = warp
         self.n_mels, self.win_length, self.hop_length, self.n_fft = (
             n_mels,
             win_length,
@@ -59,8 +52,6 @@ class Filterbank(AbsFrontend):
             mel_KM = melscale_fbanks(
                 n_fft // 2 + 1, 20.0, fs / 2, n_mels, fs, norm="slaney", mel_scale="slaney"
             )
-            # where each band has its mean; on the host, whatever the device of the rest
-            self.centers_M = torch.linspace(0, fs / 2, n_fft // 2 + 1) @ (mel_KM / mel_KM.sum(0))
         self.register_buffer("mel", mel_KM, persistent=False)
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
@@ -87,8 +78,6 @@ class Filterbank(AbsFrontend):
         spectrum_BFK = torch.fft.rfft(frames_BFW)
         power_BFK = (spectrum_BFK * spectrum_BFK.conj()).real
         mel_BFM = (power_BFK @ self.mel.to(power_BFK.dtype)).clamp(min=FLOOR**2).log()
-        if self.warp and self.training:
-            mel_BFM = warped(mel_BFM, self.centers_M, self.warp)
         lengths_B = self.num_frames(input_lengths)
         longest = int(lengths_B.max())
         return mask_padding(mel_BFM[:, :longest], lengths_B), lengths_B
