@@ -3,7 +3,8 @@
 `batch_bins` counts samples and response tokens alike, and no prompt. In a packed batch it is the
 LLM's positions (prompt, audio, response) that take its memory: they lie end to end, so their sum
 bounds it. Counted from the lengths of stage 8, before anything is encoded: a recording may come to
-fewer positions (an adapter that drops blanks), never to more.
+fewer positions (an adapter that drops blanks), never to more, and so may a prompt (what all prompts
+begin with is read once).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from functools import partial
 
 import torch
 
+from ..model.beginnings import common_beginning
 from ..model.llm import LLM
 from ..types import FinishReason
 from .cache import is_plain
@@ -243,7 +244,8 @@ class Prompts:
 
     def __init__(self, llm: LLM, prompts: Sequence[Prompt]):
         self.llm, self.prompts = llm, prompts
-        self.common = _common(prompts, self.LEAST) if is_plain(llm) else 0
+        several = len(prompts) > 1 and is_plain(llm)
+        self.common = common_beginning(prompts, self.LEAST) if several else 0
         if self.common:
             self._beginning = Decoder(llm)
             self._beginning.read([prompts[0][: self.common]])
@@ -256,31 +258,6 @@ class Prompts:
             decoder = self._beginning.fork()
             decoder.select([0] * len(numbers))
         return decoder, decoder.read([self.prompts[n][self.common :] for n in numbers])
-
-
-def _common(prompts: Sequence[Prompt], least: int) -> int:
-    """The number of positions with which all prompts begin, but for a last one of each; 0 if they
-    are fewer than `least`, if these are neither token ids nor embeddings, all of them, or if there
-    is only one prompt. Prompts that differ early, by their audio for instance, are compared no
-    further."""
-    first, others = prompts[0], prompts[1:]
-    common = min(map(len, prompts)) - 1 if others else 0
-    early = (_same(first[:least], other[:least]) for other in others)
-    if common < least or any(same < least for same in early):
-        return 0
-    for other in others:
-        common = _same(first[:common], other[:common])
-    return common
-
-
-def _same(one: Prompt, other: Prompt) -> int:
-    """How many positions are the same from the beginning on."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return int((one == other).all(-1).long().cumprod(0).sum())
-    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return 0
-    same = (i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
-    return next(same, len(one))
 
 
 @dataclass

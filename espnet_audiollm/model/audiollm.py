@@ -19,9 +19,11 @@ from torch import nn
 
 from ..data.prompt import AUDIO_SLOT
 from .adapters import Adapter, TokenBridgeAdapter
+from .beginnings import Beginnings, followed_by
 from .ctc import ctc_nats
 from .llm import LLM
 from .masking import on_host, split_rows, unpad
+from .packing import Beginning
 from .response_loss import embed_prompt, response_nats
 from .risk import expected_excess
 from .speech_encoder import SpeechEncoder
@@ -73,7 +75,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
             )
         self.speech_encoder, self.adapter = speech_encoder, adapter
         self.llm, self.prompt, self.packed, self.targets = llm, prompt, packed, targets
-        self.ctc_weight = ctc_weight
+        self.ctc_weight, self.beginnings = ctc_weight, Beginnings()
         self.ctc_out = None
         if num_pieces and not hasattr(adapter, "ctc_out"):
             self.ctc_out = nn.Linear(speech_encoder.output_size(), num_pieces)
@@ -124,17 +126,19 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         audios = self._adapt(x_BTC, frames_B)
         alone = [self.prompt] * len(response)
         templates = alone if prompt is None else unpad(prompt, prompt_lengths)
+        beginning = self.beginnings.of(self.llm.model, templates) if self.packed else None
+        templates = followed_by(beginning, templates)
         prompts = self.embed_prompts(templates, audios)
         lengths = on_host(response_lengths).tolist()
         responses = [r[:n] for r, n in zip(response, lengths, strict=True)]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.targets.through_llm):
             loss, stats, nats_X = self.targets.losses(
-                self.llm.model, prompts, responses, kwargs, self.packed
+                self.llm.model, prompts, responses, kwargs, self.packed, beginning
             )
         stats["audio_positions"] = loss.new_full((), sum(map(len, audios)) / len(audios))
         if self.targets.risk and self.training:
             best_B = torch.stack([nats_R.sum() for nats_R in nats_X.split(lengths)])
-            risk = self._risk(x_BTC, frames_B, templates, responses, best_B)
+            risk = self._risk(x_BTC, frames_B, templates, beginning, responses, best_B)
             loss = loss + self.targets.risk * risk
             stats |= {"risk_loss": risk.detach(), "total_loss": loss.detach()}
         if self.ctc_weight and text is not None and text_lengths is not None:
@@ -189,12 +193,14 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         x_BTC: torch.Tensor,
         frames_B: torch.Tensor,
         templates: Sequence[list[int]],
+        beginning: Beginning | None,
         responses: Sequence[torch.Tensor],
         best_B: torch.Tensor,
     ) -> torch.Tensor:
         """Nats of a response token that other hypotheses than the best are expected to cost more.
         The LLM reads all but has no gradient.
 
+        templates: what follows the `beginning`.
         best_B: nats of the responses after the best hypotheses."""
         log_posterior_BTV, drawn = self.adapter.draw(x_BTC, frames_B, self.targets.risk_draws)
         slots = [template.count(AUDIO_SLOT) for template in templates]
@@ -207,7 +213,7 @@ class AudioLLMESPnetModel(AbsESPnetModel):
                 [templates[i] for i in examples], self.adapter.embed(hypotheses)
             )
             chosen = [responses[i] for i in examples]
-            nats = response_nats(self.llm.model, prompts, chosen, self.packed)
+            nats = response_nats(self.llm.model, prompts, chosen, self.packed, beginning=beginning)
             return torch.stack([nats_R.sum() for nats_R in nats])
 
         excess_B = expected_excess(log_posterior_BTV, frames_B, drawn, slots, best_B, cost)

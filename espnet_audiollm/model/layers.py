@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -40,3 +41,20 @@ def recorded(model: PreTrainedModel, numbers: Sequence[int]) -> Iterator[list[to
         for hook in hooks:
             hook.remove()
     states += [found[number] for number in numbers]
+
+
+@contextmanager
+def given(model: PreTrainedModel, extra: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """In the block each layer gets further arguments of its own, which reach its attention (empty:
+    no layer does). By hooks: compiled layers share their code, which must not depend on a layer's
+    number."""
+
+    def add(more: dict[str, Any], module, args, kwargs):
+        return args, kwargs | more
+
+    layers = decoder_layers(model) if extra else []
+    with ExitStack() as hooks:
+        for layer, more in zip(layers, extra, strict=True):
+            hook = layer.register_forward_pre_hook(partial(add, more), with_kwargs=True)
+            hooks.callback(hook.remove)
+        yield

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from ..data.prompt import AUDIO_SLOT
-from .packing import hidden_states
+from .packing import Beginning, hidden_states
 
 
 def embed_prompt(
@@ -52,6 +52,7 @@ def response_nats(
     responses: Sequence[torch.Tensor],
     packed: bool = True,
     left_out: range = range(0),
+    beginning: Beginning | None = None,
 ) -> list[torch.Tensor]:
     """Negative log-likelihood (nats) of every response token: one (R,) for each utterance.
 
@@ -61,8 +62,10 @@ def response_nats(
         packed: lay the sequences end to end (False: pad them to the longest).
         left_out: token ids that the softmax is not taken over, those of units, say: likelihoods are
             then of a choice among the other tokens.
+        beginning: what the LLM has read before each prompt (see `response_states`).
     """
-    logits_XV = without(response_logits(model, prompts, responses, packed), left_out)
+    logits_XV = response_logits(model, prompts, responses, packed, beginning)
+    logits_XV = without(logits_XV, left_out)
     return list(nats(logits_XV, responses).split([len(r) for r in responses]))
 
 
@@ -89,9 +92,10 @@ def response_logits(
     prompts: Sequence[torch.Tensor],
     responses: Sequence[torch.Tensor],
     packed: bool = True,
+    beginning: Beginning | None = None,
 ) -> torch.Tensor:
     """Logits (sum of R, V) of all response tokens, laid end to end."""
-    (states_XD,) = response_states(model, prompts, responses, packed)
+    (states_XD,) = response_states(model, prompts, responses, packed, beginning=beginning)
     return model.get_output_embeddings()(states_XD)
 
 
@@ -101,15 +105,18 @@ def response_states(
     responses: Sequence[torch.Tensor],
     packed: bool = True,
     layers: Sequence[int] = (),
+    beginning: Beginning | None = None,
 ) -> list[torch.Tensor]:
     """The hidden states (sum of R, D) that predict the response tokens: those after each of
-    `layers`, then those of which logits are made (see `packing.hidden_states`)."""
+    `layers`, then those of which logits are made (see `packing.hidden_states`).
+
+    beginning: what the LLM has read before each prompt; the prompts are what follows, packed."""
     embed = model.get_input_embeddings()
     # The last response token is predicted, never read.
     read = [embed(response_R[:-1]) for response_R in responses]
     sequences = [torch.cat([p.to(r.dtype), r]) for p, r in zip(prompts, read, strict=True)]
     predicting_X = predicting_positions(prompts, responses)
-    states = hidden_states(model, sequences, packed, layers)
+    states = hidden_states(model, sequences, packed, layers, beginning)
     return [state_TD.index_select(0, predicting_X) for state_TD in states]
 
 

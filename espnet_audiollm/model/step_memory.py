@@ -72,6 +72,7 @@ def step_memory(
     shards: int = 1,
 ) -> StepMemory:
     """Of forward pass, backward pass and update; on any device, "meta" too, which is not touched.
+    What the prompts begin with is read in it, as in the first step with such prompts.
 
     Args:
         model: as it is trained; layers that are computed again count so.

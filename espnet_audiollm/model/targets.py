@@ -26,9 +26,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from .beginnings import followed_by, opens
 from .layers import decoder_layers
 from .masking import on_host
-from .response_loss import nats, response_states, wide
+from .packing import Beginning
+from .response_loss import embed_prompt, nats, response_states, wide
 
 TERMS = ("response", "distribution", "hidden", "risk")
 LAST = -1  # of hidden layers: those of which logits are made, after the last norm
@@ -99,6 +101,7 @@ class Targets:
         responses: Sequence[torch.Tensor],
         data: Mapping[str, Any],
         packed: bool = True,
+        beginning: Beginning | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """The loss to minimise, statistics, and the nats of all response tokens (X,). Of the
         statistics `loss` is the cross-entropy, whatever is minimised.
@@ -108,11 +111,12 @@ class Targets:
             responses: token ids, each (R,), end-of-turn token included.
             data: of the batch, with padding: `teacher_ids` (B, R, K) and `teacher_logp`
                 (B, R, K + 1), `text_prompt` (B, L), and the lengths of each; what the terms need.
+            beginning: what the LLM has read before each of the prompts. Text prompts are complete.
 
         Errors (ValueError): a table that a term needs is not among the data, or does not fit."""
         lengths = [len(response) for response in responses]
         layers, last = self.layers(model) if self.hidden else ([], False)
-        states = response_states(model, prompts, responses, packed, layers)
+        states = response_states(model, prompts, responses, packed, layers, beginning)
         logits_XV = wide(model.get_output_embeddings()(states[-1]))
         nats_X = nats(logits_XV, responses)
         terms = {"response": nats_X.mean()}
@@ -120,7 +124,7 @@ class Targets:
             teacher = (_cut(data, name, lengths) for name in ("teacher_ids", "teacher_logp"))
             terms["distribution"] = top_k_divergence(logits_XV, *teacher).mean()
         if self.hidden:
-            read = teacher_states(model, responses, data, packed, layers)
+            read = teacher_states(model, responses, data, packed, layers, beginning)
             pairs = list(zip(states, read, strict=True))[: None if last else -1]
             distances = [relative_distance(*pair).mean() for pair in pairs]
             terms["hidden"] = torch.stack(distances).mean()
@@ -179,10 +183,15 @@ def teacher_states(
     data: Mapping[str, Any],
     packed: bool,
     layers: Sequence[int],
+    beginning: Beginning | None = None,
 ) -> list[torch.Tensor]:
-    """`response_states` of the LLM that reads the text prompt."""
-    prompts = [model.get_input_embeddings()(text_L) for text_L in _rows(data, "text_prompt")]
-    return response_states(model, prompts, responses, packed, layers)
+    """`response_states` of the LLM that reads the text prompt.
+
+    beginning: what the LLM has read; of no use where it is not how all text prompts begin."""
+    texts = [on_host(row).tolist() for row in _rows(data, "text_prompt")]
+    beginning = beginning if opens(beginning, texts) else None
+    prompts = [embed_prompt(model, text) for text in followed_by(beginning, texts)]
+    return response_states(model, prompts, responses, packed, layers, beginning)
 
 
 @torch.no_grad()

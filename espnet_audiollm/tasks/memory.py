@@ -120,7 +120,7 @@ def _align_model(
             encoder,
             _adapter(config, encoder.output_size(), empty.config.hidden_size, pieces),
             LLM(empty, None, "", "", "", (0,)),
-            [0] * prompt + [AUDIO_SLOT],
+            [AUDIO_SLOT] + [0] * prompt,  # none of it read once: the more of the two
             config.get("packed", True),
             targets,
             pieces if ctc_weight else 0,
@@ -168,7 +168,8 @@ def _batch(shape: BatchShape, names: Sequence[str]) -> dict[str, Any]:
                 "teacher_logp_lengths": [shape.response] * count,
             }
             continue
-        batch[name] = _ids(count, lengths[name])
+        rows = [[0] * shape.text] * count if name == "text_prompt" else None  # stays on the host
+        batch[name] = rows or _ids(count, lengths[name])
         batch[f"{name}_lengths"] = [lengths[name]] * count
     return batch
 

@@ -19,7 +19,8 @@ from .shares import UpdateShares
 from .snapshot import Snapshot
 
 Place = tuple[int, int]  # epoch, batches of it
-ON_HOST = {"prompt", "recording_samples", "recording_tokens"}  # what Python reads, like lengths
+# What Python reads, like lengths:
+ON_HOST = {"prompt", "text_prompt", "recording_samples", "recording_tokens"}
 
 
 class Watch:

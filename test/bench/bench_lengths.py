@@ -16,7 +16,9 @@ SMALL |= dict(num_attention_heads=8, num_key_value_heads=8)
 SMOLLM2_135M = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30)
 SMOLLM2_135M |= dict(num_attention_heads=9, num_key_value_heads=3, vocab_size=49152)
 SMOLLM2_135M |= dict(tie_word_embeddings=True, max_position_embeddings=8192)
-LLMS = {"smollm2-135m": SMOLLM2_135M, "small": SMALL, "tiny": TINY}
+MINI = dict(hidden_size=192, intermediate_size=512, num_hidden_layers=4, vocab_size=600)
+MINI |= dict(num_attention_heads=3, num_key_value_heads=3)
+LLMS = {"smollm2-135m": SMOLLM2_135M, "small": SMALL, "mini": MINI, "tiny": TINY}
 
 
 def draw_durations(audio: float) -> list[float]:

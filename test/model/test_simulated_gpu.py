@@ -10,6 +10,7 @@ from espnet_audiollm.infer.decoder import Decoder
 from espnet_audiollm.model import packing
 from espnet_audiollm.model.adapters import ConvAdapter, QFormerAdapter, StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
+from espnet_audiollm.model.beginnings import LEAST_ON_GPU
 from espnet_audiollm.model.ctc import CTCESPnetModel
 from espnet_audiollm.model.llm import LLM
 from espnet_audiollm.model.normalize import UtteranceMVN
@@ -17,6 +18,7 @@ from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
 LENGTHS = [9_000, 16_000, 12_000]
+LONG = list(range(3, 3 + LEAST_ON_GPU))  # what prompts begin with, enough to be read once
 
 
 @pytest.fixture
@@ -59,26 +61,33 @@ def check(gpu, loss, stats, weight):
 @pytest.mark.parametrize("adapter", [StackAdapter, ConvAdapter, QFormerAdapter])
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("flash", [True, False])
-def test_alignment(gpu, monkeypatch, adapter, packed, flash):
+@pytest.mark.parametrize("before", [[1], LONG])
+def test_alignment(gpu, monkeypatch, adapter, packed, flash, before):
     monkeypatch.setattr(packing, "_has_flash", lambda device: flash)
     llm = llm_on(gpu, torch.bfloat16)
     llm.model.config.head_dim = 4
     model = AudioLLMESPnetModel(
-        encoder_on(gpu), gpu.move_module(adapter(16, 16)), llm, [1, AUDIO_SLOT, 5], packed
+        encoder_on(gpu), gpu.move_module(adapter(16, 16)), llm, [*before, AUDIO_SLOT, 5], packed
     )
     batch = batch_on(gpu, "response", [4, 2], [5, 6, 7, 2], [8, 2])
-    with gpu:
-        check(gpu, *model(**batch))
+    passes = []
+    count = llm.model.base_model.register_forward_hook(lambda *args: passes.append(args))
+    with gpu, count:
+        for _ in range(2):
+            check(gpu, *model(**batch))
+    assert len(passes) == 2 + (packed and before == LONG)  # the beginning: once
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_alignment_with_every_target(gpu, packed):
+@pytest.mark.parametrize("before", [[1], LONG])
+def test_alignment_with_every_target(gpu, packed, before):
     llm = llm_on(gpu)
     adapter, targets = gpu.move_module(StackAdapter(16, 16)), Targets(1.0, 1.0, 1.0, (1, -1))
-    model = AudioLLMESPnetModel(encoder_on(gpu), adapter, llm, [1, AUDIO_SLOT, 5], packed, targets)
+    prompt = [*before, AUDIO_SLOT, 5]
+    model = AudioLLMESPnetModel(encoder_on(gpu), adapter, llm, prompt, packed, targets)
     responses = [4, 2], [5, 6, 7, 2], [8, 2]
     rows = {
-        "text_prompt": [[1, 7, 5], [1, 8, 9, 5], [1, 5]],
+        "text_prompt": [[*before, 7, 5], [*before, 8, 9, 5], [*before, 5]],
         "teacher_ids": [[[token, 3] for token in response] for response in responses],
         "teacher_logp": [[[-0.5, -1.5, -2.0]] * len(response) for response in responses],
     }

@@ -27,7 +27,7 @@ def encoder(width=32, **options):
     return made
 
 
-def alignment(packed=True, recompute=False, targets=None, **options):
+def alignment(packed=True, recompute=False, targets=None, before=(1, 3), **options):
     llm = tiny_llama(dtype=torch.float32)
     if recompute:
         recompute_layers(llm)
@@ -35,7 +35,7 @@ def alignment(packed=True, recompute=False, targets=None, **options):
         encoder(activation_checkpointing=recompute, **options),
         StackAdapter(32, 16),
         LLM(llm, None, "tiny", "", "", (2,)),
-        [1, 3, AUDIO_SLOT, 5],
+        [*before, AUDIO_SLOT, 5],
         packed,
         targets or Targets(),
     )
@@ -52,7 +52,7 @@ def batch(seconds=(2.0, 3.0, 0.7), responses=(30, 80, 10), targets=None):
         "response_lengths": list(responses),
     }
     if targets:
-        found["text_prompt"] = torch.randint(3, 40, (len(rows), 12))
+        found["text_prompt"] = torch.randint(3, 40, (len(rows), 12)).tolist()
         found["text_prompt_lengths"] = [12, 9, 7]
     return found
 
@@ -97,6 +97,8 @@ def predicted(model, data, **options):
         ({"num_blocks": 5, "recompute": True}, {"seconds": (6.0, 5.0, 6.0)}, {"amp": True}),
         ({"packed": False}, {"responses": (400, 10, 10)}, {}),
         ({"targets": HIDDEN}, {"targets": HIDDEN}, {}),
+        ({"before": [3] * 200}, {"responses": (40, 30, 50)}, {}),  # read once
+        ({"before": [3] * 200, "recompute": True}, {"responses": (40, 30, 50)}, {"amp": True}),
     ],
 )
 def test_an_alignment_step_takes_what_was_predicted(model, data, options):

@@ -1,5 +1,6 @@
 """Stage 9 with every target, on what stage 7 kept: trained, resumed, by two processes, refused."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -79,6 +80,21 @@ def test_resumed_training_ends_like_an_uninterrupted_one(trained, options, crite
     again = weights(tmp_path / "again")
     for name, weight in weights(trained).items():
         assert torch.equal(again[name], weight), name
+
+
+def test_a_resumed_training_reads_the_prompts_beginning_again(data, llm_dir, tmp_path, caplog):
+    """Kept keys and values are of no training but the present one: the same weights at the end."""
+    template = "{% for m in messages %}<s> w0 w1 w2 w3 w4 w5 w6 ask {{ m.content }} answer"
+    template += "{% endfor %}"
+    for name, epochs in (("straight", 2), ("again", 1), ("again", 2)):
+        config = dict(max_epoch=epochs, chat_template=template)
+        cmd = task_options(data, tmp_path / name, "response_ids,response,text_int", **config)
+        with caplog.at_level(logging.INFO):
+            AudioLLMTask.main(cmd=[*cmd, "--llm", str(llm_dir), "--resume", "true"])
+    again = weights(tmp_path / "again")
+    for name, weight in weights(tmp_path / "straight").items():
+        assert torch.equal(again[name], weight), name
+    assert caplog.text.count("The prompts begin with 9 common tokens, which are read once") == 3
 
 
 def test_two_processes_learn_what_one_learns(options, tmp_path, root):
