@@ -1,8 +1,8 @@
 """Stage 6: hypotheses for a set's recordings from one CTC checkpoint, and their word error rate.
 
 A set is a formatted data directory or a file of dialogues (espnet_audiollm/data/dialogues.py).
-Greedy, or by a beam (--ctc_beam) with the LLM as language model (--lm_weight, --llm) where the
-tokens are the LLM's own.
+Greedy, or by a beam (--ctc_beam) with a language model (--lm_weight): n-grams of the recogniser's
+tokens in an ARPA file (--lm_arpa), or the LLM (--llm) where the tokens are its own.
 """
 
 from __future__ import annotations
@@ -12,17 +12,29 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.dialogues import count_recordings, has_transcripts, iter_recordings
 from ..store.parts import Parts, hash_files
 from ..store.yaml_files import read_options
+from ..text.arpa import arpa_order
 from ..text.normalize import normalizer
 from ..types import Utterance
 from . import split
 from .cli import new_parser, user_errors
 
+if TYPE_CHECKING:
+    from espnet.nets.scorer_interface import BatchScorerInterface
+
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
-SEARCH = ("ctc_beam", "lm_weight", "llm", "chat_template", "system_prompt")  # options of it
+SEARCH = (
+    "ctc_beam",
+    "lm_weight",
+    "lm_arpa",
+    "llm",
+    "chat_template",
+    "system_prompt",
+)  # options of it
 SECONDS = (2, 4, 6, 8, 10, 15)  # where the groups of utterance lengths meet
 
 
@@ -37,7 +49,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--normalizer", default="basic", help="form in which texts are compared")
     parser.add_argument("--batch_seconds", type=float, default=120.0, help="audio in one batch (s)")
     parser.add_argument("--ctc_beam", type=int, default=1, help="hypotheses kept (1: greedy)")
-    parser.add_argument("--lm_weight", type=float, default=0.0, help="of the LLM's log-probability")
+    parser.add_argument("--lm_weight", type=float, default=0.0, help="of the language model")
+    parser.add_argument("--lm_arpa", help="the language model: ARPA file of the tokens' n-grams")
     parser.add_argument("--llm", help="the language model: Hugging Face id or directory")
     parser.add_argument("--chat_template", help="jinja file, when the LLM has none")
     parser.add_argument("--system_prompt", help="of the conversation that the LLM reads")
@@ -63,21 +76,31 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check_search(args: argparse.Namespace) -> None:
-    """Errors (ValueError): a beam or a weight that cannot be, or tokens that the LLM lacks."""
+    """Errors (ValueError): a beam or a weight that cannot be; none or two language models for
+    a weight, one without a weight; tokens that the LLM lacks."""
     if args.ctc_beam < 1:
         raise ValueError(f"--ctc_beam {args.ctc_beam}: give 1 (greedy) or more")
     if not 0 <= args.lm_weight < float("inf"):
         raise ValueError(f"--lm_weight {args.lm_weight}: give 0 (no language model) or more")
+    if args.lm_arpa and not Path(args.lm_arpa).is_file():
+        raise ValueError(f"--lm_arpa {args.lm_arpa} does not exist: give an ARPA file")
     if not args.lm_weight:
+        if args.lm_arpa:
+            raise ValueError(
+                f"--lm_arpa {args.lm_arpa} does nothing without --lm_weight: give both"
+            )
         return
-    if not args.llm:
-        raise ValueError(f"--lm_weight {args.lm_weight:g} needs --llm, the language model")
+    if bool(args.llm) == bool(args.lm_arpa):
+        given = "and there are two, give one of" if args.llm else "the language model:"
+        raise ValueError(f"--lm_weight {args.lm_weight:g} needs {given} --lm_arpa or --llm")
+    if args.lm_arpa:
+        return
     config = read_options(Path(args.exp) / "config.yaml", "give an experiment of stage 5")
     if (kind := config.get("token_type")) != "llm":
         raise ValueError(
             f"--lm_weight {args.lm_weight:g}: the tokens of {args.exp} are of the type {kind}, and "
-            "the language model is the LLM, which scores only its own tokens: train the "
-            "recogniser with --token_type llm, or leave --lm_weight out (--ctc_beam serves all)"
+            "the language model is the LLM, which scores only its own tokens: train the recogniser "
+            "with --token_type llm, or give an n-gram model of its tokens (--lm_arpa)"
         )
 
 
@@ -86,7 +109,9 @@ def search_of(args: argparse.Namespace) -> dict:
     if args.ctc_beam == 1 and not args.lm_weight:
         return {}
     found: dict[str, object] = {"ctc_beam": args.ctc_beam, "lm_weight": args.lm_weight}
-    if args.lm_weight:
+    if args.lm_arpa:
+        found |= {"lm_order": arpa_order(args.lm_arpa), "contents": hash_files(args.lm_arpa)}
+    elif args.lm_weight:
         from ..model.llm import weight_files
 
         found |= {name: getattr(args, name) for name in ("llm", "system_prompt")}
@@ -104,7 +129,7 @@ def open_parts(args: argparse.Namespace) -> Parts:
     ]
     files += [data / name for name in TABLES] if data.is_dir() else [data]
     search = search_of(args)
-    files += [args.chat_template] if args.lm_weight and args.chat_template else []
+    files += [args.chat_template] if "llm" in search and args.chat_template else []
     elsewhere = ("normalizer", *SEARCH)
     options = {name: value for name, value in split.options(args).items() if name not in elsewhere}
     inputs = {"options": options, "contents": hash_files(*files)}
@@ -121,10 +146,8 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
     parts.begin()
     from ..infer.batches import audio_batches, audio_of, in_halves
     from ..infer.recognise import beam_search, load_recogniser
-    from ..model import llm as llms
 
-    load_llm = partial(llms.load, args.llm, args.chat_template, device=args.device)
-    search = beam_search(args.ctc_beam, args.lm_weight, load_llm, args.system_prompt)
+    search = beam_search(args.ctc_beam, args.lm_weight, partial(load_lm, args))
     run = load_recogniser(args.exp, args.checkpoint, args.bpemodel, args.device, search)
     plan = partial(audio_batches, seconds=args.batch_seconds)
 
@@ -135,6 +158,19 @@ def recognise(args: argparse.Namespace, parts: Parts) -> None:
     recordings = iter_recordings(args.data)
     for _ in split.fill(args, parts.shards, recordings, plan, answer, "ctc_decode", audio_of):
         pass
+
+
+def load_lm(args: argparse.Namespace, token_list: list[str]) -> BatchScorerInterface:
+    """The language model of a recogniser's tokens."""
+    if args.lm_arpa:
+        from ..infer.ngram_scorer import NGramScorer
+
+        return NGramScorer(args.lm_arpa, token_list)
+    from ..infer.beam_search import LLMScorer
+    from ..model import llm as llms
+
+    llm = llms.load(args.llm, args.chat_template, device=args.device)
+    return LLMScorer(llm, token_list, args.system_prompt)
 
 
 def merge(args: argparse.Namespace, parts: Parts) -> None:

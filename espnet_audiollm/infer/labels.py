@@ -16,8 +16,10 @@ def label_of(
     checkpoint: str = "",
     hyp: str | Path | None = None,
 ) -> str:
-    """ "cascade, epoch 6, beam 10, LM 0.3"; "AudioLLM, 2 frames a position". exp, checkpoint: of
-    its model. hyp: stage 6's hypotheses, which say how they were searched; None: greedily."""
+    """ "cascade, epoch 6, beam 10, 4-gram 0.3"; "AudioLLM, 2 frames a position".
+
+    exp, checkpoint: of its model.
+    hyp: stage 6's hypotheses, which say how they were searched; None: greedily."""
     if kind.label or exp is None:
         return kind.label or kind.title
     if kind.input == "audio":
@@ -27,10 +29,12 @@ def label_of(
 
 
 def describe_search(decoded: str | Path) -> list[str]:
-    """["beam 10", "LM 0.3"] of the hypotheses in a directory of stage 6; nothing if greedy."""
+    """["beam 10", "LM 0.3"] of the hypotheses in a directory of stage 6, with n-grams ["beam 10",
+    "4-gram 0.3"]; nothing if greedy."""
     search = made_from(decoded).get("search") or {}
     words = [f"beam {search['ctc_beam']}"] if search else []
-    return words + ([f"LM {search['lm_weight']:g}"] if search.get("lm_weight") else [])
+    lm = f"{search['lm_order']}-gram" if search.get("lm_order") else "LM"
+    return words + ([f"{lm} {search['lm_weight']:g}"] if search.get("lm_weight") else [])
 
 
 def describe_checkpoint(path: Path) -> str:

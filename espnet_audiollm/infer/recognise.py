@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..model.ctc import CTCESPnetModel, collapse
-from ..model.llm import LLM
 from ..types import Utterance
 from .batches import read_batch
+
+if TYPE_CHECKING:
+    from espnet.nets.scorer_interface import BatchScorerInterface
 
 Recogniser = Callable[[Sequence[Utterance]], list[str]]
 Labelling = Callable[[torch.Tensor], list[int]]  # log-posteriors (T, V) to tokens
@@ -48,21 +51,20 @@ def greedy(log_posterior_TV: torch.Tensor) -> list[int]:
 def beam_search(
     beam: int,
     lm_weight: float = 0.0,
-    load_llm: Callable[[], LLM] | None = None,
-    system_prompt: str | None = None,
+    load_lm: Callable[[list[str]], BatchScorerInterface] | None = None,
 ) -> Callable[[list[str]], Labelling] | None:
-    """How `load_recogniser` decodes by a beam, the LLM of `load_llm` with `lm_weight` as its
-    language model. None: greedily, which is a beam of one without a language model.
+    """How `load_recogniser` decodes by a beam. None: greedily, which is a beam of one without a
+    language model.
 
-    Errors (ValueError), when tokens are given: they are not the LLM's."""
+    load_lm: of the recogniser's tokens, what scores them, with `lm_weight`.
+
+    Errors (ValueError), when tokens are given: those of `load_lm`."""
     if beam == 1 and not lm_weight:
         return None
-    from .beam_search import BeamSearch, LLMScorer
+    from .beam_search import BeamSearch
 
     def of_tokens(token_list: list[str]) -> Labelling:
-        lm = None
-        if lm_weight and load_llm:
-            lm = LLMScorer(load_llm(), token_list, system_prompt)
+        lm = load_lm(token_list) if lm_weight and load_lm else None
         return BeamSearch(len(token_list), beam, lm, lm_weight)
 
     return of_tokens

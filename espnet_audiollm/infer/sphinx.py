@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..data.audio import read_mono_16k
-from ..text.arpa import BEGIN, END, Bigrams
+from ..text.arpa import BEGIN, END, write_arpa
+from ..text.ngrams import witten_bell
 from ..text.normalize import normalize
 from ..types import Utterance
 
@@ -28,10 +29,10 @@ class Sphinx:
 
     def __init__(self, texts: Iterable[str]):
         sphinx = package()
-        bigrams = Bigrams.of(normalize(text).split() for text in texts)
-        check_words(bigrams.words.keys() - {BEGIN, END}, Path(sphinx.get_model_path(LEXICON)))
+        bigrams = witten_bell((normalize(text).split() for text in texts), 2)
+        check_words(set(bigrams.words) - {BEGIN, END}, Path(sphinx.get_model_path(LEXICON)))
         with tempfile.NamedTemporaryFile("w", suffix=".arpa", encoding="utf-8") as arpa:
-            arpa.write(bigrams.arpa())
+            write_arpa(bigrams, arpa)
             arpa.flush()
             self._decoder = sphinx.Decoder(
                 hmm=sphinx.get_model_path(ACOUSTIC),

@@ -228,12 +228,43 @@ def test_a_beam_and_the_llm_decode_otherwise_and_say_so(systems, of_llm_tokens, 
     assert merged["hyp"] == made["lm"]["hyp"]
 
 
+def test_n_grams_of_any_tokens(systems, tmp_path, capsys):
+    """Estimated from transcripts, then decoded with; another content of the file starts anew."""
+    from espnet_audiollm.bin import ngram_train
+    from espnet_audiollm.infer.labels import label_of
+    from espnet_audiollm.store.kinds import KINDS
+    from espnet_audiollm.train.loading import read_config
+
+    config = read_config(systems / "ctc")
+    (tmp_path / "tokens.txt").write_text("".join(f"{token}\n" for token in config.token_list))
+    arpa = tmp_path / "lm.arpa"
+    cmd = ["--token_list", f"{tmp_path}/tokens.txt", "--bpemodel", str(config.bpemodel)]
+    cmd += ["--output", str(arpa), "--text", f"{systems}/data/text"]
+    assert ngram_train.main([*cmd, "--order", "3"]) == 0
+    lm = ["--ctc_beam", "3", "--lm_weight", "2", "--lm_arpa", str(arpa)]
+    made = run(systems, tmp_path / "lm", *lm)
+    beam = run(systems, tmp_path / "beam", "--ctc_beam", "3")
+    assert made["hyp"] != beam["hyp"]
+    search = json.loads(made["inputs.json"])["search"]
+    assert (search["lm_order"], search["lm_weight"]) == (3, 2.0)
+    label = label_of(KINDS["cascade"], systems / "ctc", "1epoch.pth", tmp_path / "lm/hyp")
+    assert label == "cascade, epoch 1, beam 3, 3-gram 2"
+    assert ngram_train.main([*cmd, "--order", "2"]) == 0
+    again = run(systems, tmp_path / "lm", *lm)
+    assert json.loads(again["inputs.json"])["search"]["lm_order"] == 2
+    assert again["hyp"] != made["hyp"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--ctc_beam", "0"], "--ctc_beam 0: give 1"),
         (["--lm_weight", "-1"], "--lm_weight -1.0: give 0"),
-        (["--lm_weight", "0.3"], "--lm_weight 0.3 needs --llm"),
+        (["--lm_weight", "0.3"], "0.3 needs the language model: --lm_arpa or --llm"),
+        (["--lm_arpa", "no.arpa"], "--lm_arpa no.arpa does not exist"),
+        (["--lm_arpa", __file__], "does nothing without --lm_weight"),
+        (["--lm_weight", "1", "--lm_arpa", __file__], "there is no \\data\\ section"),
+        (["--lm_weight", "1", "--lm_arpa", __file__, "--llm", "x"], "there are two, give one of"),
         (["--lm_weight", "0.3", "--llm", "x"], "are of the type bpe"),
     ],
 )

@@ -104,9 +104,11 @@ def by_its_own_decoder(speech, tmp_path):
     """What a decoder hears that is made anew for each file, with the language model as a file."""
     from pocketsphinx import Decoder, get_model_path
 
-    from espnet_audiollm.text.arpa import Bigrams
+    from espnet_audiollm.text.arpa import write_arpa
+    from espnet_audiollm.text.ngrams import witten_bell
 
-    (tmp_path / "lm.arpa").write_text(Bigrams.of(t.split() for t in TEXTS.values()).arpa())
+    with open(tmp_path / "lm.arpa", "w") as out:
+        write_arpa(witten_bell((t.split() for t in TEXTS.values()), 2), out)
     model = get_model_path("en-us/en-us")
     lexicon, lm = get_model_path("en-us/cmudict-en-us.dict"), str(tmp_path / "lm.arpa")
     recognised = {}

@@ -271,5 +271,57 @@ def test_a_search_stands_beside_the_greedy_cascade(recipe):
     decoded = [call for call in greedy.calls if call.startswith("ctc_decode ")]
     assert [call.count("--ctc_beam 4") for call in decoded] == [0, 1]
     refused = run(recipe, "--lm_weight", "0.3")
-    assert refused.returncode == 1 and "needs --token_type llm" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "needs a language model: n-grams (--lm_order 4)" in refused.stderr
+    )
+    assert not refused.calls
+
+
+def test_n_grams_are_learned_once_and_searched_with(recipe):
+    """Of the transcripts, of a text, and of a file that was there; each in places of its own."""
+    (recipe / "my text.txt").write_text("hello\n")
+    (recipe / "my.arpa").write_text("x\n")
+    words = ["--ctc_beam", "10", "--lm_weight", "0.3", "--stop_stage", "10"]
+    tokens = "data/token_list/bpe_unigram1500"
+    learned = {"4gram": "--text dump/train/text", "4gram_my text": "--sentences my text.txt"}
+    for name, source in learned.items():
+        more = ["--lm_text", "my text.txt"] if "--sentences" in source else []
+        done = run(recipe, *words, "--lm_order", "4", *more)
+        assert done.returncode == 0, done.stderr
+        (call,) = (call for call in done.calls if call.startswith("ngram_train "))
+        assert f"{source} --valid_text dump/valid/text --order 4 --token_type bpe" in call
+        assert call.endswith(f"--output {tokens}/{name}/lm.arpa")
+        assert f"{tokens}/{name}/lm.arpa: 4-gram of much" in done.stdout
+        (decoded,) = (c for c in done.calls if c.startswith("ctc_decode ") and "--ctc_beam" in c)
+        assert decoded.endswith(f"--lm_weight 0.3 --lm_arpa {tokens}/{name}/lm.arpa")
+        assert f"/decode_valid.loss.ave_beam10_{name}_lm0.3_test" in decoded
+        assert any(f"cascade_valid.loss.ave_beam10_{name}_lm0.3" in c for c in done.calls)
+        again = run(recipe, *words, "--lm_order", "4", *more)
+        assert not {"ngram_train", "ctc_decode"} & set(again.mains)
+    (recipe / "my text.txt").write_text("hello you\n")
+    again = run(recipe, *words, "--lm_order", "4", *more)
+    assert [each for each in again.mains if "ngram" in each or "decode" in each] == ["ngram_train"]
+    done = run(recipe, *words, "--lm_arpa", "my.arpa")
+    assert "ngram_train" not in done.mains
+    (decoded,) = (call for call in done.calls if call.startswith("ctc_decode "))
+    assert decoded.endswith("--lm_weight 0.3 --lm_arpa my.arpa") and "_beam10_my_lm0.3_" in decoded
+    (recipe / "my.arpa").write_text("y\n")
+    assert run(recipe, *words, "--lm_arpa", "my.arpa").mains.count("ctc_decode") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lm_order", "4", "--lm_weight", "1"], "--lm_order 4 needs a beam: give --ctc_beam"),
+        (["--lm_order", "4", "--ctc_beam", "9"], "--lm_order 4 does nothing without a weight"),
+        (["--lm_order", "2.5"], "--lm_order 2.5 is no number from 0"),
+        (["--lm_text", "x"], "--lm_text x needs --lm_order"),
+        (["--lm_arpa", "x"], "--lm_arpa x is missing or empty"),
+        (["--lm_arpa", "x", "--lm_order", "3"], "are two language models: give one"),
+    ],
+)
+def test_n_grams_that_cannot_be(recipe, words, message):
+    refused = run(recipe, *words)
+    assert refused.returncode == 1 and message in refused.stderr
     assert not refused.calls

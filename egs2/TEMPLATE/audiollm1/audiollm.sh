@@ -41,7 +41,10 @@ ctc_tag=""                           # Name of exp/ctc_TAG (empty: from the conf
 ctc_args=""                          # More options for the training.
 ctc_checkpoints="valid.loss.ave.pth" # The cascades' recognisers (empty: no cascades).
 ctc_beam=1                           # Above 1: cascades that decode with this beam, beside the greedy ones.
-lm_weight=0                          # Weight of the LLM as their language model (only with --token_type llm).
+lm_weight=0                          # Weight of their language model: the n-grams' below, or (--token_type llm) the LLM's.
+lm_order=0                           # Tokens of the longest n-grams, learned from the training transcripts (0: none).
+lm_text=""                           # Text to learn the n-grams from instead, one sentence a line.
+lm_arpa=""                           # Instead of --lm_order: an ARPA file of n-grams of the recogniser's tokens.
 normalizer=basic                     # Form in which texts are compared: basic, en, de+numbers, ...
 
 ## LLM and alignment (stages 7 to 9)
@@ -125,10 +128,26 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     training="${cuda_cmd} --gpu ${ngpu} --num_nodes ${num_nodes}"
     training+=" --num_procs $((ngpu > 0 ? ngpu : num_procs))"
     inference="${cuda_cmd} --gpu $((ngpu > 0))"
-    searches=("") # How recognisers decode, in the names of places; "": greedily.
-    if [ "${lm_weight}" != 0 ]; then
-        [ "${token_type}" == llm ] || die "--lm_weight ${lm_weight} needs --token_type llm: the language model" \
-            "is the LLM, which scores only its own tokens; leave it out for a --ctc_beam without one"
+    searches=("")     # How recognisers decode, in the names of places; "": greedily.
+    arpa="${lm_arpa}" # n-grams, if they are the language model.
+    [[ ${lm_order} =~ ^(0|[1-9][0-9]?)$ ]] || die "--lm_order ${lm_order} is no number from 0 (none) to 99"
+    [ -z "${lm_text}" ] || [ "${lm_order}" != 0 ] || die "--lm_text ${lm_text} needs --lm_order, say 4"
+    if [ "${lm_order}" != 0 ]; then
+        [ -z "${lm_arpa}" ] || die "--lm_order ${lm_order} and --lm_arpa ${lm_arpa} are two language models: give one"
+        ngrams="${lm_order}gram${lm_text:+_$(basename "${lm_text%.*}")}"
+        arpa="${tokens}/${ngrams}/lm.arpa"
+    elif [ -n "${lm_arpa}" ]; then
+        [ -s "${lm_arpa}" ] || die "--lm_arpa ${lm_arpa} is missing or empty"
+        ngrams="$(basename "${lm_arpa%.gz}" .arpa)"
+    fi
+    if [ -n "${arpa}" ]; then
+        given="$([ -n "${lm_arpa}" ] && echo "--lm_arpa ${lm_arpa}" || echo "--lm_order ${lm_order}")"
+        [ "${ctc_beam}" != 1 ] || die "${given} needs a beam: give --ctc_beam, say 10"
+        [ "${lm_weight}" != 0 ] || die "${given} does nothing without a weight: give --lm_weight, say 0.3"
+        searches+=("_beam${ctc_beam}_${ngrams}_lm${lm_weight}")
+    elif [ "${lm_weight}" != 0 ]; then
+        [ "${token_type}" == llm ] || die "--lm_weight ${lm_weight} needs a language model: n-grams (--lm_order 4) or," \
+            "with --token_type llm, the LLM; leave it out for a --ctc_beam without one"
         searches+=("_beam${ctc_beam}_lm${lm_weight}")
     elif [ "${ctc_beam}" != 1 ]; then
         searches+=("_beam${ctc_beam}")
@@ -291,22 +310,34 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 6; then
         log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
+        if [ "${lm_order}" != 0 ]; then
+            lm_source=(--text "${train}/text")
+            [ -z "${lm_text}" ] || lm_source=(--sentences "${lm_text}")
+            once "${arpa%/*}/.done" "${lm_source[1]}" "${valid}/text" "${tokens}/tokens.txt" "${token_opts[@]:5}" -- \
+                ${train_cmd} "${arpa%/*}/train.log" python -m espnet_audiollm.bin.ngram_train "${lm_source[@]}" \
+                --valid_text "${valid}/text" --order "${lm_order}" "${token_opts[@]}" --output "${arpa}"
+            tail -n 3 "${arpa%/*}/train.log" | { grep "^${arpa}: " || true; } | while read -r line; do log "  ${line}"; done
+        fi
         for set in "${sets[@]}"; do
             for checkpoint in $(checkpoints_of "${set}"); do
                 for search in "${searches[@]}"; do
                     searching=()
                     [ -z "${search}" ] || searching+=(--ctc_beam "${ctc_beam}")
-                    [[ ${search} != *_lm* ]] || searching+=(--lm_weight "${lm_weight}" "${llm_opts[@]}")
+                    lm=() lm_files=()
+                    if [[ ${search} == *_lm* ]]; then
+                        lm=(--lm_weight "${lm_weight}" "${llm_opts[@]}")
+                        [ -z "${arpa}" ] || lm=(--lm_weight "${lm_weight}" --lm_arpa "${arpa}") lm_files=("${arpa}")
+                    fi
                     out="${ctc_exp}/decode_${checkpoint%.pth}${search}_$(set_name "${set}")"
                     read_by=("${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")")
                     decode=(in_jobs "${inference}" "${inference_nj}" "${out}/log"
                         python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}"
                         --checkpoint "${checkpoint}" --data "${set}" --output "${out}"
-                        --device "${device}" "${comparing[@]}" "${searching[@]}")
-                    if [[ ${search} == *_lm* ]]; then # It looks itself whether the LLM is another one.
+                        --device "${device}" "${comparing[@]}" "${searching[@]}" "${lm[@]}")
+                    if [[ ${search} == *_lm* ]] && [ -z "${arpa}" ]; then # It looks itself whether the LLM is another one.
                         JOB_KEY="$(hash_of "${out}" "${read_by[@]}")" "${decode[@]}" || failed
                     else
-                        once "${out}/.done" "${read_by[@]}" -- "${decode[@]}"
+                        once "${out}/.done" "${read_by[@]}" "${lm_files[@]}" -- "${decode[@]}"
                     fi
                     log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
                 done
