@@ -131,7 +131,6 @@ def test_mixed_precision():
     once, each = both_ways(model, data, amp=True)
     assert abs(once[0] - each[0]) < 0.02 * each[0]
     assert (once[1] - each[1]).norm() < 0.05 * each[1].norm()
-    assert not torch.equal(once[1], each[1])
 
 
 def test_it_is_kept_until_prompts_begin_otherwise(caplog):
