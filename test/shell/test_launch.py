@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "utils/launch.py"
 TRAINING = Path(__file__).parent / "light_training.py"
 FOREVER = 100_000  # steps
+MARK = {"LAUNCHED_BY_TEST": str(os.getpid())}  # in the environment of all that is started here
 
 
 both = pytest.mark.parametrize("procs", [1, 2])
@@ -31,7 +32,7 @@ def start(procs, *command, options=(), **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **MARK},
         preexec_fn=mind_interrupts,
     )
 
@@ -51,17 +52,18 @@ def train(procs, *behaviour, limit=60, **options):
 
 
 def left_over():
-    """Processes that were started for a launch.py of this test session, and still run."""
-    found = []
+    """Trainings, and what they started, that came of a launch.py of this process, and still run."""
+    found, mark = [], "=".join(*MARK.items()).encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
+                ours = mark in (entry / "environ").read_bytes().split(b"\0")
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            ours = str(TRAINING).encode() in words or words[:2] == [b"sleep", b"1000"]
-            if ours and state != "Z":
+            training = str(TRAINING).encode() in words or words[:2] == [b"sleep", b"1000"]
+            if ours and training and state != "Z":
                 found.append(int(entry.name))
     return found
 
