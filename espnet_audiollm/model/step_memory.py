@@ -1,8 +1,9 @@
 """The memory of a training step, predicted: the model's own step, of tensors without values.
 
-Nothing is written down twice: what each layer keeps for the backward pass is what it keeps. Counted
-as on a processor. A GPU's autocast leaves a few results in 32 bits that this one has in 16, and
-FlashAttention for variable lengths needs no padding; allocator, libraries and context come on top.
+Nothing is written down twice: what each layer keeps for the backward pass is what it keeps.
+Attention is counted as on a GPU, all else as on a processor: a GPU's autocast leaves a few results
+in 32 bits that are in 16 here, and FlashAttention for variable lengths needs no padding; allocator,
+libraries and context come on top.
 """
 
 # B batch, D LLM width, V vocabulary
@@ -10,7 +11,7 @@ FlashAttention for variable lengths needs no padding; allocator, libraries and c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attention import as_on_gpu
 from .audiollm import AudioLLMESPnetModel
 from .conformer import ConformerEncoder
 from .ctc import CTCESPnetModel
@@ -70,6 +72,7 @@ def step_memory(
     accumulated: bool = False,
     distributed: bool = False,
     shards: int = 1,
+    gpu: bool = True,
 ) -> StepMemory:
     """Of forward pass, backward pass and update; on any device, "meta" too, which is not touched.
     What the prompts begin with is read in it, as in the first step with such prompts.
@@ -82,6 +85,7 @@ def step_memory(
         accumulated: gradients of batches before this one are there (`accum_grad`).
         distributed: DDP keeps them once more.
         shards: processes that share out the LLM's layers (FSDP).
+        gpu: attention in the dtype that a GPU computes it in; False: in a processor's.
 
     Errors (torch's own): a step that depends on values."""
     counted = Pretended()
@@ -89,7 +93,7 @@ def step_memory(
     counted.count(parameters(model), TRAINED)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimize(model)
-    with counted:
+    with counted, as_on_gpu() if gpu else nullcontext():
         held = _begin(counted, optimizer, trained, accumulated, distributed)
         shapes = _forward_and_backward(counted, model, _data(batch, counted), amp)
         counted.phase = UPDATE
@@ -123,11 +127,12 @@ def _size(tensor: torch.Tensor) -> int:
 
 
 def _without_values(model: Model, counted: Pretended) -> Model:
-    copied = counted.copy(model)
-    if isinstance(copied, AudioLLMESPnetModel) and isinstance(model, AudioLLMESPnetModel):
-        copied.llm = replace(model.llm, model=counted.copy(model.llm.model))
-        counted.count(parameters(copied.llm.model), FROZEN)
-    return copied.train()
+    memo: dict[int, Any] = {}  # the LLM is no submodule: without an entry its weights were copied
+    if isinstance(model, AudioLLMESPnetModel):
+        llm = counted.copy(model.llm.model, memo)
+        memo[id(model.llm)] = replace(model.llm, model=llm)
+        counted.count(parameters(llm), FROZEN)
+    return counted.copy(model, memo).train()
 
 
 def _data(batch: Mapping[str, Any], counted: Pretended) -> dict[str, Any]:

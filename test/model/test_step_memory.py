@@ -7,6 +7,7 @@ from tiny_models import noise, tiny_encoder, tiny_llama
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.model import step_memory as parts
 from espnet_audiollm.model.adapters import StackAdapter
+from espnet_audiollm.model.attention import as_on_gpu
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
 from espnet_audiollm.model.ctc import CTCESPnetModel
 from espnet_audiollm.model.live_bytes import LiveBytes, Pretended
@@ -83,7 +84,10 @@ def learn(model, data, amp):
 
 
 def predicted(model, data, **options):
-    return step_memory(model, data, lambda copy: torch.optim.Adam(copy.parameters()), **options)
+    def adam(copy):
+        return torch.optim.Adam(copy.parameters())
+
+    return step_memory(model, data, adam, **{"gpu": False, **options})
 
 
 @pytest.mark.parametrize(
@@ -105,6 +109,16 @@ def test_an_alignment_step_takes_what_was_predicted(model, data, options):
     model, data = alignment(**model), batch(**data)
     found = predicted(model, data, **options)
     assert found.bytes == pytest.approx(measured(model, data, **options), rel=0.01)
+
+
+def test_attention_is_counted_as_on_a_gpu():
+    """There it is in bfloat16 under autocast; on a processor in float32."""
+    model, data = alignment(num_blocks=3), batch()
+    on_gpu = predicted(model, data, amp=True, gpu=True)
+    here = predicted(model, data, amp=True)
+    assert on_gpu.peaks[parts.LAYERS][parts.LAYERS] < here.peaks[parts.LAYERS][parts.LAYERS]
+    with as_on_gpu():
+        assert on_gpu.bytes == pytest.approx(measured(model, data, amp=True), rel=0.01)
 
 
 @pytest.mark.parametrize("amp", [False, True])
@@ -157,6 +171,15 @@ def test_the_model_is_not_touched():
     predicted(model, data)
     assert all(map(torch.equal, before, model.parameters()))
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_no_weight_is_copied(monkeypatch):
+    """Of the LLM neither: a 7B would not fit twice."""
+    model, copies = alignment(), []
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", lambda tensor, memo: copies.append(tensor))
+    monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", lambda p, memo: copies.append(p))
+    predicted(model, batch())
+    assert not copies
 
 
 def test_bytes_live_until_nothing_holds_them():
