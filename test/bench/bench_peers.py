@@ -164,13 +164,32 @@ def draw_batch(audio: float) -> dict:
     }
 
 
+def available_memory() -> int:
+    """Bytes that processes can still take; Linux only."""
+    words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(words["MemAvailable"].split()[0]) * 1024
+
+
+def check_memory(name: str, available: int, needed: int) -> None:
+    """Errors (ValueError): the next step would drive the machine out of memory, and its times
+    would be those of a disk."""
+    if available < needed:
+        raise ValueError(
+            f"{name}: {available / 2**30:.1f} GiB are left, and a step of another system took "
+            f"{needed / 2**30:.1f}: name fewer with --ours, --theirs and --their_encoder"
+        )
+
+
 def measure(systems: list[System], args) -> list[dict]:
     """The measured batches; every system learns from every batch."""
     batches = [draw_batch(args.audio) for _ in range(args.warm_up + args.batches)]
+    most = 0  # bytes that a system has taken
     for number, batch in enumerate(batches):
         turn = number % len(systems)
         for system in systems[turn:] + systems[:turn]:
+            check_memory(system.name, available_memory(), most)
             answer = system.ask(batch)
+            most = max(most, answer["peak"])
             print(f"batch {number}, {system.name}: {answer}", file=sys.stderr, flush=True)
             if number >= args.warm_up:
                 system.answers.append(answer)
@@ -213,6 +232,8 @@ def main(argv: list[str] | None = None) -> None:
     systems = start_all(args)
     try:
         batches = measure(systems, args)
+    except ValueError as error:
+        sys.exit(f"bench_peers: error: {error}")
     finally:
         for system in systems:
             system.close()

@@ -20,6 +20,13 @@ def test_ours_run_without_a_peer(capsys):
     assert int(cross_entropy[-3]) > 0
 
 
+def test_memory_that_runs_out_ends_it(monkeypatch):
+    """The first step takes some; nothing is left for a second."""
+    monkeypatch.setattr(bench_peers, "available_memory", lambda: 0)
+    with pytest.raises(SystemExit, match="ours: bridge: 0.0 GiB are left.* name fewer with --ours"):
+        bench_peers.main([*TINY, "--pieces", "50", "--audio", "20", "--batches", "1"])
+
+
 def test_what_is_no_checkout_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="--help"):
         bench_peers.main(["--ultravox", str(tmp_path)])
