@@ -135,6 +135,8 @@ def test_the_guide_shows_what_the_command_says(root: Path, capsys, monkeypatch):
     for command in commands:
         estimate.main(shlex.split(command.replace("\\\n", " "))[3:])
         for line in capsys.readouterr().out.splitlines():
+            if "Flash Attention" in line:  # printed when ESPnet is imported first
+                continue
             assert line in guide.splitlines(), f"docs/cluster.md: out of date: {line}"
 
 
