@@ -31,9 +31,9 @@ else from this project's environment; without them, let pip resolve):
 Positions without loss: of the LLM, the teacher's included, that predict no response token; logits
 without loss: rows over the vocabulary that are computed and predict none. Memory: the most that the
 process had resident, above what it had before its first step (weights loaded). It includes Adam's
-moments. All systems are in memory at once: at SmolLM2-135M's shape 24 GiB were too little for six of
-them beside a training of 4 GiB. It ends before a step for which memory is lacking; name fewer then,
-with --ours, --theirs and --their_encoder.
+moments. All systems are in memory at once: at SmolLM2-135M's shape 24 GiB were too little for six
+beside a training of 4 GiB. It ends before a step for which memory is lacking; name fewer then, with
+--ours, --theirs and --their_encoder.
 """
 
 from __future__ import annotations
