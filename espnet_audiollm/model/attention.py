@@ -6,23 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
 
-_as_on_gpu: ContextVar[bool] = ContextVar("as_on_gpu", default=False)
+_on_gpu = False  # no ContextVar: torch.compile cannot trace one
 
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
     """Within it a processor, too, attends in the dtype that it is given: so that what a GPU will
-    need can be counted on one."""
-    token = _as_on_gpu.set(True)
+    need can be counted on one. For the whole process."""
+    global _on_gpu
+    before, _on_gpu = _on_gpu, True
     try:
         yield
     finally:
-        _as_on_gpu.reset(token)
+        _on_gpu = before
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options) -> torch.Tensor:
@@ -32,7 +32,7 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **option
     A processor computes it in float32, also under autocast: the backward pass of torch's fused
     kernel takes up to six times as long in bfloat16 there, and gains only where sequences are far
     longer than ours (docs/LOG.md). The forward pass is the same with and without gradients."""
-    if query.device.type != "cpu" or _as_on_gpu.get():
+    if _on_gpu or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, **options)
     with torch.autocast("cpu", enabled=False):
         full = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value))
