@@ -75,7 +75,8 @@ judged_utterances=150                  # Of the test set, by chance: so many are
 listen=8                               # Of these, so many are on the pages to listen to.
 
 ## Comparison (stage 13)
-timed=20 # Questions that each system is timed with, one by one (0: none).
+align_tag="" # Train audiollm1's alignment on this recogniser under this name (empty: take what is there).
+timed=20     # Questions that each system is timed with, one by one (0: none).
 
 ## Places
 dumpdir=dump # Units and examples.
@@ -168,9 +169,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         "${@:2}"
     }
 
-    # others FIRST LAST: stages of the other recipe. Without behaviours: an answer to each transcript.
+    # others FIRST LAST OPTIONS...: stages of the other recipe. Without behaviours: an answer to each
+    # transcript.
     others() {
-        local more=() tag
+        local more=("${@:3}") tag
         [ -z "${local_data_opts}" ] || more+=(--local_data_opts "${local_data_opts}")
         if [ -n "${ctc_config}" ]; then # Tokens are not in the name: --unit_source has to know it.
             tag="$(name_of ctc "${ctc_config}")"
@@ -552,8 +554,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 13: ${expdir}/comparison.md"
         examples="$(examples_of "${test_set}" "${test_mixture}")"
         if grep -qE '"tag": "\[(ASR )?SQA [A-Za-z_]+\]"' "${examples}/tasks.json"; then
-            respond_text "${out}/run" "${examples}"
             best="${inference_checkpoint%.pth}" compared=()
+            if [ -n "${align_tag}" ]; then # Of this test set only, and one cascade.
+                others 8 10 --align_tag "${align_tag}" --ctc_checkpoints "${inference_checkpoint}" \
+                    --noises "" --conversations ""
+            fi
+            respond_text "${out}/run" "${examples}"
             for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}","${best}"}/run.json \
                 "${expdir}"/*/respond_"${test_set}"/run/run.json; do
                 [ ! -s "${run}" ] || compared+=("${run%/run.json}")

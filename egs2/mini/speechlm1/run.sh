@@ -5,7 +5,8 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 exec ./speechlm.sh \
     --llm ../audiollm1/exp/llm \
-    --unit_source ctc:../audiollm1/exp/ctc_llm_llm_0:6 \
+    --ctc_config ../audiollm1/conf/train_ctc_long.yaml --align_tag long \
+    --unit_source ctc:../audiollm1/exp/ctc_long:6 --unit_size 500 --vocoder patches \
     --answer_unit_source fbank:8 --answer_unit_size 500 \
-    --answer_voice en-us+edward --vocoder_utterances 1000 --judged_utterances 100 \
+    --answer_voice en-us+edward --judged_utterances 100 \
     "$@"
