@@ -8,6 +8,7 @@ answers are compared. Without --llm: a random Llama of 4 layers x 256, as the mi
 
 import argparse
 import random
+import resource
 import time
 from dataclasses import replace
 
@@ -60,9 +61,11 @@ def batched(system, dialogues, batch_size):
 
 
 def timed(run, *arguments):
+    """Answers, seconds, and the process's largest memory so far, MiB."""
     start = time.monotonic()
     answers = run(*arguments)
-    return answers, time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return answers, time.monotonic() - start, peak
 
 
 def main():
@@ -89,16 +92,15 @@ def main():
     dialogues.sort(key=system.num_positions)
     batched(system, dialogues[:2], 2)  # warm up both
     one_at_a_time(system, dialogues[:1])
-    single, seconds_single = timed(one_at_a_time, system, dialogues)
-    together, seconds_together = timed(batched, system, dialogues, args.batch_size)
+    ways = {"one at a time": timed(one_at_a_time, system, dialogues)}
+    ways[f"{args.batch_size} rows"] = timed(batched, system, dialogues, args.batch_size)
     rates = []
-    for name, answers, seconds in (
-        ("one at a time", single, seconds_single),
-        (f"{args.batch_size} rows", together, seconds_together),
-    ):
+    for name, (answers, seconds, peak) in ways.items():
         tokens = sum(map(len, answers))
         rates.append(tokens / seconds)
-        print(f"{name:>16}: {tokens} tokens in {seconds:.1f} s, {rates[-1]:.0f} tokens/s")
+        what = f"{tokens} tokens in {seconds:.1f} s, {rates[-1]:.0f} tokens/s"
+        print(f"{name:>16}: {what}; memory so far {peak:.0f} MiB")
+    single, together = (answers for answers, _, _ in ways.values())
     same = sum(a == b for a, b in zip(single, together, strict=True))
     print(
         f"{llm.name} on {llm.model.device}, {args.threads} threads, {llm.model.dtype}: "

@@ -75,18 +75,24 @@ def make_model(setting: dict) -> AudioLLMESPnetModel:
 
 @torch.no_grad()
 def blank_as_often_as_in_speech(model: AudioLLMESPnetModel, words: float) -> None:
-    """Set the bias of blank so that the bridge of random weights has `words` positions a second,
-    within a tenth, and not as many as there are frames."""
+    """Set the biases of random weights so that the bridge has `words` positions a second, within a
+    tenth: frames differ little there, so each token's mean is taken away first, or one token would
+    win in all frames and be one position; then blank is raised until it wins as often as wanted."""
     speech = torch.randn(4, 15 * RATE) * 0.1
-    low, high = -20.0, 20.0
+    lengths = [speech.shape[1]] * len(speech)
+    linear, seen = model.adapter.ctc_out, []
+    hook = linear.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model.encode_audio(speech, lengths)
+    hook.remove()
+    linear.bias -= torch.cat([x.flatten(0, -2) for x in seen]).mean(dim=0)
+    centred, (low, high) = float(linear.bias[0]), (-20.0, 20.0)
     for _ in range(20):
-        bias = model.adapter.ctc_out.bias
-        bias[0] = (low + high) / 2
-        audios = model.encode_audio(speech, [speech.shape[1]] * len(speech))
-        found = sum(map(len, audios)) / (len(speech) * 15)
+        raised = (low + high) / 2
+        linear.bias[0] = centred + raised
+        found = sum(map(len, model.encode_audio(speech, lengths))) / (len(speech) * 15)
         if abs(found - words) < words / 10:
             return
-        low, high = (float(bias[0]), high) if found > words else (low, float(bias[0]))
+        low, high = (raised, high) if found > words else (low, raised)
     print(f"warning: the bridge has {found:.1f} positions a second, not {words}", file=sys.stderr)
 
 
