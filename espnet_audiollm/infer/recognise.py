@@ -32,12 +32,15 @@ def load_recogniser(
     search: of the recogniser's tokens, how it decodes; None: greedily.
 
     Errors (ValueError): no experiment there, weights that do not fit its configuration."""
+    from ..store.origins import find
     from ..tasks.ctc import CTCTask, tokenizer
     from ..train.loading import load_weights, read_config
 
     config = read_config(exp)
     model = CTCTask.build_model(config).to(device)
     load_weights(model, Path(exp) / checkpoint, device)
+    if not bpemodel and config.bpemodel:  # maybe of another recipe
+        bpemodel = find(config.bpemodel, Path(exp))
     to_text = tokenizer(config, bpemodel).text
     label = search(model.token_list) if search else greedy
     return lambda batch: transcribe(model, to_text, batch, device, label)
