@@ -136,34 +136,38 @@ class SpeechLM(System):
         value = reply.values.get(task.made[-1]) if reply.fault is None else None
         return replace(said, response=value if isinstance(value, str) else "")
 
-    def before_reference(
+    def measured(
         self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
-    ) -> torch.Tensor:
-        """The prompt, and of a task with several outputs the system's own ones before the answer,
-        as a cascade has its own hypothesis in the prompt. What it did not write is empty.
+    ) -> tuple[torch.Tensor, tuple[int, ...]]:
+        """As every system's; of a task with several outputs the system's own ones stand before the
+        answer, as a cascade has its own hypothesis in the prompt. What it did not write is empty.
 
-        Errors (ValueError): after these outputs the reference response has other tokens."""
+        Errors (ValueError): after these outputs the reference response has more or fewer tokens."""
         task = Task.parse(dialogue.task or "")
         if len(task.steps) == 1 or said is NO_ANSWER:
-            return prompt_LD
+            return prompt_LD, item.reference_ids
         found = self.read_answer(task, said.ids, said.finish_reason).values
         before = [str(found.get(field) or "") for field in task.made[:-1]]
-        ids = self._lead(item, before)
-        return torch.cat([prompt_LD, embed_prompt(self.llm.model, ids).to(prompt_LD)])
+        lead, reference = self._after(before, item)
+        lead_LD = embed_prompt(self.llm.model, lead).to(prompt_LD)
+        return torch.cat([prompt_LD, lead_LD]), reference
 
-    def _lead(self, item: Item, before: Sequence[str]) -> list[int]:
-        """Token ids of the outputs before a reference response, and of the line end after them."""
+    def _after(self, before: Sequence[str], item: Item) -> tuple[list[int], tuple[int, ...]]:
+        """Token ids of the outputs before a reference response and of the line end after them, and
+        of the response: its first token may be another one of the same text, space apart ("Yes" for
+        "▁Yes")."""
         text = decode(item.reference_ids, self.llm.tokenizer)
         whole = reference_ids(self.llm, BETWEEN.join([*before, text]))
         alone = reference_ids(self.llm, text)
-        if whole[-len(alone) :] != alone:
+        reference = whole[-len(alone) :]
+        if reference[1:] != alone[1:] or decode(reference, self.llm.tokenizer) != text:
             raise ValueError(
                 f"{item.id}: after another output and a line end the reference response has other "
-                f"tokens ({first_difference(whole[-len(alone) :], alone)}), so that its "
+                f"tokens ({first_difference(reference, alone)}), so that its "
                 "perplexity is not that of the other systems: leave this system out, or train one "
                 "that answers speech at once ([SQA ...])"
             )
-        return list(whole[: -len(alone)])
+        return list(whole[: -len(alone)]), reference
 
     def read_answer(
         self, task: Task, ids: Sequence[int], finish_reason: FinishReason

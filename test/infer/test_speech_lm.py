@@ -15,7 +15,9 @@ from tool_mains import main_of, run_main
 
 import espnet_audiollm
 from espnet_audiollm.data.kaldi_dir import read_dict
+from espnet_audiollm.data.prompt import decode
 from espnet_audiollm.data.speech_tasks import Task
+from espnet_audiollm.infer import speech_lm
 from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.generate import Generated
 from espnet_audiollm.infer.speech_lm import speaks
@@ -143,14 +145,30 @@ def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(syste
     dialogue = chained.complete(item.dialogue)
     prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
     alone = reference_ids(system.llm, "ran the")
-    if ids[-len(alone) :] != alone:  # this tokenizer begins a word otherwise after a line end
-        with pytest.raises(ValueError, match=rf"{item.id}: .*token 1 is .*leave this system out"):
-            chained.before_reference(replace(item, reference_ids=alone), dialogue, prompt_LD, said)
-        return
-    lead = ids[: -len(alone)]
-    made = chained.before_reference(replace(item, reference_ids=alone), dialogue, prompt_LD, said)
-    expected = embed_prompt(system.llm.model, lead)
+    item = replace(item, reference_ids=alone)
+    made, measured = chained.measured(item, dialogue, prompt_LD, said)
+    expected = embed_prompt(system.llm.model, ids[: -len(alone)])
     assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
+    assert measured == ids[-len(alone) :]  # its first token may be another one after a line end
+    assert measured[1:] == alone[1:] and decode(measured, system.llm.tokenizer) == "ran the"
+
+
+def test_a_response_of_more_tokens_after_a_transcript_is_refused(system, speaking, monkeypatch):
+    chained = replace(system, tasks=(Task.parse("[ASR SQA English]"),))
+    item = items_of(system, speaking)[0]
+    dialogue = chained.complete(replace(item.dialogue, task="[ASR SQA English]"))
+    prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
+    item = replace(item, reference_ids=reference_ids(system.llm, "ran the"))
+
+    def two_for_the_first(llm, text):
+        ids = reference_ids(llm, text)
+        at = len(ids) - len(item.reference_ids)
+        return ids if at <= 0 else (*ids[:at], 5, 5, *ids[at + 1 :])
+
+    monkeypatch.setattr(speech_lm, "reference_ids", two_for_the_first)
+    said = Generated(reference_ids(system.llm, "the cat\nran the"), "stop", 0.0)
+    with pytest.raises(ValueError, match=rf"{item.id}: .*token 1 is .*leave this system out"):
+        chained.measured(item, dialogue, prompt_LD, said)
 
 
 def test_a_chat_asks_each_question_alone(system, speaking):

@@ -81,7 +81,7 @@ def given_by_audiollm1(other, *more):
 
 def run(place, *words, **variables):
     (place / "calls").unlink(missing_ok=True)
-    command = [place / "run.sh", "--nj", "1", *map(str, words)]
+    command = [place / "run.sh", "--nj", "1", "--vocoder", "train", *map(str, words)]
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **variables}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     calls = place / "calls"
@@ -138,13 +138,13 @@ def test_units_that_are_spoken_are_of_the_answers(recipe):
     done, calls = run(recipe, "--merge_repeats", "true")
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = of(calls, "learn_units")
-    assert option(first, "--data") == "../audiollm1/dump/train" and " --size 200 " in first
+    assert option(first, "--data") == "../audiollm1/dump/train" and " --size 500 " in first
     assert "--source fbank:8 --data dump/train/answers_en_us_edward --size 500 " in second
     read, spoken = (option(call, "--output") for call in (first, second))
-    assert (read, spoken) == ("exp/units/ctc_llm_llm_0_6_200", "exp/units/spoken_fbank_8_500")
+    assert (read, spoken) == ("exp/units/ctc_long_6_500", "exp/units/spoken_fbank_8_500")
     [extended] = of(calls, "extend_llm")
     assert f"--quantiser {read} {spoken} " in extended
-    both = "ctc_llm_llm_0_6_200_spoken_fbank_8_500_merged"
+    both = "ctc_long_6_500_spoken_fbank_8_500_merged"
     assert option(extended, "--output") == f"exp/joint_{both}"
     for call in of(calls, "extract_units"):
         heard = option(call, "--data").startswith("../audiollm1")
@@ -160,6 +160,30 @@ def test_units_that_are_spoken_are_of_the_answers(recipe):
     assert option(vocoder, "--output_dir") == "exp/vocoder_answer_audio_spoken_fbank_8_500_merged"
     [answered] = of(calls, "respond_tasks")
     assert both in option(answered, "--llm")
+
+
+def test_compared_with_the_alignment_on_the_same_recogniser(recipe):
+    other = recipe.parent / "audiollm1"
+    runs = ["text/respond_test/reference", "ctc_long/respond_test/cascade_valid.loss.ave"]
+    runs += [f"audiollm_{name}_bridge/respond_test/valid.loss.ave" for name in ("long", "mini")]
+    for place in runs:
+        (other / "exp" / place).mkdir(parents=True)
+        (other / "exp" / place / "run.json").write_text("{}")
+    made = "exp/speechlm_ctc_long_6_500_spoken_fbank_8_500/llm_valid.loss.ave.log/.done"
+    examples = "dump/test/tasks_ctc_long_6_500_spoken_fbank_8_500"
+    for name in (made, f"{examples}/tasks.json", f"{examples}/response_ids"):
+        (recipe / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipe / name).write_text('{"tag": "[SQA English]"}')
+    for words, aligned in (([], ["long"]), (["--align_tag", ""], ["long", "mini"])):
+        (other / "words").unlink(missing_ok=True)
+        done, calls = run(recipe, "--stage", 13, *words)
+        assert "Stage 13" in done.stdout, done.stderr
+        [compared] = of(calls, "compare_systems")
+        found = [name for name in ("long", "mini") if f"audiollm_{name}_bridge" in compared]
+        assert found == aligned and all(f"../audiollm1/exp/{r}" in compared for r in runs[:2])
+        asked = (other / "words").read_text() if (other / "words").exists() else ""
+        assert ("--stage|8|--stop_stage|10|" in asked) == (not words)
+        assert ("--ctc_tag|long|" in asked and "--align_tag|long|" in asked) == (not words)
 
 
 def test_the_corpus_own_speakers_and_no_vocoder(recipe):

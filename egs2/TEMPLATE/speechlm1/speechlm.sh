@@ -554,13 +554,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 13: ${expdir}/comparison.md"
         examples="$(examples_of "${test_set}" "${test_mixture}")"
         if grep -qE '"tag": "\[(ASR )?SQA [A-Za-z_]+\]"' "${examples}/tasks.json"; then
-            best="${inference_checkpoint%.pth}" compared=()
+            best="${inference_checkpoint%.pth}" compared=() aligned='*'
             if [ -n "${align_tag}" ]; then # Of this test set only, and one cascade.
+                aligned="audiollm_${align_tag}_*"
                 others 8 10 --align_tag "${align_tag}" --ctc_checkpoints "${inference_checkpoint}" \
                     --noises "" --conversations ""
             fi
             respond_text "${out}/run" "${examples}"
-            for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}","${best}"}/run.json \
+            for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}"}/run.json \
+                "${audiollm}"/exp/${aligned}/respond_"${test_set}/${best}"/run.json \
                 "${expdir}"/*/respond_"${test_set}"/run/run.json; do
                 [ ! -s "${run}" ] || compared+=("${run%/run.json}")
             done
