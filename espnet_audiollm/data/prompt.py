@@ -115,6 +115,49 @@ def reply_ids(
     return answered[len(prompt) : stop + 1]
 
 
+def lines_before(
+    lines: Iterable[Content],
+    tokenizer: PreTrainedTokenizerBase,
+    eos_ids: Iterable[int] = (),
+    units: UnitTokens | None = None,
+) -> list[int]:
+    """The tokens of lines that stand before another one in a reply, line ends included.
+
+    Each has the tokens of a reply of its own (`reply_ids`), so that a response is the same tokens
+    whatever stands before it: by itself a tokenizer would take others after a line end.
+
+    Errors (ValueError): as for `reply_ids`; a line end merges with what is before it."""
+    ends = tuple(eos_ids)
+    after, line_end = _after_a_reply(tokenizer, len(tokenizer), ends), _line_end(tokenizer)
+    ids: list[int] = []
+    for line in lines:
+        if line:
+            ids += reply_ids(_ASKED, line, tokenizer, ends, units)[:-after]
+        ids += line_end
+    return ids
+
+
+_ASKED = (Turn("user", "a"),)
+
+
+@lru_cache(maxsize=8)
+def _after_a_reply(tokenizer: PreTrainedTokenizerBase, size: int, eos_ids: tuple[int, ...]) -> int:
+    """How many tokens the template has behind a reply's own, up to the first end of turn."""
+    replies = [reply_ids(_ASKED, probe, tokenizer, eos_ids)[::-1] for probe in _PROBES[:2]]
+    pairs = zip(*replies, strict=False)
+    return next(i for i, (a, b) in enumerate(pairs) if a != b)
+
+
+def _line_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    probe = _PROBES[0]
+    alone, ended = (
+        tokenizer.encode(text, add_special_tokens=False) for text in (probe, f"{probe}\n")
+    )
+    if ended[: len(alone)] != alone:
+        raise ValueError("the LLM's tokenizer merges a line end with the letter before it")
+    return ended[len(alone) :]
+
+
 def render(
     turns: Turns, tokenizer: PreTrainedTokenizerBase, add_generation_prompt: bool = True
 ) -> str:

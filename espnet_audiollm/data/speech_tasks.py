@@ -134,12 +134,9 @@ class Task:
         parts = [part for part in (before, _line(given), after) if part]
         return user_prompt(_joined(parts), system_prompt)
 
-    def reply(self, values: Mapping[Field, Value]) -> Content:
-        """The assistant's turn. Errors (KeyError): an output is missing."""
-        parts: list[Part] = []
-        for field in self.made:
-            parts += [BETWEEN] * bool(parts) + [_line(values[field])]
-        return _joined(parts)
+    def outputs(self, values: Mapping[Field, Value]) -> list[Content]:
+        """The lines of the assistant's turn. Errors (KeyError): an output is missing."""
+        return [_joined([_line(values[field])]) for field in self.made]
 
 
 def check_values(id_: str, task: Task, values: Mapping[Field, Value]) -> None:

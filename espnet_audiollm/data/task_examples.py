@@ -18,7 +18,7 @@ from ..store.atomic import atomic_write, new_directories
 from ..store.json_files import read_object
 from ..types import Units
 from .kaldi_dir import TableWriter
-from .prompt import encode, reply_ids
+from .prompt import encode, lines_before, reply_ids
 from .speech_tasks import Field, Task, Value
 from .task_mixture import MARK, Mixture, Source
 from .unit_tokens import UnitTokens, UnitVocabulary
@@ -100,8 +100,10 @@ class Encoder:
         if task.given is None:
             return [self._begin()], self._alone(values[task.made[0]])
         turns = task.prompt(values[task.given], self.system_prompt, template)
-        reply = reply_ids(turns, task.reply(values), self.tokenizer, self.eos_ids, self.units)
-        return encode(turns, self.tokenizer, units=self.units), reply
+        *first, last = task.outputs(values)
+        before = lines_before(first, self.tokenizer, self.eos_ids, self.units)
+        reply = reply_ids(turns, last, self.tokenizer, self.eos_ids, self.units)
+        return encode(turns, self.tokenizer, units=self.units), before + reply
 
     def _begin(self) -> int:
         begin = self.tokenizer.bos_token_id

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from ..data.prompt import decode
+from ..data.prompt import lines_before
 from ..data.speech_replies import SpeechReply, read_reply
-from ..data.speech_tasks import BETWEEN, SPOKEN, Task
+from ..data.speech_tasks import SPOKEN, Task
 from ..data.task_examples import read_about
 from ..data.unit_tables import merge_repeats
 from ..data.unit_tokens import UnitVocabulary, read_vocabulary
@@ -27,7 +27,6 @@ from ..model.llm import LLM
 from ..model.response_loss import embed_prompt
 from ..store import speech_directory
 from ..store.kinds import KINDS
-from ..store.series import first_difference
 from ..store.speech_directory import NEXT, SpeechFacts, read_facts
 from ..types import Audio, Dialogue, FinishReason, Response, Turns, Units, Utterance
 from ..units.quantiser import Quantiser
@@ -41,7 +40,6 @@ from .systems import (
     Reader,
     Speech,
     System,
-    reference_ids,
 )
 from .unit_frames import load_frames_of
 from .voices import Voices
@@ -140,34 +138,15 @@ class SpeechLM(System):
         self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
     ) -> tuple[torch.Tensor, tuple[int, ...]]:
         """As every system's; of a task with several outputs the system's own ones stand before the
-        answer, as a cascade has its own hypothesis in the prompt. What it did not write is empty.
-
-        Errors (ValueError): after these outputs the reference response has more or fewer tokens."""
+        answer, as a cascade's hypothesis does in its prompt. What it did not write is empty."""
         task = Task.parse(dialogue.task or "")
         if len(task.steps) == 1 or said is NO_ANSWER:
             return prompt_LD, item.reference_ids
         found = self.read_answer(task, said.ids, said.finish_reason).values
         before = [str(found.get(field) or "") for field in task.made[:-1]]
-        lead, reference = self._after(before, item)
+        lead = lines_before(before, self.llm.tokenizer, self.llm.eos_ids)
         lead_LD = embed_prompt(self.llm.model, lead).to(prompt_LD)
-        return torch.cat([prompt_LD, lead_LD]), reference
-
-    def _after(self, before: Sequence[str], item: Item) -> tuple[list[int], tuple[int, ...]]:
-        """Token ids of the outputs before a reference response and of the line end after them, and
-        of the response: its first token may be another one of the same text, space apart ("Yes" for
-        "▁Yes")."""
-        text = decode(item.reference_ids, self.llm.tokenizer)
-        whole = reference_ids(self.llm, BETWEEN.join([*before, text]))
-        alone = reference_ids(self.llm, text)
-        reference = whole[-len(alone) :]
-        if reference[1:] != alone[1:] or decode(reference, self.llm.tokenizer) != text:
-            raise ValueError(
-                f"{item.id}: after another output and a line end the reference response has other "
-                f"tokens ({first_difference(reference, alone)}), so that its "
-                "perplexity is not that of the other systems: leave this system out, or train one "
-                "that answers speech at once ([SQA ...])"
-            )
-        return list(whole[: -len(alone)]), reference
+        return torch.cat([prompt_LD, lead_LD]), item.reference_ids
 
     def read_answer(
         self, task: Task, ids: Sequence[int], finish_reason: FinishReason

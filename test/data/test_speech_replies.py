@@ -6,14 +6,15 @@ import chat_llms
 import pytest
 from tokenizers import AddedToken
 
-from espnet_audiollm.data.prompt import reply_ids
 from espnet_audiollm.data.speech_replies import SpeechReply, read_reply
 from espnet_audiollm.data.speech_tasks import Task
+from espnet_audiollm.data.task_examples import Encoder
 from espnet_audiollm.data.unit_tokens import UnitTokens, unit_names
 from espnet_audiollm.types import Units
 
 MAKERS = [chat_llms.llama2_trained, chat_llms.llama3_trained, chat_llms.chatml_trained]
 VALUES = {
+    "audio": Units((1,)),
     "text": "the cat",
     "translation": "the <|a_3|> mat",
     "translation_audio": Units((3, 4, 4)),
@@ -33,7 +34,7 @@ def tokenizer(request):
 @pytest.mark.parametrize("tag", TAGS)
 def test_what_was_taught_is_read(tokenizer, tag):
     task, units = Task.parse(tag), UnitTokens.of(tokenizer)
-    ids = reply_ids(task.prompt(Units((1,))), task.reply(VALUES), tokenizer, units=units)
+    _, ids = Encoder(tokenizer, units, [tokenizer.eos_token_id])(task, VALUES)
     expected = {field: VALUES[field] for field in task.made}
     assert read_reply(task, ids, "stop", tokenizer, units) == SpeechReply(expected)
 

@@ -44,7 +44,13 @@ def test_tags_as_dialogues(tag, asked, said):
     task = Task.parse(tag)
     assert str(task) == tag
     assert task.prompt(VALUES[task.given]) == (Turn("user", asked),)
-    assert task.reply(VALUES) == said
+    assert task.outputs(VALUES) == lines(said)
+
+
+def lines(said):
+    parts = said if isinstance(said, tuple) else (said,)
+    texts = [part.strip().split("\n") if isinstance(part, str) else [part] for part in parts]
+    return [line for text in texts for line in text]
 
 
 def test_every_task_has_a_case():
@@ -66,8 +72,8 @@ def test_what_a_task_needs():
 
 def test_text_is_one_line():
     task = Task.parse("[ASR AST Spanish English]")
-    said = task.reply({"text": "el\nbarco ", "translation": "the\t boat\n"})
-    assert said == "el barco\nthe boat"
+    said = task.outputs({"text": "el\nbarco ", "translation": "the\t boat\n"})
+    assert said == ["el barco", "the boat"]
 
 
 @pytest.mark.parametrize(

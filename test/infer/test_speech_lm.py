@@ -17,14 +17,14 @@ import espnet_audiollm
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.prompt import decode
 from espnet_audiollm.data.speech_tasks import Task
-from espnet_audiollm.infer import speech_lm
+from espnet_audiollm.data.task_examples import Encoder
 from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.generate import Generated
 from espnet_audiollm.infer.speech_lm import speaks
 from espnet_audiollm.infer.systems import Item, reference_ids
 from espnet_audiollm.infer.voices import speak_all
 from espnet_audiollm.model.response_loss import embed_prompt
-from espnet_audiollm.types import Audio, Dialogue, Turn
+from espnet_audiollm.types import Audio, Dialogue, Turn, Units
 
 
 @pytest.fixture(scope="module")
@@ -137,38 +137,25 @@ def test_likelihoods_are_of_a_choice_among_text(system, speaking):
 
 
 def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(system, speaking):
-    chained = replace(system, tasks=(Task.parse("[ASR SQA English]"),))
+    """As in an example of its training, whose response has the same tokens after a line end."""
+    task = Task.parse("[ASR SQA English]")
+    chained = replace(system, tasks=(task,))
     item = items_of(system, speaking)[0]
-    item = replace(item, dialogue=replace(item.dialogue, task="[ASR SQA English]"))
-    ids = reference_ids(system.llm, "the cat\nran the")
-    said = Generated(ids, "stop", 0.0)
-    dialogue = chained.complete(item.dialogue)
+    dialogue = chained.complete(replace(item.dialogue, task=str(task)))
     prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
-    alone = reference_ids(system.llm, "ran the")
-    item = replace(item, reference_ids=alone)
-    made, measured = chained.measured(item, dialogue, prompt_LD, said)
-    expected = embed_prompt(system.llm.model, ids[: -len(alone)])
-    assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
-    assert measured == ids[-len(alone) :]  # its first token may be another one after a line end
-    assert measured[1:] == alone[1:] and decode(measured, system.llm.tokenizer) == "ran the"
-
-
-def test_a_response_of_more_tokens_after_a_transcript_is_refused(system, speaking, monkeypatch):
-    chained = replace(system, tasks=(Task.parse("[ASR SQA English]"),))
-    item = items_of(system, speaking)[0]
-    dialogue = chained.complete(replace(item.dialogue, task="[ASR SQA English]"))
-    prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
+    tokenizer, eos_ids = system.llm.tokenizer, system.llm.eos_ids
+    values = {"audio": Units((1,)), "text": "the cat", "answer": "ran the"}
+    _, example = Encoder(tokenizer, system.units, eos_ids)(task, values)
     item = replace(item, reference_ids=reference_ids(system.llm, "ran the"))
-
-    def two_for_the_first(llm, text):
-        ids = reference_ids(llm, text)
-        at = len(ids) - len(item.reference_ids)
-        return ids if at <= 0 else (*ids[:at], 5, 5, *ids[at + 1 :])
-
-    monkeypatch.setattr(speech_lm, "reference_ids", two_for_the_first)
-    said = Generated(reference_ids(system.llm, "the cat\nran the"), "stop", 0.0)
-    with pytest.raises(ValueError, match=rf"{item.id}: .*token 1 is .*leave this system out"):
-        chained.measured(item, dialogue, prompt_LD, said)
+    said = Generated(tuple(example), "stop", 0.0)
+    made, measured = chained.measured(item, dialogue, prompt_LD, said)
+    assert measured == item.reference_ids == tuple(example[-len(measured) :])
+    expected = embed_prompt(system.llm.model, example[: -len(measured)])
+    assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
+    assert decode(example, tokenizer).split() == ["the", "cat", "ran", "the"]
+    nothing = Generated(tuple(reference_ids(system.llm, "")), "stop", 0.0)
+    made, _ = chained.measured(item, dialogue, prompt_LD, nothing)
+    assert len(made) == len(prompt_LD) + 1  # the line end
 
 
 def test_a_chat_asks_each_question_alone(system, speaking):
