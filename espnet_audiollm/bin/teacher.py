@@ -104,7 +104,7 @@ def _answered(shards: Shards, shard: Shard[Dialogue]) -> Shard[Answered]:
 
     Errors (ValueError): a damaged one."""
     path = shards.directory / shard.path.name
-    records = read_records(path, responses.FIELDS, responses.STAGE)
+    records = read_records(path, shards.fields, responses.STAGE)
     ids = {record["id"]: record["response_ids"] for record in records}
     missing = [dialogue.id for dialogue in shard.items if not ids.get(dialogue.id)]
     if missing:

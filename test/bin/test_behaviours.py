@@ -67,6 +67,15 @@ def contents(directory):
     return {p.name: p.read_bytes() for p in directory.iterdir() if not p.name.endswith(".index")}
 
 
+def test_the_teacher_is_added_to_a_complete_store(corpus, llm_dir, store, tmp_path):
+    """As where an alignment by the teacher's distributions follows one without."""
+    shutil.copytree(store, tmp_path / "later")
+    for name in ("later", "at_once"):
+        stage7(corpus, llm_dir, tmp_path / name, teacher_top_k=3)
+    later, at_once = (contents(tmp_path / name / "teacher") for name in ("later", "at_once"))
+    assert later == at_once and {"prompt_ids", "top_k", "top_k.bin"} <= later.keys()
+
+
 def test_prompts_are_those_that_were_answered(corpus, llm_dir, store):
     """Transcripts in the slots give the text prompt, and the response is what it draws."""
     llm = llms.load(str(llm_dir))
