@@ -44,6 +44,7 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -89,6 +90,7 @@ class System:
     replies: IO[str]
     facts: dict = field(default_factory=dict)
     answers: list[dict] = field(default_factory=list)
+    taken: int = 0  # bytes at most above those before its first step
 
     def ask(self, value: dict) -> dict:
         """Errors (ValueError): the process has ended; what it said is above."""
@@ -106,7 +108,8 @@ class System:
         return statistics.median(answer[key] for answer in self.answers)
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -124,12 +127,11 @@ def start(name: str, python: str, worker: str, environment: dict | None = None) 
     return System(name, process, os.fdopen(read))
 
 
-def start_all(args) -> list[System]:
-    """Every system, ready for its first batch."""
+def start_all(args, systems: list[System]) -> None:
+    """Add every system, ready for its first batch. Errors (ValueError): one ended."""
     setting = dict(llm=LLMS[args.llm], width=args.width, heads=max(args.width // 64, 1))
     setting |= dict(layers=args.layers, pieces=min(args.pieces, LLMS[args.llm]["vocab_size"]))
     setting |= dict(threads=args.threads, seed=args.seed, words=WORDS, prefix=PREFIX, suffix=SUFFIX)
-    systems = []
     for objective in args.ours:
         systems.append(start(f"ours: {objective}", sys.executable, "peer_ours.py"))
         systems[-1].facts = systems[-1].ask(setting | {"objective": objective})
@@ -140,7 +142,6 @@ def start_all(args) -> list[System]:
             systems.append(start(name, args.python, "peer_ultravox.py", where))
             choice = {"objective": objective, "trained_encoder": encoder == "trained"}
             systems[-1].facts = systems[-1].ask(setting | choice)
-    return systems
 
 
 def check_commit(checkout: Path) -> None:
@@ -173,7 +174,7 @@ def available_memory() -> int:
 
 def check_memory(name: str, available: int, needed: int) -> None:
     """Errors (ValueError): the next step would drive the machine out of memory, and its times
-    would be those of a disk."""
+    would be those of a disk. needed: bytes that another system took and this one has not yet."""
     if available < needed:
         raise ValueError(
             f"{name}: {available / 2**30:.1f} GiB are left, and a step of another system took "
@@ -188,9 +189,10 @@ def measure(systems: list[System], args) -> list[dict]:
     for number, batch in enumerate(batches):
         turn = number % len(systems)
         for system in systems[turn:] + systems[:turn]:
-            check_memory(system.name, available_memory(), most)
+            check_memory(system.name, available_memory(), most - system.taken)
             answer = system.ask(batch)
-            most = max(most, answer["peak"])
+            system.taken = max(system.taken, answer["peak"])
+            most = max(most, system.taken)
             print(f"batch {number}, {system.name}: {answer}", file=sys.stderr, flush=True)
             if number >= args.warm_up:
                 system.answers.append(answer)
@@ -230,8 +232,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.ultravox:
         check_commit(args.ultravox)
     torch.manual_seed(args.seed)
-    systems = start_all(args)
+    systems: list[System] = []
     try:
+        start_all(args, systems)
         batches = measure(systems, args)
     except ValueError as error:
         sys.exit(f"bench_peers: error: {error}")

@@ -27,6 +27,15 @@ def test_memory_that_runs_out_ends_it(monkeypatch):
         bench_peers.main([*TINY, "--pieces", "50", "--audio", "20", "--batches", "1"])
 
 
+def test_a_system_that_cannot_start_is_named(tmp_path):
+    model = tmp_path / "ultravox/model/ultravox_model.py"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    words = [*TINY, "--pieces", "50", "--ours", "bridge", "--theirs", "KL"]
+    with pytest.raises(SystemExit, match="theirs: KL, .*the process ended with 1"):
+        bench_peers.main([*words, "--ultravox", str(tmp_path), "--python", "false"])
+
+
 def test_what_is_no_checkout_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="--help"):
         bench_peers.main(["--ultravox", str(tmp_path)])
