@@ -40,7 +40,7 @@ def check_references(
         found = [int(word) for word in line.split()]
         if found[-len(expected) :] == expected:
             continue
-        text = decode(found, tokenizer).rpartition(BETWEEN)[2]
+        text = decode(found, tokenizer).rpartition(BETWEEN)[2].strip()
         tokens += text == _in_a_line(references[id_].response)
         if text != _in_a_line(references[id_].response):
             words.append(f"{id_}, {first_difference(found[-len(expected) :], expected)}")

@@ -7,7 +7,7 @@ import pytest
 from espnet_audiollm.score.speech_examples import check_references
 from espnet_audiollm.types import Response
 
-WORDS = dict(enumerate(["</s>", "Paris", "Rome", "what", "\n", "Par", "is"]))
+WORDS = dict(enumerate(["</s>", "Paris", "Rome", "what", "\n", "Par", "is", " Par"]))
 VOCABULARY = {"quantiser": "q", "size": 6, "frames_per_second": 25.0, "llm": "e", "init": "mean"}
 
 
@@ -46,6 +46,7 @@ def test_the_same_tokens_and_the_same_words(check):
     assert check(references, asr={"u1": [3, 0]}, sqa={"u1": [1, 0], "u2": [2, 0]}) == 0
     assert check(references, chain={"u1": [3, 4, 1, 0], "u2": [3, 4, 2, 0]}) == 0
     assert check(references, sqa={"u1": [5, 6, 0], "u2": [2, 0]}) == 1  # "Par" "is"
+    assert check(references, chain={"u1": [3, 4, 7, 6, 0], "u2": [3, 4, 2, 0]}) == 1  # " Par"
 
 
 def test_other_words_are_refused_by_the_first(check):
