@@ -1,4 +1,5 @@
-"""local/ablation.sh: the list, what is run of it, and the table, with a run.sh that notes words."""
+"""local/ablation.sh of both recipes: the list, what is run of it, and the table, with a run.sh that
+notes words."""
 
 import json
 import re
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from espnet_audiollm.data.task_mixture import read_mixture
 from espnet_audiollm.tasks.audiollm import AudioLLMTask
+from espnet_audiollm.tasks.speechlm import SpeechLMTask
 
-RECIPE = Path(__file__).parents[2] / "egs2/mini/audiollm1"
+MINI = Path(__file__).parents[2] / "egs2/mini"
+RECIPE = MINI / "audiollm1"
 
 RUN_SH = """#!/usr/bin/env bash
 # Notes its words; stage 9 leaves a log, stage 11 results of all models.
@@ -55,10 +59,11 @@ def ablation(tmp_path, monkeypatch):
     rows += [row("audiollm", model, model, 70.0 + i) for i, model in enumerate(models)]
     (tmp_path / "made.json").write_text(json.dumps({"test_set": "test", "systems": rows}))
     yield ablation
-    sys.modules.pop("ablation")
+    for name in ("ablation", "ablation_runs"):
+        sys.modules.pop(name)
 
 
-TWO = {"name": "two", "config": "a.yaml", "align_args": "--ctc_weight 1", "options": "--beam 2"}
+TWO = {"name": "two", "config": "a.yaml", "args": "--ctc_weight 1", "options": "--beam 2"}
 
 
 def write(place, items):
@@ -114,7 +119,8 @@ def test_a_stage_that_fails_is_named(ablation, monkeypatch, capsys):
     ("items", "more", "message"),
     [
         ([], [], "is no list of systems"),
-        ([{"name": "one"}], [], "system 1 of 1 needs a name and a config"),
+        ([{"label": "One"}], [], "system 1 of 1 needs a name"),
+        ([TWO | {"align_args": "--x 1"}], [], "system 1 of 1 needs a name, and may have"),
         ([TWO | {"name": "a/b"}], [], "system 1: no name for a directory"),
         ([TWO | {"config": "b.yaml"}], [], "two: b.yaml does not exist"),
         ([TWO, TWO], [], "two systems have one name"),
@@ -140,7 +146,7 @@ def test_without_a_main_job_it_says_so(ablation, tmp_path, capsys):
 
 def test_the_list_names_all_that_is_to_be_told_apart(ablation, monkeypatch):
     monkeypatch.chdir(RECIPE)
-    entries = ablation.read_list("local/ablation.yaml", [1, 2, 3], None)
+    entries = sys.modules["ablation_runs"].read_list("local/ablation.yaml", [1, 2, 3], None)
     assert len({entry.key for entry in entries}) == len(entries) == 33
     names = "paper behaviours distribution hidden ctc bridge bridge_hard ctc_alone risk"
     names += " bridge_behaviours all"
@@ -148,7 +154,86 @@ def test_the_list_names_all_that_is_to_be_told_apart(ablation, monkeypatch):
     parser = AudioLLMTask.get_parser()
     settings = set()
     for entry in entries[:11]:  # no two train the same
-        words = ["--config", entry.config, *shlex.split(entry.align_args)]
+        words = ["--config", entry.config, *shlex.split(entry.args)]
         options = vars(parser.parse_args(words)) | {"config": None, "run": entry.options}
         settings.add(repr(sorted(options.items())))
     assert len(settings) == 11
+
+
+SPEECH_RUN_SH = """#!/usr/bin/env bash
+# Notes its words; stage 8 leaves a log, stages 9 to 12 results.
+set -eu
+echo "$*" >> calls
+option() {
+    local name="$1"
+    while shift && [ $# -gt 0 ]; do [ "$1" != "$name" ] || echo "$2"; done
+}
+exp="exp/speechlm_$(option --lm_tag "$@")_sets"
+mkdir -p "${exp}"
+case "$(option --stage "$@")" in
+    8) echo "1epoch results: [train] a=1, train_time=0.5, b=2" > "${exp}/train.log" ;;
+    9) cp made.json "${exp}/results.json" ;;
+esac
+"""
+
+
+def measure(block, step, name, value):
+    interval = None if value is None else [value - 1, value + 1]
+    return {"block": block, "step": step, "name": name, "value": value, "ci95": interval}
+
+
+@pytest.fixture
+def speech_ablation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(MINI / "speechlm1/local"))
+    import speech_ablation
+
+    run_sh = tmp_path / "run.sh"
+    run_sh.write_text(SPEECH_RUN_SH)
+    run_sh.chmod(run_sh.stat().st_mode | stat.S_IXUSR)
+    measures = [
+        measure("spoken.asr_english", "ASR", "WER %", 5.0),
+        measure("spoken.asr_sqa_sqsa_english", "ASR", "WER %", 6.0),
+        measure("spoken.sqa_english", "SQA", "success %", 70.0),
+        measure("spoken.asr_sqa_sqsa_english", "SQSA", "spoken success %", 30.0),
+        measure("answers.tts_english", "TTS", "ASR-WER %", None),
+    ]
+    (tmp_path / "made.json").write_text(json.dumps({"task_systems": [{"measures": measures}]}))
+    yield speech_ablation
+    for name in ("speech_ablation", "ablation_runs"):
+        sys.modules.pop(name)
+
+
+def test_speech_lms_have_a_row_of_their_own_results(speech_ablation, tmp_path, capfd):
+    write(tmp_path, [{"name": "one", "options": "--merge_repeats true"}, {"name": "two"}])
+    assert speech_ablation.main(["--list", "list.yaml", "--seeds", "1 2", "--", "--nj", "1"]) == 0
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 4 * 3
+    assert calls[0] == (
+        "--nj 1 --lm_tag ablation_one_seed1 --lm_args --seed 1 --merge_repeats true "
+        "--stage 3 --stop_stage 7"
+    )
+    assert [call.split("--stage ")[1] for call in calls[1:3]] == [
+        "8 --stop_stage 8", "9 --stop_stage 12"
+    ]  # fmt: skip
+    rows = [line.strip("| ").split(" | ") for line in capfd.readouterr().out.splitlines()[-4:]]
+    assert [row[:2] for row in rows] == [["one", "1"], ["one", "2"], ["two", "1"], ["two", "2"]]
+    asr, qa, sqa, chain, spoken, spoken_chain, tts, units, seconds, _ = rows[0][2:]
+    assert (asr, sqa, spoken_chain, seconds) == (
+        "5.0 [4.0, 6.0]", "70.0 [69.0, 71.0]", "30.0 [29.0, 31.0]", "0.50"
+    )  # fmt: skip
+    assert {qa, chain, spoken, tts, units} == {"–"}
+
+
+def test_the_speech_list_trains_nothing_twice(speech_ablation, monkeypatch):
+    recipe = MINI / "speechlm1"
+    monkeypatch.chdir(recipe)
+    entries = sys.modules["ablation_runs"].read_list("local/ablation.yaml", [1], None)
+    parser, settings = SpeechLMTask.get_parser(), set()
+    for entry in entries:
+        words = ["--config", "conf/train_speechlm.yaml", *shlex.split(entry.args)]
+        options = vars(parser.parse_args(words)) | {"config": None, "run": entry.options}
+        settings.add(repr(sorted(options.items())))
+        for word in shlex.split(entry.options):
+            assert not word.startswith("conf/") or read_mixture(recipe / word).sources
+    assert len(settings) == len(entries) == 11

@@ -17,7 +17,7 @@ def test_two_systems_on_top_of_the_recipe_cut_down(mini_run, tmp_path):
     )
     systems = [
         {"name": "plain", "config": "conf/train_align_other.yaml"},
-        {"name": "two", "config": "conf/train_align_other.yaml", "align_args": "--ctc_weight 0.5"},
+        {"name": "two", "config": "conf/train_align_other.yaml", "args": "--ctc_weight 0.5"},
     ]
     (recipe / "list.yaml").write_text(yaml.safe_dump(systems))
     main_results = (recipe / "exp/results.json").read_bytes()

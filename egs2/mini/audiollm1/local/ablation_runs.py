@@ -1,0 +1,198 @@
+"""A list of systems, each trained with each seed by run.sh: what local/ablation.py and speechlm1's
+local/speech_ablation.py share.
+
+    - name: hidden                     # of its experiments
+      label: teacher's hidden states   # in the table (default: the name)
+      config: conf/train_x.yaml        # of its training (default: the recipe's own)
+      args: --hidden_weight 1          # more options of the training
+      options: --teacher_prompts true  # more options of run.sh
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_audiollm.report.tables import NONE
+from espnet_audiollm.store.atomic import atomic_write
+from espnet_audiollm.store.yaml_files import read_yaml
+
+RESULTS = Path("exp/ablation")
+FIELDS = {"name", "label", "config", "args", "options"}
+NEXT = "correct the list"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A system of the list with one seed."""
+
+    name: str
+    label: str
+    config: str
+    args: str
+    options: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Of its files."""
+        return f"{self.name}_seed{self.seed}"
+
+    @property
+    def tag(self) -> str:
+        """Of its experiment."""
+        return f"ablation_{self.key}"
+
+    @property
+    def training_args(self) -> str:
+        """The options of its training."""
+        return f"{self.args} --seed {self.seed}".strip()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How run.sh trains an entry.
+
+    words: its options. kind: how its experiment's name begins (exp/KIND_TAG_...).
+    first, training, last: stages."""
+
+    words: Callable[[Entry], list[str]]
+    kind: str
+    first: int
+    training: int
+    last: int
+
+    def is_model(self, entry: Entry, name: str) -> bool:
+        """Whether an experiment of this name is the entry's own."""
+        return f"{name}_".startswith(f"{self.kind}_{entry.tag}_")
+
+    def experiment(self, entry: Entry) -> Path | None:
+        """Of an entry; None: it is not trained."""
+        found = Path("exp").glob(f"{self.kind}_*")
+        return next((path for path in found if self.is_model(entry, path.name)), None)
+
+    def train(self, entry: Entry, more: Sequence[str]) -> None:
+        """Its stages; what the training takes is kept.
+
+        Errors (ValueError): a stage failed."""
+        words = [*more, *self.words(entry)]
+        if self.first < self.training:
+            run_sh(words, self.first, self.training - 1, entry.key)
+        before = self._log_time(entry)
+        peak_MB = run_sh(words, self.training, self.training, entry.key)
+        if self._log_time(entry) != before:
+            (RESULTS / "memory").mkdir(parents=True, exist_ok=True)
+            with atomic_write(RESULTS / "memory" / f"{entry.key}.json") as out:
+                json.dump({"peak_MB": peak_MB}, out)
+        run_sh(words, self.training + 1, self.last, entry.key)
+
+    def cost(self, entry: Entry) -> tuple[str, str]:
+        """Seconds of a step (the median of the epochs), the training's largest process, GB."""
+        experiment, memory = self.experiment(entry), RESULTS / "memory" / f"{entry.key}.json"
+        log = (experiment / "train.log").read_text("utf-8") if experiment else ""
+        epochs = re.findall(r"epoch results: \[train\].*?[ ,]train_time=([\d.e+-]+)", log)
+        seconds = f"{statistics.median(map(float, epochs)):.2f}" if epochs else NONE
+        gpu = re.findall(r"gpu_max_cached_mem_GB=([\d.]+)", log)
+        if gpu:
+            return seconds, f"{max(map(float, gpu)):.1f} (GPU)"
+        if not memory.is_file():
+            return seconds, NONE
+        return seconds, f"{json.loads(memory.read_text())['peak_MB'] / 1024:.1f}"
+
+    def _log_time(self, entry: Entry) -> float:
+        experiment = self.experiment(entry)
+        log = experiment / "train.log" if experiment else None
+        return log.stat().st_mtime if log and log.exists() else 0.0
+
+
+def get_parser(description: str) -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--list", default="local/ablation.yaml", help="the systems")
+    parser.add_argument("--names", help="of the list, those to train (default: all)")
+    parser.add_argument("--seeds", default="1 2 3", help="of the trainings")
+    parser.add_argument("more", nargs="*", help="after --: options of run.sh, of every system")
+    return parser
+
+
+def read_entries(args: argparse.Namespace) -> list[Entry]:
+    """What the command line asks for. Errors (ValueError): as for `read_list`; no seeds."""
+    if not all(re.fullmatch(r"\d{1,6}", seed) for seed in args.seeds.split()):
+        raise ValueError(f"--seeds '{args.seeds}': give whole numbers, such as \"1 2 3\"")
+    chosen = args.names.split() if args.names is not None else None
+    return read_list(args.list, [int(seed) for seed in args.seeds.split()], chosen)
+
+
+def read_list(path: str, seeds: Sequence[int], names: Sequence[str] | None) -> list[Entry]:
+    """The entries, each with each seed, seeds first: half a run has all systems with one seed.
+
+    Errors (ValueError): not such a list, two of one name, names that it does not have."""
+    items = read_yaml(path, NEXT)
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"{path} is no list of systems: {NEXT}")
+    for place, item in enumerate(items, 1):
+        if not isinstance(item, dict) or not {"name"} <= item.keys() <= FIELDS:
+            raise ValueError(
+                f"{path}: system {place} of {len(items)} needs a name, and may have label, config, "
+                f"args and options: {NEXT}"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9]\w*", str(item["name"])):
+            raise ValueError(f"{path}: system {place}: no name for a directory: {NEXT}")
+        if "config" in item and not Path(item["config"]).is_file():
+            raise ValueError(f"{path}: {item['name']}: {item['config']} does not exist: {NEXT}")
+    known = [item["name"] for item in items]
+    wrong = [name for name in names or () if name not in known]
+    if wrong or len(set(known)) < len(known):
+        fault = f"it has no system '{wrong[0]}'" if wrong else "two systems have one name"
+        raise ValueError(f"{path}: {fault} (there are {', '.join(known)})")
+    items = [item for item in items if names is None or item["name"] in names]
+    if not items or not seeds:
+        raise ValueError("there is nothing to train: give --names and --seeds, or neither")
+    empty = dict.fromkeys(("config", "args", "options"), "")
+    return [
+        Entry(**(empty | {"label": item["name"]} | item), seed=seed)
+        for seed in seeds
+        for item in items
+    ]
+
+
+def run_all(recipe: Recipe, entries: Sequence[Entry], more: Sequence[str]) -> None:
+    """Train what is missing. Errors (ValueError): a stage failed."""
+    for entry in entries:
+        print(f"=== {entry.key}", flush=True)
+        recipe.train(entry, more)
+
+
+def run_sh(words: Sequence[str], first: int, last: int, key: str) -> float:
+    """run.sh from one stage to another; the memory of its largest process, MB."""
+    stages = ["--stage", str(first), "--stop_stage", str(last)]
+    child = subprocess.Popen(["./run.sh", *words, *stages])
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise ValueError(
+            f"{key}: run.sh ended with exit status {child.returncode} in stages {first} to {last}, "
+            "see above; once fixed, the same command goes on from there"
+        )
+    return usage.ru_maxrss / 1024
+
+
+def show(table: str) -> None:
+    """Keep the table, and print it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with atomic_write(RESULTS / "table.md") as out:
+        out.write(table + "\n")
+    print(table)
+
+
+def by_name(entries: Sequence[Entry]) -> list[Entry]:
+    """Seeds of one system beside each other, systems in the list's order."""
+    names = [entry.name for entry in entries]
+    return sorted(entries, key=lambda entry: names.index(entry.name))

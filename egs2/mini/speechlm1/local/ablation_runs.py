@@ -1,0 +1,1 @@
+../../audiollm1/local/ablation_runs.py
