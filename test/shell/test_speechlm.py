@@ -182,7 +182,7 @@ def test_compared_with_the_alignment_on_the_same_recogniser(recipe):
         found = [name for name in ("long", "mini") if f"audiollm_{name}_bridge" in compared]
         assert found == aligned and all(f"../audiollm1/exp/{r}" in compared for r in runs[:2])
         asked = (other / "words").read_text() if (other / "words").exists() else ""
-        assert ("--stage|8|--stop_stage|10|" in asked) == (not words)
+        assert ("--stage|6|--stop_stage|10|" in asked) == (not words)
         assert ("--ctc_tag|long|" in asked and "--align_tag|long|" in asked) == (not words)
 
 

@@ -557,7 +557,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             best="${inference_checkpoint%.pth}" compared=() aligned='*'
             if [ -n "${align_tag}" ]; then # Of this test set only, and one cascade.
                 aligned="audiollm_${align_tag}_*"
-                others 8 10 --align_tag "${align_tag}" --ctc_checkpoints "${inference_checkpoint}" \
+                others 6 10 --align_tag "${align_tag}" --ctc_checkpoints "${inference_checkpoint}" \
                     --noises "" --conversations ""
             fi
             respond_text "${out}/run" "${examples}"
