@@ -113,6 +113,7 @@ def tiny_run(systems, audiollm, tmp_path):
     words += ["--unit_source", "fbank:4", "--unit_size", 5, "--max_tokens", 20, "--nj", 1]
     words += ["--answer_unit_source", "fbank:8", "--answer_unit_size", 6]
     words += ["--vocoder", "patches", "--judged_utterances", 4, "--listen", 2, "--timed", 2]
+    words += ["--align_tag", ""]
     return [*words, "--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
 
 

@@ -140,7 +140,8 @@ def test_an_attempt_that_failed_leaves_no_trace(phase):
 
 def test_one_example_that_does_not_fit_is_named():
     halving = Halving(Hungry("forward"), MemoryLimit())
-    with memory_limit(60 * MIB), pytest.raises(ValueError, match=r"utt0 \(0.0 s.*--max_audio"):
+    # Not always the first: it may get memory that an earlier test gave back.
+    with memory_limit(60 * MIB), pytest.raises(ValueError, match=r"utt\d \(0.0 s.*--max_audio"):
         learned(halving)
 
 
