@@ -116,7 +116,7 @@ def reply_ids(
 
 
 def lines_before(
-    lines: Iterable[Content],
+    lines: Sequence[Content],
     tokenizer: PreTrainedTokenizerBase,
     eos_ids: Iterable[int] = (),
     units: UnitTokens | None = None,
@@ -127,9 +127,11 @@ def lines_before(
     whatever stands before it: by itself a tokenizer would take others after a line end.
 
     Errors (ValueError): as for `reply_ids`; a line end merges with what is before it."""
+    ids: list[int] = []
+    if not lines:
+        return ids
     ends = tuple(eos_ids)
     after, line_end = _after_a_reply(tokenizer, len(tokenizer), ends), _line_end(tokenizer)
-    ids: list[int] = []
     for line in lines:
         if line:
             ids += reply_ids(_ASKED, line, tokenizer, ends, units)[:-after]
@@ -150,12 +152,15 @@ def _after_a_reply(tokenizer: PreTrainedTokenizerBase, size: int, eos_ids: tuple
 
 def _line_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     probe = _PROBES[0]
-    alone, ended = (
+    without, ended = (
         tokenizer.encode(text, add_special_tokens=False) for text in (probe, f"{probe}\n")
     )
-    if ended[: len(alone)] != alone:
-        raise ValueError("the LLM's tokenizer merges a line end with the letter before it")
-    return ended[len(alone) :]
+    if ended[: len(without)] != without:
+        raise ValueError(
+            "the LLM's tokenizer merges a line end with the letter before it, so that outputs "
+            "cannot be told apart: leave tasks of several outputs out of the mixture"
+        )
+    return ended[len(without) :]
 
 
 def render(

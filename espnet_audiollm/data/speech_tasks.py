@@ -136,7 +136,7 @@ class Task:
 
     def outputs(self, values: Mapping[Field, Value]) -> list[Content]:
         """The lines of the assistant's turn. Errors (KeyError): an output is missing."""
-        return [_joined([_line(values[field])]) for field in self.made]
+        return [_line(values[field]) for field in self.made]
 
 
 def check_values(id_: str, task: Task, values: Mapping[Field, Value]) -> None:

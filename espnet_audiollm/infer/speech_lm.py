@@ -134,19 +134,18 @@ class SpeechLM(System):
         value = reply.values.get(task.made[-1]) if reply.fault is None else None
         return replace(said, response=value if isinstance(value, str) else "")
 
-    def measured(
-        self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
-    ) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """As every system's; of a task with several outputs the system's own ones stand before the
-        answer, as a cascade's hypothesis does in its prompt. What it did not write is empty."""
+    def before_reference(
+        self, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
+    ) -> torch.Tensor:
+        """The prompt, and of a task with several outputs the system's own ones before the answer,
+        as a cascade has its own hypothesis in the prompt. What it did not write is empty."""
         task = Task.parse(dialogue.task or "")
         if len(task.steps) == 1 or said is NO_ANSWER:
-            return prompt_LD, item.reference_ids
+            return prompt_LD
         found = self.read_answer(task, said.ids, said.finish_reason).values
         before = [str(found.get(field) or "") for field in task.made[:-1]]
         lead = lines_before(before, self.llm.tokenizer, self.llm.eos_ids)
-        lead_LD = embed_prompt(self.llm.model, lead).to(prompt_LD)
-        return torch.cat([prompt_LD, lead_LD]), item.reference_ids
+        return torch.cat([prompt_LD, embed_prompt(self.llm.model, lead).to(prompt_LD)])
 
     def read_answer(
         self, task: Task, ids: Sequence[int], finish_reason: FinishReason

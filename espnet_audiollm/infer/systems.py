@@ -167,12 +167,11 @@ class System:
         dialogues = [self.complete(item.dialogue) for item in items]
         speech = self.speech(dialogues) if speech is None else speech
         talks = self._converse(dialogues, speech, max_tokens_factor, beam)
-        measured = [
-            self.measured(item, dialogue, talk.prompt, talk.said)
-            for item, dialogue, talk in zip(items, dialogues, talks, strict=True)
+        prompts = [
+            self.before_reference(dialogue, talk.prompt, talk.said)
+            for dialogue, talk in zip(dialogues, talks, strict=True)
         ]
-        prompts = [prompt_LD for prompt_LD, _ in measured]
-        targets = [torch.tensor(ids, device=prompts[0].device) for _, ids in measured]
+        targets = [torch.tensor(item.reference_ids, device=prompts[0].device) for item in items]
         spoken = self.units.ids if self.units else range(0)
         costs = response_nats(self.llm.model, prompts, targets, left_out=spoken)
         return [
@@ -185,13 +184,12 @@ class System:
             for dialogue, talk, cost_R in zip(dialogues, talks, costs, strict=True)
         ]
 
-    def measured(
-        self, item: Item, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
-    ) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """The reference response's token ids, and what they are measured after: the prompt (L, D).
-
-        dialogue: the complete one. said: the system's own response to it."""
-        return prompt_LD, item.reference_ids
+    def before_reference(
+        self, dialogue: Dialogue, prompt_LD: torch.Tensor, said: Generated
+    ) -> torch.Tensor:
+        """After what the reference response is measured: the prompt (L, D). dialogue: the complete
+        one. said: the system's own response to it."""
+        return prompt_LD
 
     def complete(self, dialogue: Dialogue) -> Dialogue:
         """The dialogue with the system turn that the system answers under."""

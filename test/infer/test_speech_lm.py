@@ -146,15 +146,15 @@ def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(syste
     tokenizer, eos_ids = system.llm.tokenizer, system.llm.eos_ids
     values = {"audio": Units((1,)), "text": "the cat", "answer": "ran the"}
     _, example = Encoder(tokenizer, system.units, eos_ids)(task, values)
-    item = replace(item, reference_ids=reference_ids(system.llm, "ran the"))
+    reference = reference_ids(system.llm, "ran the")
     said = Generated(tuple(example), "stop", 0.0)
-    made, measured = chained.measured(item, dialogue, prompt_LD, said)
-    assert measured == item.reference_ids == tuple(example[-len(measured) :])
-    expected = embed_prompt(system.llm.model, example[: -len(measured)])
+    made = chained.before_reference(dialogue, prompt_LD, said)
+    assert tuple(example[-len(reference) :]) == reference
+    expected = embed_prompt(system.llm.model, example[: -len(reference)])
     assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
     assert decode(example, tokenizer).split() == ["the", "cat", "ran", "the"]
     nothing = Generated(tuple(reference_ids(system.llm, "")), "stop", 0.0)
-    made, _ = chained.measured(item, dialogue, prompt_LD, nothing)
+    made = chained.before_reference(dialogue, prompt_LD, nothing)
     assert len(made) == len(prompt_LD) + 1  # the line end
 
 

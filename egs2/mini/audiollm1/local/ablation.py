@@ -9,7 +9,6 @@ exp/ablation/table.md                 the table
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,15 +28,8 @@ from ablation_runs import (
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.report.tables import NONE, Table, number, within
 
-
-def run_words(entry: Entry) -> list[str]:
-    """Its options of run.sh."""
-    config = ["--align_configs", entry.config] if entry.config else []
-    words = ["--align_tag", entry.tag, *config, "--align_args", entry.training_args]
-    return [*words, *shlex.split(entry.options)]
-
-
-RECIPE = Recipe(run_words, "audiollm", first=7, training=9, last=10)
+OPTIONS = "--align_tag", "--align_configs", "--align_args"
+RECIPE = Recipe("audiollm", *OPTIONS, first=7, training=9, last=10)
 
 
 @user_errors
@@ -49,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError("exp/ has no recogniser of stage 5: run the main job (./run.sh) first")
     run_all(RECIPE, entries, args.more)
     last = entries[-1]
-    run_sh([*args.more, *run_words(last), "--resultsdir", str(RESULTS)], 11, 11, last.key)
+    run_sh([*args.more, *RECIPE.words(last), "--resultsdir", str(RESULTS)], 11, 11, last.key)
     show(table(entries, read_results(RESULTS)).markdown())
     return 0
 

@@ -14,9 +14,10 @@ import argparse
 import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +61,22 @@ class Entry:
 class Recipe:
     """How run.sh trains an entry.
 
-    words: its options. kind: how its experiment's name begins (exp/KIND_TAG_...).
-    first, training, last: stages."""
+    kind: how its experiment's name begins (exp/KIND_TAG_...). tag, config, args: the options
+    for the tag, the training's configuration, and more options of it. first, training, last: stages."""
 
-    words: Callable[[Entry], list[str]]
     kind: str
+    tag: str
+    config: str
+    args: str
     first: int
     training: int
     last: int
+
+    def words(self, entry: Entry) -> list[str]:
+        """Its options of run.sh."""
+        config = [self.config, entry.config] if entry.config else []
+        words = [self.tag, entry.tag, *config, self.args, entry.training_args]
+        return [*words, *shlex.split(entry.options)]
 
     def is_model(self, entry: Entry, name: str) -> bool:
         """Whether an experiment of this name is the entry's own."""

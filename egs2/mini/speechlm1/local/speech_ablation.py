@@ -8,7 +8,6 @@ exp/ablation/table.md                 the table
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -30,14 +29,8 @@ COLUMNS = (
 )
 
 
-def run_words(entry: Entry) -> list[str]:
-    """Its options of run.sh."""
-    config = ["--lm_config", entry.config] if entry.config else []
-    words = ["--lm_tag", entry.tag, *config, "--lm_args", entry.training_args]
-    return [*words, *shlex.split(entry.options)]
-
-
-RECIPE = Recipe(run_words, "speechlm", first=3, training=8, last=12)
+OPTIONS = "--lm_tag", "--lm_config", "--lm_args"
+RECIPE = Recipe("speechlm", *OPTIONS, first=3, training=8, last=12)
 
 
 @user_errors
