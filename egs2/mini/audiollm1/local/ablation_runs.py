@@ -62,7 +62,8 @@ class Recipe:
     """How run.sh trains an entry.
 
     kind: how its experiment's name begins (exp/KIND_TAG_...). tag, config, args: the options
-    for the tag, the training's configuration, and more options of it. first, training, last: stages."""
+    for the tag, the training's configuration, and more options of it. first, training, last:
+    stages."""
 
     kind: str
     tag: str
