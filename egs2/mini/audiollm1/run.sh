@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 exec ./audiollm.sh \
+    --inference_nj 2 \
     --token_type llm --vocab_size 0 \
     --llm exp/llm \
     --ctc_config conf/train_ctc.yaml \

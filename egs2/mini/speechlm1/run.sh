@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
 exec ./speechlm.sh \
+    --inference_nj 2 \
     --llm ../audiollm1/exp/llm \
     --ctc_config ../audiollm1/conf/train_ctc_long.yaml --align_tag long \
     --unit_source ctc:../audiollm1/exp/ctc_long:6 --unit_size 500 --vocoder patches \
