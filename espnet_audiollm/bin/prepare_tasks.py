@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from .cli import user_errors
 
@@ -30,6 +31,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--language", help="code of the language spoken, for {language} in the mixture: fr")
     add("--translation_language", help="code for {translation_language} in the mixture: en")
     add("--system_prompt", help="text of a system turn (default: that of the mixture, else none)")
+    add(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of the utterances, by chance, the same in all tasks",
+    )
     add("--max_tokens", type=int, help="leave longer examples out (default: the LLM's context)")
     return parser
 
@@ -40,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
     if args.max_tokens is not None and args.max_tokens < 1:
         raise ValueError(f"--max_tokens {args.max_tokens}: at least 1")
+    if not 0 < args.share <= 1:
+        raise ValueError(f"--share {args.share}: above 0, up to 1")
     from ..data.task_examples import Encoder, write_examples
     from ..data.task_mixture import read_mixture
     from ..data.unit_tokens import read_vocabulary
@@ -47,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     from ..report.tables import Table
 
     mixture = read_mixture(args.mixture, (args.language, args.translation_language))
+    mixture = replace(mixture, share=args.share)
     vocabulary = read_vocabulary(args.llm)
     mixture.check_units(vocabulary, args.llm)
     tokenizer, config = llms.load_tokenizer(args.llm), llms.load_config(args.llm)

@@ -148,7 +148,7 @@ def write_examples(
         with TableWriter(aside) as tables:
             for name, source, task in mixture.blocks():
                 gaps: list[int] = []
-                rows = _rows(source, task, encoder, vocabulary, gaps)
+                rows = _rows(mixture, source, task, encoder, vocabulary, gaps)
                 if task.given is None:
                     rows = pack(rows, context)
                 counts = _write_block(tables, name, rows, context)
@@ -190,10 +190,17 @@ def read_about(directory: str | Path) -> About:
 
 
 def _rows(
-    source: Source, task: Task, encoder: Encode, vocabulary: UnitVocabulary, gaps: list[int]
+    mixture: Mixture,
+    source: Source,
+    task: Task,
+    encoder: Encode,
+    vocabulary: UnitVocabulary,
+    gaps: list[int],
 ) -> Iterator[Row]:
     gaps.append(0)
     for id_, values in source.examples(task, vocabulary):
+        if not mixture.has(id_):
+            continue
         if values is None:
             gaps[0] += 1
         else:
@@ -212,6 +219,8 @@ def _write_block(
         size, tokens = size + 1, tokens + len(response)
         row = {PROMPTS: _spelled(prompt), RESPONSES: _spelled(response)}
         tables.add(f"{name}{MARK}{id_}", row | {LENGTHS: str(len(prompt) + len(response))})
+    if not size and not left_out:
+        raise ValueError(f"{name}: no utterance is among the share: give a larger one (--share)")
     if not size:
         raise ValueError(
             f"{name}: none of {left_out} examples fits into the LLM's {context} positions: merge "

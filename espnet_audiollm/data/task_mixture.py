@@ -22,6 +22,7 @@ line gives by their codes (bin/prepare_tasks --language fr).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,12 @@ class Mixture:
     sources: tuple[Source, ...]
     alpha: float
     system_prompt: str | None = None  # None: no system turn
+    share: float = 1.0  # of all utterances; the others are left aside
+
+    def has(self, id_: str) -> bool:
+        """Whether an utterance is among the share, by chance: for all tasks or for none. A smaller
+        share lies within a larger one."""
+        return int(hashlib.sha256(id_.encode()).hexdigest()[:12], 16) < self.share * 16**12
 
     def blocks(self) -> list[tuple[str, Source, Task]]:
         """(name, source, task), so that ids NAME!UTTERANCE one block after the other are sorted."""

@@ -1,6 +1,7 @@
 """A mixture's file, and its examples as token ids with the loss on outputs only."""
 
 import json
+from dataclasses import replace
 
 import chat_llms
 import pytest
@@ -240,6 +241,23 @@ def test_utterances_that_a_table_lacks_are_left_out_and_counted(mixture, tmp_pat
         "[ASR AST S2ST Spanish English]": (1, 1),
     }
     assert list(read_about(tmp_path / "out").blocks) == blocks
+
+
+def test_a_share_has_the_same_utterances_in_all_tasks(mixture, tmp_path):
+    read = mixture(SOURCE)
+    ids = [f"u{number}" for number in range(400)]
+    quarter, half = (
+        {id_ for id_ in ids if replace(read, share=share).has(id_)} for share in (0.25, 0.5)
+    )
+    assert quarter < half and 70 < len(quarter) < 130 and 160 < len(half) < 240
+    assert all(read.has(id_) for id_ in ids)
+    encode = encoder(chat_llms.chatml_trained)
+    part = replace(read, share=0.2)
+    assert [part.has(id_) for id_ in "uv"] == [True, False]
+    blocks = write_examples(tmp_path / "out", part, encode, VOCABULARY, 200)
+    assert [block.size for block in blocks] == [1, 1]
+    with pytest.raises(ValueError, match="no utterance is among the share: give a larger"):
+        write_examples(tmp_path / "none", replace(read, share=1e-9), encode, VOCABULARY, 200)
 
 
 def test_languages_are_given_by_their_codes(mixture, tmp_path):

@@ -81,7 +81,16 @@ def given_by_audiollm1(other, *more):
 
 def run(place, *words, **variables):
     (place / "calls").unlink(missing_ok=True)
-    command = [place / "run.sh", "--nj", "1", "--vocoder", "train", *map(str, words)]
+    command = [
+        place / "run.sh",
+        "--nj",
+        "1",
+        "--inference_nj",
+        "1",
+        "--vocoder",
+        "train",
+        *map(str, words),
+    ]
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **variables}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     calls = place / "calls"
@@ -160,6 +169,20 @@ def test_units_that_are_spoken_are_of_the_answers(recipe):
     assert option(vocoder, "--output_dir") == "exp/vocoder_answer_audio_spoken_fbank_8_500_merged"
     [answered] = of(calls, "respond_tasks")
     assert both in option(answered, "--llm")
+
+
+def test_a_share_of_the_training_utterances(recipe):
+    done, calls = run(recipe, "--train_share", "0.25")
+    assert done.returncode == 0, done.stdout + done.stderr
+    prepared = {option(call, "--output"): call for call in of(calls, "prepare_tasks")}
+    assert [place for place, call in prepared.items() if "--share 0.25" in call] == [
+        place for place in prepared if place.startswith("dump/train/tasks_share25_")
+    ]
+    [training] = of(calls, "speechlm_train")
+    assert "_share25" in option(training, "--output_dir")
+    assert option(training, "--train_tasks").startswith("dump/train/tasks_share25_")
+    done, calls = run(recipe, "--train_share", "1.5")
+    assert done.returncode != 0 and not calls and "is no share" in done.stdout + done.stderr
 
 
 def test_compared_with_the_alignment_on_the_same_recogniser(recipe):

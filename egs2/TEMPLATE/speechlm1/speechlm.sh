@@ -54,6 +54,7 @@ unit_init=mean        # How the units' rows begin: mean, normal, centroid, zero.
 
 ## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
+train_share=1                      # Share of the training utterances that the tasks are made of (0.25).
 lm_config=conf/train_speechlm.yaml # Training configuration.
 lm_stages=""                       # In place of both: a directory of several trainings, in order of names.
 lm_tag=""                          # Name of exp/speechlm_TAG (empty: from the configuration).
@@ -131,6 +132,11 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         test_mixture="${lm_stages}/test_tasks.yaml"
         [ -s "${test_mixture}" ] || test_mixture="${mixtures[-1]}"
     fi
+    [[ ${train_share} =~ ^(1|0?\.[0-9]+)$ ]] || die "--train_share ${train_share} is no share: give 1 or, say, 0.25"
+    shared="${train_share#0}" # In the names of places.
+    [ "${train_share}" != 1 ] || shared=""
+    shared="${shared/./_share}"
+    lm_exp+="${shared}"
     [ -z "${lm_tag}" ] || lm_exp="${expdir}/speechlm_${lm_tag}_${sets}"
     device=cpu
     ((ngpu == 0)) || device=cuda
@@ -154,6 +160,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     examples_of() {
         local name="${2%.yaml}"
         name="$(tr -c 'a-zA-Z0-9_\n' _ <<<"${name#conf/}")"
+        [ "$1" != "${train_set}" ] || name+="${shared}"
         echo "${dumpdir}/$1/${name}_${sets}"
     }
     # training_of NUMBER: the directory of the configuration of this number, from 0 on.
@@ -298,7 +305,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # prepare SPLIT TASKS: the examples of a mixture.
     prepare() {
-        local out answers split="$1" mixture="$2"
+        local out answers share=() split="$1" mixture="$2"
         out="$(examples_of "${split}" "${mixture}")"
         mkdir -p "${out}.log"
         sed "s|{split}|${split}|g; s|{data}|${data}|g; s|{units}|$(units_of "${split}")|g
@@ -310,11 +317,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         ! "${spoken_translations}" || answers+=("$(translation_units "${split}")/units")
         [ ! -s "${data}/${split}/translation" ] || answers+=("${data}/${split}/translation")
         for file in conf/instructions/*.yaml; do [ ! -s "${file}" ] || answers+=("${file}"); done
+        [ "${split}" != "${train_set}" ] || [ "${train_share}" == 1 ] || share=(--share "${train_share}")
         once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
             "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
             anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
             python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
-            --llm "${joint}" "${languages[@]}" --output "${out}"
+            --llm "${joint}" "${languages[@]}" "${share[@]}" --output "${out}"
     }
 
     if runs 7; then
