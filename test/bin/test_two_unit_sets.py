@@ -1,17 +1,24 @@
 """Units that are read and other units that are spoken, from the commands of the recipe."""
 
+import base64
+import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import openai
 import pytest
+import soundfile
 import tiny_speaking
 import tiny_speechlm
 import yaml
+from serving import ask, audio_part, listening, user
 from tiny_speaking import call
 from tool_mains import main_of, run_main
 
 import espnet_audiollm
+from espnet_audiollm.bin import chat
 from espnet_audiollm.data.kaldi_dir import read_dict, write_table
 from espnet_audiollm.data.unit_tables import read_set
 from espnet_audiollm.data.unit_tokens import read_vocabulary
@@ -20,6 +27,8 @@ from espnet_audiollm.infer.spoken_answer import SpokenAnswer
 from espnet_audiollm.infer.stream import Piece
 from espnet_audiollm.infer.voices import speak_all
 from espnet_audiollm.model import llm as llms
+from espnet_audiollm.serve.app import Server
+from espnet_audiollm.serve.engine import Engine
 from espnet_audiollm.types import Audio, Dialogue, Turn
 
 READ, SPOKEN = 6, 9  # units of the sets
@@ -156,6 +165,42 @@ def test_a_pack_reads_the_one_and_speaks_the_other(learned, run, tmp_path):
         streamed.feed(Piece(id_, "", None))
     spoken = speak_all(system.voices.speaker(), ANSWER)
     assert len(spoken) and np.array_equal(streamed.speaker.rest(), spoken)
+
+
+@pytest.fixture(scope="module")
+def pack(learned, tmp_path_factory):
+    place = tmp_path_factory.mktemp("pack") / "packed"
+    call("pack", *packed(learned, place))
+    return place
+
+
+def test_a_server_reads_the_one_and_speaks_the_other(learned, pack):
+    system = espnet_audiollm.load(pack)
+    expected = np.round(speak_all(system.voices.speaker(), ANSWER) * 32768)
+    path = read_dict(learned / "data/wav.scp")["u00"]
+    more = {"modalities": ["text", "audio"], "audio": {"format": "pcm16"}, "max_tokens": 200}
+    with listening(Server(Engine(system, 2), "tiny")) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            asked = user(audio_part(Path(path).read_bytes()))
+            written = ask(client, asked).choices[0].message
+            spoken = ask(client, asked, **more).choices[0].message
+    assert written.audio is None and written.content.startswith("ran ")
+    assert spoken.audio.transcript == written.content
+    found = np.frombuffer(base64.b64decode(spoken.audio.data), "<i2")
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_a_chat_reads_the_one_and_speaks_the_other(learned, pack, tmp_path, monkeypatch, capsys):
+    path = read_dict(learned / "data/wav.scp")["u00"]
+    lines = f":speak {tmp_path / 'said'}\n:audio {path}\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert chat.main([str(pack)]) == 0
+    assert "ran " in capsys.readouterr().out
+    [recording] = (tmp_path / "said").iterdir()
+    system = espnet_audiollm.load(pack)
+    found, rate = soundfile.read(recording, dtype="int16")
+    expected = np.round(speak_all(system.voices.speaker(), ANSWER) * 32768)
+    assert rate == 16_000 and np.abs(found - expected).max() <= 1
 
 
 def test_wrong_sets_are_refused(world, run, tmp_path):
