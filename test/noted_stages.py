@@ -28,6 +28,11 @@ option() { # option NAME WORD...: the word after NAME
     while shift && [ $# -gt 0 ]; do [ "$1" != "${name}" ] || { echo "$2"; return; }; done
 }
 out="$(option --output "$@")$(option --output_dir "$@")"
+outs=() # Of all runs.
+for ((i = 1; i < $#; i++)); do
+    next=$((i + 1))
+    [ "${!i}" != --output ] || outs+=("${!next}")
+done
 case "${module}" in
     data_lengths)
         mkdir -p "${out}" && echo x | tee "${out}"/{speech,text}_shape > "${out}/response_shape" ;;
@@ -46,18 +51,24 @@ case "${module}" in
             echo x > "${out}/${file}"
         done ;;
     ngram_train) mkdir -p "${out%/*}" && echo x > "${out}" && echo "${out}: 4-gram of much" ;;
-    ctc_decode) mkdir -p "${out}" && echo "a b" > "${out}/hyp" && echo "${out}: WER 5.00 %" ;;
+    ctc_decode)
+        for out in "${outs[@]}"; do
+            mkdir -p "${out}" && echo "a b" > "${out}/hyp"
+            printf '{\n  "wer": 5.0,\n  "errors": 1\n}\n' > "${out}/wer.json"
+        done ;;
     respond)
         [ -z "${LOST:-}" ] || for word in "$@"; do
             [ "${word}" != --run ] || echo "a run: 1 dialogues do not fit, not answered (first: a)"
         done ;;
     generate_responses)
-        mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
         kept="$(option --teacher_top_k "$@")"
-        [ -z "${kept}" ] || echo "${kept}" > "${out}/teacher/top_k"
-        [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids"
-        [[ " $* " == *" --behaviours "* ]] || exit 0
-        echo x | tee "${out}"/{prompt_ids,recording_samples} > "${out}/recordings" ;;
+        for out in "${outs[@]}"; do
+            mkdir -p "${out}/teacher" && echo "a 3 4 2" > "${out}/response_ids"
+            [ -z "${kept}" ] || echo "${kept}" > "${out}/teacher/top_k"
+            [[ " $* " != *" --prompt_ids"* ]] || echo x > "${out}/teacher/prompt_ids"
+            [[ " $* " != *" --behaviours "* ]] ||
+                echo x | tee "${out}"/{prompt_ids,recording_samples} > "${out}/recordings"
+        done ;;
     audiollm_train) mkdir -p "${out}" && echo x > "${out}/valid.loss.ave.pth" ;;
 esac
 """

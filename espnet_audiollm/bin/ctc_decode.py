@@ -3,6 +3,9 @@
 A set is a formatted data directory or a file of dialogues (espnet_audiollm/data/dialogues.py).
 Greedy, or by a beam (--ctc_beam) with a language model (--lm_weight): n-grams of the recogniser's
 tokens in an ARPA file (--lm_arpa), or the LLM (--llm) where the tokens are its own.
+
+One process decodes several sets with several checkpoints: --run ends the options of each, and what
+stands behind the last one is for all.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from ..text.normalize import normalizer
 from ..types import Utterance
 from . import split
 from .cli import new_parser, user_errors
+from .several import parse_runs, whose
 
 if TYPE_CHECKING:
     from espnet.nets.scorer_interface import BatchScorerInterface
@@ -61,17 +65,23 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> int:
-    """Decode the set, or this job's part of it."""
-    args = get_parser().parse_args(argv)
-    split.check(args)
-    check_search(args)
-    normalizer(args.normalizer)
-    with split.named(args):
-        parts = open_parts(args)
-        if not args.merge:
-            recognise(args, parts)
-        if split.merges(args):
-            merge(args, parts)
+    """Decode the sets, or this job's part of them."""
+    wanted = parse_runs(get_parser(), sys.argv[1:] if argv is None else argv)
+    several = len(wanted) > 1
+    with split.named(wanted[0]):
+        opened = []
+        for args in wanted:
+            with whose(args.output, several):
+                split.check(args)
+                check_search(args)
+                normalizer(args.normalizer)
+                opened.append((args, open_parts(args)))
+        for args, parts in opened:
+            with whose(args.output, several):
+                if not args.merge:
+                    recognise(args, parts)
+                if split.merges(args):
+                    merge(args, parts)
     return 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..infer.systems import System
     from ..model.llm import LLM
 
-Answering: TypeAlias = "Callable[[argparse.Namespace, System], System]"
+Answering: TypeAlias = "Callable[..., System]"  # of options, a system, and rows
 
 DEFAULT = "transformers"
 NOT_SETTINGS = ("vllm_url",)  # the results are the same, whichever server of the LLM gives them
@@ -94,16 +94,17 @@ def kept(audio: bool) -> Iterator[Answering]:
     """As `answering`, for systems one after the other: those of one LLM share an engine, whose log
     is in the first one's --output.
 
-    audio: whether there are embeddings among the prompts of any of them."""
+    audio: whether there are embeddings among the prompts of any of them. What is yielded takes the
+    rows of `infer.engines.load_engine`, too."""
     with ExitStack() as stack:
         running: list[tuple[tuple, Generate]] = []
 
-        def ask(args: argparse.Namespace, system: System) -> System:
+        def ask(args: argparse.Namespace, system: System, rows: int | None = None) -> System:
             key = (id(system.llm), args.llm_engine, args.vllm_url)
             if not running or running[0][0] != key:
                 stack.close()
                 log = Path(args.output) / "log"
-                found = stack.enter_context(loaded(args, system.llm, log, audio))
+                found = stack.enter_context(loaded(args, system.llm, log, audio, rows))
                 running[:] = [(key, found)]
             return replace(system, generate=running[0][1])
 

@@ -5,14 +5,18 @@ A set is a data directory, whose table `text` is answered, or a file of dialogue
 moment: the same command goes on from the last finished batch. Several jobs fill the shards of one
 store, and --merge writes the index of all answers; one job does both. What an alignment may learn
 from beside the answers is made from them (store/teacher.py), of a store that is complete as well.
+
+One process answers several sets, so that the LLM is loaded once: --run ends the options of each,
+and what stands behind the last one is for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +29,7 @@ from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Dialogue, Response, Turns
 from . import engine, split, teacher
 from .cli import user_errors
+from .several import parse_runs, whose
 
 BATCHES = (
     8  # so many times the prompts, in this process: those that wait take the rows that are free
@@ -32,6 +37,7 @@ BATCHES = (
 
 if TYPE_CHECKING:
     from ..infer.systems import System
+    from ..model.llm import LLM
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -90,21 +96,41 @@ def get_parser() -> argparse.ArgumentParser:
 
 @user_errors
 def main(argv: list[str] | None = None) -> None:
-    """Answer the set, or this job's part of it."""
-    args = get_parser().parse_args(argv)
-    _check(args)
-    with split.named(args):
-        if not args.merge:
-            generate(args)
-        if split.merges(args):
-            count = responses.merge(args.output, args.num_jobs)
-            teacher.merge(args)
-            if args.behaviours:
-                write_recordings(args.data, args.output)
-            split.log(f"{args.output}: {count} responses")
+    """Answer the sets, or this job's part of them."""
+    wanted = parse_runs(get_parser(), sys.argv[1:] if argv is None else argv)
+    several = len(wanted) > 1
+    with split.named(wanted[0]):
+        for args in wanted:
+            with whose(args.output, several):
+                _check(args)
+        load_llm = lru_cache(maxsize=1)(_load_llm)
+        with engine.kept(audio=False) as answering:
+            for args in wanted:
+                with whose(args.output, several):
+                    if not args.merge:
+                        generate(args, load_llm, answering)
+                    if split.merges(args):
+                        merge(args)
 
 
-def generate(args: argparse.Namespace) -> None:
+def merge(args: argparse.Namespace) -> None:
+    """The index of all answers, and the teacher's files."""
+    count = responses.merge(args.output, args.num_jobs)
+    teacher.merge(args)
+    if args.behaviours:
+        write_recordings(args.data, args.output)
+    split.log(f"{args.output}: {count} responses")
+
+
+def _load_llm(name: str, chat_template: str | None, dtype: str, device: str) -> LLM:
+    from ..model import llm as llms
+
+    return llms.load(name, chat_template, dtype, device)
+
+
+def generate(
+    args: argparse.Namespace, load_llm: Callable[..., LLM], answering: engine.Answering
+) -> None:
     """Fill this job's shards of the store, and of the teacher's files."""
     from ..infer.systems import load_system
     from ..model import llm as llms
@@ -133,13 +159,12 @@ def generate(args: argparse.Namespace) -> None:
     )
     if _is_done(args, settings, files):
         return _nothing_left(args)
-    llm = llms.load(args.llm, args.chat_template, args.dtype, _device(args.device))
+    llm = load_llm(args.llm, args.chat_template, args.dtype, _device(args.device))
     about = {"llm": args.llm, "dtype": str(llm.model.dtype), "weight_files": files}
     shards = responses.open_store(args.output, settings(fingerprint=llm.fingerprint), about)
     system = load_system("reference", llm, system_prompt=args.system_prompt, casing=case)
     if shards.left(args.job, args.num_jobs):
-        with engine.answering(args, system, args.batch_size) as answering:
-            _fill(shards, answering, ask, args)
+        _fill(shards, answering(args, system, args.batch_size), ask, args)
     teacher.fill(args, shards, system, ask())
 
 

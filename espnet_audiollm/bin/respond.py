@@ -22,7 +22,7 @@ import itertools
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +36,14 @@ from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Audio, Dialogue, Turns, Units, Utterance
 from . import engine, split
-from .cli import explain, user_errors
+from .cli import user_errors
+from .several import parse_runs, whose
 
 if TYPE_CHECKING:
     from ..infer.systems import Answer, Item, Loaders, Speech, System
 
 TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
 SPEECH_LM = ("quantiser", "tasks")  # options that a speech LM needs
-RUN = "--run"  # ends the options of a run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -86,7 +86,7 @@ def get_parser() -> argparse.ArgumentParser:
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     """Answer the sets, or this job's part of them."""
-    wanted = parse_runs(sys.argv[1:] if argv is None else argv)
+    wanted = parse_runs(get_parser(), sys.argv[1:] if argv is None else argv)
     several = len(wanted) > 1
     with split.named(wanted[0]):
         for args in wanted:
@@ -124,29 +124,9 @@ def by_model(opened: Sequence[tuple[argparse.Namespace, Parts, bool]]) -> list:
     return [run for _, run in sorted(zip(first, opened, strict=True), key=lambda pair: pair[0])]
 
 
-def parse_runs(words: Sequence[str]) -> list[argparse.Namespace]:
-    """The options of each run."""
-    groups: list[list[str]] = [[]]
-    for word in words:
-        if word == RUN:
-            groups.append([])
-        else:
-            groups[-1].append(word)
-    *own, shared = groups
-    parser = get_parser()
-    return [parser.parse_args([*shared, *each]) for each in own or [[]]]
-
-
-@contextmanager
-def named(args: argparse.Namespace, several: bool) -> Iterator[None]:
+def named(args: argparse.Namespace, several: bool) -> AbstractContextManager:
     """Put before an error whose it is, where there are several runs."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if not several:
-            raise
-        whose = f"{args.system} and the set {name_of(args.data)} ({args.output})"
-        raise ValueError(f"{whose}: {explain(error)}") from error
+    return whose(f"{args.system} and the set {name_of(args.data)} ({args.output})", several)
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -76,6 +76,23 @@ def test_another_checkpoint_starts_anew(systems, complete, tmp_path):
     assert made["hyp"] != complete["hyp"] and set(made) == set(complete)
 
 
+def test_one_process_makes_what_several_make(systems, complete, tmp_path, capsys):
+    """Two runs of one process; in jobs, too; the error of one names it."""
+    words = ["--exp", f"{systems}/ctc", "--data", f"{systems}/data", "--batch_seconds", "3"]
+    words += ["--shard_size", "5"]
+    runs = [word for n in "ab" for word in ("--output", f"{tmp_path}/{n}", "--run")]
+    assert ctc_decode.main([*runs, *words]) == 0
+    assert capsys.readouterr().out.count(": WER ") == 2
+    jobs = [word for n in "cd" for word in ("--output", f"{tmp_path}/{n}", "--run")]
+    for more in (["--job", "2"], ["--job", "1"], ["--merge"]):
+        assert ctc_decode.main([*jobs, *words, "--num_jobs", "2", *more]) == 0
+    assert all((tmp_path / name / "hyp").read_bytes() == complete["hyp"] for name in "abcd")
+    more = ["--output", f"{tmp_path}/e", "--checkpoint", "no.pth", "--run"]
+    with pytest.raises(SystemExit):
+        ctc_decode.main([*runs, *more, *words])
+    assert f"{tmp_path}/e: " in capsys.readouterr().err
+
+
 def test_merge_names_the_jobs_that_are_missing(systems, tmp_path, capsys):
     run(systems, tmp_path, "--num_jobs", "3", "--job", "2")
     with pytest.raises(SystemExit):

@@ -80,6 +80,26 @@ def test_a_second_run_loads_no_llm(llm_dir, data, complete, capsys, monkeypatch)
     assert contents(complete) == before
 
 
+def test_one_process_answers_several_sets(llm_dir, data, complete, tmp_path, monkeypatch, fails):
+    """By one LLM that is loaded once; in jobs, too; the error of one run names it."""
+    loads, load = [], llms.load
+    monkeypatch.setattr(llms, "load", lambda *args: loads.append(args) or load(*args))
+
+    def runs(*names, **more):
+        words = [command(llm_dir, data, tmp_path / name, **more) for name in names]
+        return [word for each in words for word in (*each, "--run")]
+
+    main(runs("a", "b"))
+    main(runs("a", "b"))  # nothing is left
+    assert len(loads) == 1
+    for more in (["--job", "2"], ["--job", "1"], ["--merge"]):
+        main([*runs("c", "d"), "--num_jobs", "2", *more])
+    assert len(loads) == 3
+    expected = (complete / "response_ids").read_bytes()
+    assert all((tmp_path / name / "response_ids").read_bytes() == expected for name in "abcd")
+    assert f"{tmp_path}/e: --beam 0" in fails([*runs("a"), *runs("e", beam=0)])
+
+
 def test_merge_names_the_jobs_that_are_missing(llm_dir, data, tmp_path, fails):
     main(command(llm_dir, data, tmp_path, job=2, num_jobs=4))
     message = fails(["--merge", "--num_jobs", "4", "--output", str(tmp_path)])

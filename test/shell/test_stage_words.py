@@ -229,6 +229,7 @@ def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
     from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
     from espnet_audiollm.bin import generate_responses, pack, respond
+    from espnet_audiollm.bin.several import parse_runs
     from espnet_audiollm.data.prompt import AUDIO_SLOT, encode, user_prompt
     from espnet_audiollm.tasks.audiollm import AudioLLMTask
     from espnet_audiollm.train.loading import read_config
@@ -238,9 +239,9 @@ def test_the_papers_prompt_can_be_asked_for(recipe, words, monkeypatch):
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(recipe)
     parsers = {
-        "generate_responses": generate_responses.get_parser().parse_args,
+        "generate_responses": lambda words: parse_runs(generate_responses.get_parser(), words)[0],
         "audiollm_train": AudioLLMTask.get_parser().parse_args,
-        "respond": lambda words: respond.parse_runs(words)[0],
+        "respond": lambda words: parse_runs(respond.get_parser(), words)[0],
     }
     options = {name: parse(words_of(recipe, name)[:-1]) for name, parse in parsers.items()}
     config = recipe / "config.yaml"

@@ -116,13 +116,21 @@ def test_global_statistics_are_collected_where_they_are_wanted(recipe, config, w
 def test_inference_in_jobs_is_merged(recipe):
     done = run(recipe, "--stop_stage", "7", "--inference_nj", "2")
     assert done.returncode == 0, done.stderr
-    calls = [call for call in done.calls if call.startswith("ctc_decode")]
-    assert sorted(call.split(" --device cpu ")[1] for call in calls) == [
-        "--job 1 --num_jobs 2",
-        "--job 2 --num_jobs 2",
-        "--num_jobs 2 --merge",
-    ]
-    assert calls[-1].endswith("--merge")
+    assert sorted(words_of(recipe, "ctc_decode")[-5:]) == sorted(
+        ["--run", "--num_jobs", "2", "--merge", ""]
+    )
+    assert done.mains.count("ctc_decode") == 3  # two jobs and a merge
+    assert done.mains.count("generate_responses") == 3 * 3  # of three sets
+    assert done.stdout.count(": WER 5.00 % (1 / 0)") == 1
+
+
+def test_a_stage_that_fails_leaves_no_marker(recipe):
+    done = run(recipe, "--stop_stage", "6", FAIL="ctc_decode")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("go on with --stage 6")
+    assert not list(recipe.glob("exp/*/decode_*/.done"))
+    done = run(recipe, "--stage", "6", "--stop_stage", "6")
+    assert done.returncode == 0 and len(list(recipe.glob("exp/*/decode_*/.done"))) == 1
+    assert not run(recipe, "--stage", "6", "--stop_stage", "6").mains
 
 
 def test_answers_are_one_call_whose_failure_leaves_no_marker(recipe):

@@ -308,6 +308,15 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --output_dir "${ctc_exp}" ${keep:+--keep_epochs ${keep}} ${ctc_args}
     fi
 
+    # wer_of DECODED: what stage 6 says of it.
+    wer_of() {
+        [ -s "$1/wer.json" ] || { echo "no reference" && return; }
+        sed -nE 's/^  "(wer|errors|reference_words|normalizer)": "?([^",]*)"?,?$/\1 \2/p' "$1/wer.json" | awk '
+            { if (!($1 in found)) found[$1] = $2 }
+            END { printf "WER %.2f %% (%d / %d), normalizer %s\n",
+                  found["wer"], found["errors"], found["reference_words"], found["normalizer"] }'
+    }
+
     if runs 6; then
         log "Stage 6: transcripts and word error rates of ${ctc_checkpoints}"
         if [ "${lm_order}" != 0 ]; then
@@ -318,6 +327,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 --valid_text "${valid}/text" --order "${lm_order}" "${token_opts[@]}" --output "${arpa}"
             tail -n 3 "${arpa%/*}/train.log" | { grep "^${arpa}: " || true; } | while read -r line; do log "  ${line}"; done
         fi
+        decoded=()
         for set in "${sets[@]}"; do
             for checkpoint in $(checkpoints_of "${set}"); do
                 for search in "${searches[@]}"; do
@@ -329,20 +339,21 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                         [ -z "${arpa}" ] || lm=(--lm_weight "${lm_weight}" --lm_arpa "${arpa}") lm_files=("${arpa}")
                     fi
                     out="${ctc_exp}/decode_${checkpoint%.pth}${search}_$(set_name "${set}")"
+                    decoded+=("${out}")
                     read_by=("${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")")
-                    decode=(in_jobs "${inference}" "${inference_nj}" "${out}/log"
-                        python -m espnet_audiollm.bin.ctc_decode --exp "${ctc_exp}"
-                        --checkpoint "${checkpoint}" --data "${set}" --output "${out}"
+                    decode=(--exp "${ctc_exp}" --checkpoint "${checkpoint}" --data "${set}" --output "${out}"
                         --device "${device}" "${comparing[@]}" "${searching[@]}" "${lm[@]}")
                     if [[ ${search} == *_lm* ]] && [ -z "${arpa}" ]; then # It looks itself whether the LLM is another one.
-                        JOB_KEY="$(hash_of "${out}" "${read_by[@]}")" "${decode[@]}" || failed
-                    else
-                        once "${out}/.done" "${read_by[@]}" "${lm_files[@]}" -- "${decode[@]}"
+                        later "${out}" "$(hash_of "${out}" "${read_by[@]}")" "${decode[@]}"
+                    elif outdated "${out}/.done" "${read_by[@]}" "${lm_files[@]}" -- \
+                        python -m espnet_audiollm.bin.ctc_decode "${decode[@]}"; then
+                        later "${out}" "${now}" "${decode[@]}"
                     fi
-                    log "  $(tail -n 3 "${out}/log/all.log" | grep ': WER ' || echo "${out}: no reference")"
                 done
             done
         done
+        together ctc_decode
+        for out in "${decoded[@]}"; do log "  ${out}: $(wer_of "${out}")"; done
     fi
 
     # answer SET OUT FILE... -- OPTION...: stage 7, the LLM's responses to a set; FILE: what they depend on.
@@ -354,10 +365,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             shift
         done
         shift
-        JOB_KEY="$(hash_of "${out}" "${files[@]}")" \
-            in_jobs "${inference}" "${inference_nj}" "${out}/log" \
-            python -m espnet_audiollm.bin.generate_responses "${llm_opts[@]}" "${casing_opts[@]}" \
-            --data "${set}" --output "${out}" --device "${device}" "${engine_opts[@]}" "$@" || failed
+        later "${out}" "$(hash_of "${out}" "${files[@]}")" "${llm_opts[@]}" "${casing_opts[@]}" \
+            --data "${set}" --output "${out}" --device "${device}" "${engine_opts[@]}" "$@"
     }
 
     if runs 7; then
@@ -379,6 +388,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 "${kept[@]}"
         done
         for set in ${conversations}; do answer "${set}" "$(references_of "${set}")" "${set}" --; done
+        together generate_responses
     fi
 
     if runs 8; then
@@ -420,7 +430,6 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         done
     fi
 
-    runs_left=() outs_left=() keys_left=() # Of stage 10, what is not up to date: words, places, keys.
     # respond SET OUT SYSTEM INPUT... -- OPTION...: one system is to answer one set, if it has not.
     respond() {
         local set="$1" out="$2" system="$3" now references words inputs=()
@@ -437,20 +446,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args})
         outdated "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
             ${inputs[@]+"${inputs[@]}"} -- python -m espnet_audiollm.bin.respond "${words[@]}" || return 0
-        runs_left+=("${words[@]}" --run) outs_left+=("${out}") keys_left+=("${now}")
-    }
-
-    # answer_all: all that is left to answer, by one process (a job); its log is the first one's.
-    answer_all() {
-        ((${#outs_left[@]})) || return 0
-        local i logs="${outs_left[0]}/log" before=0
-        [ ! -f "${logs}/all.log" ] || before="$(wc -c <"${logs}/all.log")"
-        log "  ${#outs_left[@]} runs, with their log in ${logs}"
-        JOB_KEY="$(hash_of "${keys_left[*]}")" in_jobs "${inference}" "${inference_nj}" "${logs}" \
-            python -m espnet_audiollm.bin.respond "${runs_left[@]}" || failed
-        for i in "${!outs_left[@]}"; do finished "${outs_left[i]}/.done" "${keys_left[i]}"; done
-        tail -c "+$((before + 1))" "${logs}/all.log" | { grep 'not answered' || true; } |
-            while read -r line; do log "  ${line}"; done
+        later "${out}" "${now}" "${words[@]}"
     }
 
     if runs 10; then
@@ -477,7 +473,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     --checkpoint "${inference_checkpoint}"
             done
         done
-        answer_all
+        together respond
     fi
 
     if runs 11; then

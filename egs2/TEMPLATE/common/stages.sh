@@ -105,6 +105,27 @@ in_jobs() {
     fi
 }
 
+# Runs of one module that are left for `together`: their words, places and keys.
+runs_left=() outs_left=() keys_left=()
+
+# later OUT KEY WORD...: one of them.
+later() { outs_left+=("$1") keys_left+=("$2") runs_left+=("${@:3}" --run); }
+
+# together MODULE: all of them by one process (a job), whose log is in the first one's OUT; then each is
+# finished.
+together() {
+    ((${#outs_left[@]})) || return 0
+    local i logs="${outs_left[0]}/log" before=0
+    [ ! -f "${logs}/all.log" ] || before="$(wc -c <"${logs}/all.log")"
+    log "  ${#outs_left[@]} runs, with their log in ${logs}"
+    JOB_KEY="$(hash_of "${keys_left[*]}")" in_jobs "${inference}" "${inference_nj}" "${logs}" \
+        python -m "espnet_audiollm.bin.$1" "${runs_left[@]}" || failed
+    for i in "${!outs_left[@]}"; do finished "${outs_left[i]}/.done" "${keys_left[i]}"; done
+    tail -c "+$((before + 1))" "${logs}/all.log" | { grep 'not answered' || true; } |
+        while read -r line; do log "  ${line}"; done
+    runs_left=() outs_left=() keys_left=()
+}
+
 # collect_stats DIR python -m MODULE...: the features' mean and variance, by jobs over the data.
 collect_stats() {
     local dir="$1" jobs parts=() i
