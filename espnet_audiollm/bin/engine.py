@@ -78,21 +78,9 @@ def loaded(
 
 
 @contextmanager
-def answering(
-    args: argparse.Namespace, system: System, rows: int | None = None
-) -> Iterator[System]:
-    """The system, with the chosen engine decoding for it; the log is in --output.
-
-    rows: see `infer.engines.load_engine`."""
-    audio = system.kind.input == "audio"
-    with loaded(args, system.llm, Path(args.output) / "log", audio, rows) as generate:
-        yield replace(system, generate=generate)
-
-
-@contextmanager
 def kept(audio: bool) -> Iterator[Answering]:
-    """As `answering`, for systems one after the other: those of one LLM share an engine, whose log
-    is in the first one's --output.
+    """Gives systems, one after the other, the chosen engine, which decodes for them: those of one
+    LLM share it. Its log is in the first one's --output.
 
     audio: whether there are embeddings among the prompts of any of them. What is yielded takes the
     rows of `infer.engines.load_engine`, too."""
