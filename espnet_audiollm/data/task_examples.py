@@ -220,7 +220,10 @@ def _write_block(
         row = {PROMPTS: _spelled(prompt), RESPONSES: _spelled(response)}
         tables.add(f"{name}{MARK}{id_}", row | {LENGTHS: str(len(prompt) + len(response))})
     if not size and not left_out:
-        raise ValueError(f"{name}: no utterance is among the share: give a larger one (--share)")
+        raise ValueError(
+            f"{name}: no utterance is left: a table lacks each of them, or none is among the share "
+            "of the utterances: complete the tables, or give a larger share (--share)"
+        )
     if not size:
         raise ValueError(
             f"{name}: none of {left_out} examples fits into the LLM's {context} positions: merge "

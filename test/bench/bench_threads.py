@@ -6,8 +6,8 @@
 A step is one of egs2/mini/audiollm1's recogniser: bench_encoder.py's CTC with separable
 subsampling, in bfloat16 where the processor has it, and Muon. For each number of turns that a
 waiting thread of OpenMP spins before it sleeps (GOMP_SPINCOUNT) a process takes its turn of --steps
-steps, --rounds times: first alone, then beside --busy processes that only compute. A row for one
-thread, which waits for none, is for comparison. tools/activate has the number that is used here.
+steps, --rounds times: first on an idle machine, then beside --busy processes that only compute. A
+row for one thread, which waits for none, is for comparison. tools/activate has the number in use.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def main(argv=None):
                     for setting, process in running.items():
                         times[busy, setting].append(turn(process))
     beside = f"beside {args.busy}"
-    print(f"| threads | spins | ms a step, alone | {beside} | of one thread's, alone | {beside} |")
+    print(f"| threads | spins | ms a step, idle | {beside} | of one thread's, idle | {beside} |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for threads, spins in settings:
         alone, beside = (times[busy, (threads, spins)] for busy in (0, args.busy))
