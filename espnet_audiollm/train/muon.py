@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from .precision import cpu_has_bfloat16
+
 # The quintic x -> a x + b x^3 + c x^5 drives singular values between 0 and 1 towards 1, and five
 # rounds leave them between 0.7 and 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -131,7 +133,7 @@ class Muon(torch.optim.AdamW):
         """In which the momentum is made orthogonal."""
         low = self.low_precision
         if low is None:
-            low = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+            low = device.type != "cpu" or cpu_has_bfloat16()
         return torch.bfloat16 if low else torch.float32
 
 

@@ -13,6 +13,7 @@ from espnet2.train.trainer import TrainerOptions
 
 from .accumulate import AccumulatedMean
 from .halving import Halving, MemoryLimit
+from .precision import cpu_has_bfloat16
 from .ranks import Ranks
 
 
@@ -41,7 +42,7 @@ class CPUAutocast(torch.nn.Module):
 
 def wrap_autocast(model: torch.nn.Module, options: TrainerOptions) -> torch.nn.Module:
     """`CPUAutocast` when it is asked for and the processor has the instructions."""
-    fast = options.use_amp and options.ngpu == 0 and torch.cpu._is_avx512_bf16_supported()
+    fast = options.use_amp and options.ngpu == 0 and cpu_has_bfloat16()
     return CPUAutocast(model) if fast else model
 
 

@@ -47,6 +47,7 @@ def work(args):
         import torch
 
         from espnet_audiollm.train import muon
+        from espnet_audiollm.train.precision import cpu_has_bfloat16
         from espnet_audiollm.train.wrapping import CPUAutocast
 
     torch.manual_seed(0)
@@ -55,7 +56,7 @@ def work(args):
     )
     model = bench_encoder.CTC(bench_encoder.conformer(sizes, "separable"), sizes).train()
     optimizer = muon.Muon(muon.groups(model.named_parameters(), "encoder"))
-    if torch.cpu._is_avx512_bf16_supported():
+    if cpu_has_bfloat16():
         model = CPUAutocast(model)
     frames = bench_encoder.FACTOR * sizes.frames
     bands = torch.randn(args.batch, frames, bench_encoder.BANDS)

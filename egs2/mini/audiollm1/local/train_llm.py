@@ -217,6 +217,7 @@ def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
     import torch
 
     from espnet_audiollm.train.muon import Muon
+    from espnet_audiollm.train.precision import cpu_has_bfloat16
 
     plan = batches(rows, settings.batch_tokens, random.Random(seed))
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
@@ -228,7 +229,7 @@ def train(model, rows, tokenizer, settings: Settings, seed: int) -> None:
     ]
     optimizer = Muon(groups, betas=(0.9, 0.95), fused=True)
     model.train()
-    fast = torch.cpu._is_avx512_bf16_supported()
+    fast = cpu_has_bfloat16()
     average = None
     for step, batch in enumerate(progress(plan, len(plan), "training the LLM", "step")):
         rate = rate_at(step, len(plan), settings)
