@@ -211,6 +211,7 @@ def write_wer(args: argparse.Namespace, output: Path) -> None:
     from ..data.kaldi_dir import read_dict
     from ..score.wer import write_aligned
     from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
     if not has_transcripts(args.data):  # these are of other data
         for name in ("wer.json", "errors.txt"):
@@ -221,8 +222,7 @@ def write_wer(args: argparse.Namespace, output: Path) -> None:
     hyps, form = read_dict(output / "hyp"), normalizer(args.normalizer)
     with atomic_write(output / "errors.txt") as out:
         write_aligned(out, texts, hyps, form)
-    with atomic_write(output / "wer.json") as out:
-        json.dump(counts(args, found, hyps), out, indent=2, ensure_ascii=False)
+    write_json(output / "wer.json", counts(args, found, hyps))
 
 
 def counts(args: argparse.Namespace, found: dict[str, Utterance], hyps: dict[str, str]) -> dict:

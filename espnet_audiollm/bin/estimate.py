@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..types import Seconds
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -35,9 +35,7 @@ FLAC_BYTES = 15_000  # a second of 16 kHz mono: MLS English, 2.4 TB for 44,660 h
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--ctc_config", required=True, help="training configuration of stage 5")
     parser.add_argument("--align_config", required=True, help="and of stage 9")
     parser.add_argument("--hours", type=float, required=True, help="of audio to learn from")

@@ -7,14 +7,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--llm", required=True, help="Hugging Face id, or directory, of a text LLM")
     add("--chat_template", help="jinja file, for an LLM without a chat template")

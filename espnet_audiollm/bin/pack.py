@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 KEPT = (  # options that say what the model is; all others say how it was trained
     "frontend",
@@ -41,9 +41,7 @@ KEPT_VOCODER = ("vocoder", "unit_set", "voice", "speakers")
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--exp", help="experiment of stage 9")
     add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")

@@ -7,7 +7,7 @@ import argparse
 import sys
 from dataclasses import replace
 
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 HEADER = (
     "Task",
@@ -21,9 +21,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--mixture", required=True, help="YAML file of sources, tasks and their weight")
     add("--llm", required=True, help="directory of bin/extend_llm, e.g. exp/joint")

@@ -36,7 +36,7 @@ from ..store.shards import Record
 from ..text.casing import AS_IS, CASINGS, caser
 from ..types import Audio, Dialogue, Turns, Units, Utterance
 from . import engine, split
-from .cli import user_errors
+from .cli import new_parser, user_errors
 from .several import parse_runs, whose
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ SPEECH_LM = ("quantiser", "tasks")  # options that a speech LM needs
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--system", required=True, choices=tuple(KINDS))
     add("--label", help="row of the tables (default: made of the model and its checkpoint)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..store.parts import Parts, hash_files
 from . import split
-from .cli import user_errors
+from .cli import new_parser, user_errors
 
 if TYPE_CHECKING:
     from ..data.task_examples import About
@@ -33,9 +33,7 @@ HEADER = (
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = new_parser(__doc__)
     add = parser.add_argument
     add("--llm", required=True, help="directory of bin/export_llm (or of bin/extend_llm)")
     add("--tasks", required=True, help="examples of bin/prepare_tasks, e.g. dump/tasks_test")

@@ -8,14 +8,13 @@ tasks.json      the blocks, their sizes and weights; the LLM's vocabulary
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..store.atomic import atomic_write, new_directories
-from ..store.json_files import read_object
+from ..store.atomic import new_directories
+from ..store.json_files import read_object, write_json
 from ..types import Units
 from .kaldi_dir import TableWriter
 from .prompt import encode, lines_before, reply_ids
@@ -162,9 +161,7 @@ def write_examples(
             "system_prompt": system_prompt,
             "blocks": list(map(asdict, blocks)),
         }
-        with atomic_write(aside / FACTS) as out:
-            json.dump(facts, out, indent=2, ensure_ascii=False)
-            out.write("\n")
+        write_json(aside / FACTS, facts)
     return blocks
 
 

@@ -14,15 +14,13 @@ trained on merged repeats, each is one of unknown duration.
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..store.atomic import atomic_write
-from ..store.json_files import read_object
+from ..store.json_files import read_object, write_json
 from ..store.tables import write_table
 from ..types import FinishReason, Units
 from .speech_replies import SpeechReply, read_reply
@@ -125,9 +123,7 @@ def _write_field(
 
 def write_facts(directory: str | Path, blocks: Iterable[BlockReplies], about: Mapping) -> None:
     """Write replies.json. about: which LLM answered, and how."""
-    with atomic_write(Path(directory) / REPLIES) as out:
-        json.dump({**about, "blocks": list(map(asdict, blocks))}, out, indent=2)
-        out.write("\n")
+    write_json(Path(directory) / REPLIES, {**about, "blocks": list(map(asdict, blocks))})
 
 
 def read_facts(directory: str | Path) -> tuple[list[BlockReplies], dict[str, Any]]:

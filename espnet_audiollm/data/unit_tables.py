@@ -10,14 +10,12 @@ units.json    whose units they are: the quantiser's fingerprint, size and levels
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ..store.atomic import atomic_write
-from ..store.json_files import read_record
+from ..store.json_files import read_record, write_json
 from .kaldi_dir import existing, read_table, side_by_side
 
 UNITS, DURATIONS, FACTS = "units", "durations", "units.json"
@@ -96,9 +94,7 @@ def expand(units: Sequence[int], durations: Sequence[int]) -> Iterator[int]:
 
 def write_set(directory: str | Path, unit_set: UnitSet) -> None:
     """Write units.json."""
-    with atomic_write(Path(directory) / FACTS) as out:
-        json.dump(asdict(unit_set), out, indent=2)
-        out.write("\n")
+    write_json(Path(directory) / FACTS, asdict(unit_set))
 
 
 def read_set(directory: str | Path) -> UnitSet:

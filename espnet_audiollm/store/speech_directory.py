@@ -13,12 +13,10 @@ its own.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .atomic import atomic_write
-from .json_files import read_object
+from .json_files import read_object, write_json
 
 MODEL_TYPE = "espnet_speechlm"
 CONFIG, CARD = "config.json", "README.md"
@@ -51,9 +49,7 @@ def is_speech_lm(directory: str | Path) -> bool:
 
 def write_facts(directory: str | Path, facts: SpeechFacts) -> None:
     """Write config.json."""
-    with atomic_write(Path(directory) / CONFIG) as out:
-        json.dump({"model_type": MODEL_TYPE, **asdict(facts)}, out, indent=2, ensure_ascii=False)
-        out.write("\n")
+    write_json(Path(directory) / CONFIG, {"model_type": MODEL_TYPE, **asdict(facts)})
 
 
 def read_facts(directory: str | Path) -> SpeechFacts:

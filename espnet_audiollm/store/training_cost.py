@@ -6,13 +6,11 @@ cost.json    written with every checkpoint. Time is of all calls that the traini
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .atomic import atomic_write
-from .json_files import read_record
+from .json_files import read_record, write_json
 
 FILE, LOG = "cost.json", "train.log"
 NEXT = "remove it: the next checkpoint writes it anew"
@@ -34,9 +32,7 @@ class TrainingCost:
 
 def write_cost(directory: str | Path, cost: TrainingCost) -> None:
     """Write cost.json."""
-    with atomic_write(Path(directory) / FILE) as out:
-        json.dump(asdict(cost), out, indent=2)
-        out.write("\n")
+    write_json(Path(directory) / FILE, asdict(cost))
 
 
 def read_cost(directory: str | Path) -> TrainingCost | None:
