@@ -60,6 +60,10 @@ run() { # run COMMAND...: with a line every 15 s, and the log's end where it fai
     done
     wait "${job}" || {
         tail -n 20 venv_vllm.log >&2
+        if grep -q 'depends on torch==.*+cpu' venv_vllm.log; then
+            say "pip finds no torch built for processors: PyTorch's own index has it (pytorch.org, Get Started, CPU);" \
+                "give it by PIP_EXTRA_INDEX_URL" >&2
+        fi
         die "failed at: $*; the end of tools/venv_vllm.log is above. The same command tries again"
     }
     job=""

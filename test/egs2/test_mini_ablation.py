@@ -112,7 +112,7 @@ def test_a_stage_that_fails_is_named(ablation, monkeypatch, capsys):
     monkeypatch.setenv("FAIL", "9")
     with pytest.raises(SystemExit):
         ablation.main(["--list", "list.yaml", "--seeds", "1"])
-    assert "one_seed1: run.sh ended with exit status 3 in stages 9 to 9" in capsys.readouterr().err
+    assert "one_seed1: run.sh in stages 9 to 9 ended with exit status 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,15 @@ class Vllm:
 
 
 @pytest.fixture(scope="module")
-def vllm(llm, tmp_path_factory):
+def installed():
     try:
         vllm_server.find_python()
     except ValueError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def vllm(llm, tmp_path_factory, installed):
     made = Vllm(llm, tmp_path_factory.mktemp("vllm") / "log")
     os.environ[KEY] = SECRET
     try:
@@ -200,7 +204,7 @@ def stage7(llm_dir, place):
     return [*words, "--batch_size", "8"]
 
 
-def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd):
+def test_a_killed_vllm_of_the_stage_is_started_again(llm_dir, tmp_path, capfd, installed):
     """Killed is its largest process, as by the kernel for want of memory."""
     words = stage7(llm_dir, tmp_path)
     generate_responses.main([*words, "--output", f"{tmp_path}/complete"])

@@ -185,6 +185,23 @@ def test_a_share_of_the_training_utterances(recipe):
     assert done.returncode != 0 and not calls and "is no share" in done.stdout + done.stderr
 
 
+def test_another_llm_than_the_one_that_answers(recipe):
+    base = recipe.parent / "audiollm1/exp/llm-narrow"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    done, calls = run(recipe, "--base_llm", "../audiollm1/exp/llm-narrow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [extended] = of(calls, "extend_llm")
+    assert option(extended, "--llm") == "../audiollm1/exp/llm-narrow"
+    assert option(extended, "--output").startswith("exp/joint_")
+    [training] = of(calls, "speechlm_train")
+    places = [option(extended, "--output"), option(training, "--output_dir")]
+    places += [option(call, "--output") for call in of(calls, "prepare_tasks")]
+    assert all(place.endswith("_llm_narrow") for place in places)
+    asked = (recipe.parent / "audiollm1/words").read_text()
+    assert "--llm|exp/llm|" in asked and "narrow" not in asked
+
+
 def test_compared_with_the_alignment_on_the_same_recogniser(recipe):
     other = recipe.parent / "audiollm1"
     runs = ["text/respond_test/reference", "ctc_long/respond_test/cascade_valid.loss.ave"]

@@ -50,6 +50,7 @@ unit_hours=1          # Hours of speech that they are learned from.
 answer_unit_source="" # Answers and translations are spoken in units of this source (empty: in the same).
 answer_unit_size=500  # Units in the vocabulary of these.
 merge_repeats=false   # Write a repeated unit once.
+base_llm=""           # LLM that they are added to (empty: --llm, whose answers are learned).
 unit_init=mean        # How the units' rows begin: mean, normal, centroid, zero.
 
 ## Tasks and training (stages 7 and 8)
@@ -117,6 +118,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
     spoken_quantiser="${expdir}/units/${spoken}"
     [ "${merge_repeats}" == false ] || units+="_merged" spoken+="_merged" sets+="_merged"
+    if [ -n "${base_llm}" ]; then sets+="_$(basename "${base_llm%.yaml}" | tr -c 'a-zA-Z0-9\n' _)"; fi
     joint="${expdir}/joint_${sets}"
     lm_exp="${expdir}/$(name_of speechlm "${lm_config}")_${sets}"
     configs=("${lm_config}") mixtures=("${tasks}") test_mixture="${tasks}"
@@ -202,11 +204,12 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     asks_for() { cat "${mixtures[@]}" "${test_mixture}" 2>/dev/null | grep -v '^ *#' | grep -qF -- "$1"; }
     for number in 3 6; do
         if runs "${number}"; then
-            [ -n "${llm}" ] || die "stage ${number} needs --llm ID_OR_DIRECTORY; conf/llm/*.yaml are known ones"
+            [ -n "${llm}" ] || { [ -n "${base_llm}" ] && ((number == 6)); } || die "stage ${number} needs --llm ID_OR_DIRECTORY; conf/llm/*.yaml are known ones"
         fi
     done
     shopt -s nullglob
-    llm_files=("${llm}"/*.json "${llm}"/*.safetensors) # None of a Hugging Face id.
+    base="${base_llm:-${llm}}"
+    base_files=("${base}"/*.json "${base}"/*.safetensors) # None of a Hugging Face id.
     shopt -u nullglob
 
     if runs 1; then
@@ -297,9 +300,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 6: ${joint}, the text LLM with units in its vocabulary"
         quantisers=("${quantiser}")
         [ -z "${answer_unit_source}" ] || quantisers+=("${spoken_quantiser}")
-        once "${joint}.log/.done" "${quantisers[@]/%//quantiser.json}" "${llm_files[@]}" -- \
+        once "${joint}.log/.done" "${quantisers[@]/%//quantiser.json}" "${base_files[@]}" -- \
             anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
-            python -m espnet_audiollm.bin.extend_llm --llm "${llm}" --quantiser "${quantisers[@]}" \
+            python -m espnet_audiollm.bin.extend_llm --llm "${base}" --quantiser "${quantisers[@]}" \
             --init "${unit_init}" --output "${joint}"
     fi
 

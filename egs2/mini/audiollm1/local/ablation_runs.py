@@ -6,6 +6,7 @@ local/speech_ablation.py share.
       config: conf/train_x.yaml        # of its training (default: the recipe's own)
       args: --hidden_weight 1          # more options of the training
       options: --teacher_prompts true  # more options of run.sh
+      before: local/make.py exp/made   # a Python file and its words, run before its stages
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import shlex
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ from espnet_audiollm.store.atomic import atomic_write
 from espnet_audiollm.store.yaml_files import read_yaml
 
 RESULTS = Path("exp/ablation")
-FIELDS = {"name", "label", "config", "args", "options"}
+FIELDS = {"name", "label", "config", "args", "options", "before"}
 NEXT = "correct the list"
 
 
@@ -39,6 +41,7 @@ class Entry:
     config: str
     args: str
     options: str
+    before: str
     seed: int
 
     @property
@@ -93,6 +96,8 @@ class Recipe:
 
         Errors (ValueError): a stage failed."""
         words = [*more, *self.words(entry)]
+        if entry.before:
+            run([sys.executable, *shlex.split(entry.before)], entry.key, entry.before)
         if self.first < self.training:
             run_sh(words, self.first, self.training - 1, entry.key)
         before = self._log_time(entry)
@@ -151,7 +156,7 @@ def read_list(path: str, seeds: Sequence[int], names: Sequence[str] | None) -> l
         if not isinstance(item, dict) or not {"name"} <= item.keys() <= FIELDS:
             raise ValueError(
                 f"{path}: system {place} of {len(items)} needs a name, and may have label, config, "
-                f"args and options: {NEXT}"
+                f"args, options and before: {NEXT}"
             )
         if not re.fullmatch(r"[A-Za-z0-9]\w*", str(item["name"])):
             raise ValueError(f"{path}: system {place}: no name for a directory: {NEXT}")
@@ -165,7 +170,7 @@ def read_list(path: str, seeds: Sequence[int], names: Sequence[str] | None) -> l
     items = [item for item in items if names is None or item["name"] in names]
     if not items or not seeds:
         raise ValueError("there is nothing to train: give --names and --seeds, or neither")
-    empty = dict.fromkeys(("config", "args", "options"), "")
+    empty = dict.fromkeys(("config", "args", "options", "before"), "")
     return [
         Entry(**(empty | {"label": item["name"]} | item), seed=seed)
         for seed in seeds
@@ -183,13 +188,18 @@ def run_all(recipe: Recipe, entries: Sequence[Entry], more: Sequence[str]) -> No
 def run_sh(words: Sequence[str], first: int, last: int, key: str) -> float:
     """run.sh from one stage to another; the memory of its largest process, MB."""
     stages = ["--stage", str(first), "--stop_stage", str(last)]
-    child = subprocess.Popen(["./run.sh", *words, *stages])
+    return run(["./run.sh", *words, *stages], key, f"run.sh in stages {first} to {last}")
+
+
+def run(words: Sequence[str], key: str, what: str) -> float:
+    """A command; the memory of its largest process, MB. Errors (ValueError): it failed."""
+    child = subprocess.Popen(words)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise ValueError(
-            f"{key}: run.sh ended with exit status {child.returncode} in stages {first} to {last}, "
-            "see above; once fixed, the same command goes on from there"
+            f"{key}: {what} ended with exit status {child.returncode}, see above; once fixed, the "
+            "same command goes on from there"
         )
     return usage.ru_maxrss / 1024
 
