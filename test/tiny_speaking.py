@@ -50,11 +50,11 @@ def make_answers(place: Path) -> None:
     (place / "answer_audio/durations").unlink(missing_ok=True)
 
 
-def prepare(place: Path, output: Path, tags=TAGS) -> None:
+def prepare(place: Path, output: Path, tags=TAGS, **more) -> None:
     fields = {"audio": place / "units", "text": place / "data/text", "answer": place / "answer"}
     fields["answer_audio"] = place / "answer_audio"
     fields = {name: str(path) for name, path in fields.items()}
-    source = {"name": "a", "language": "English", "tasks": tags, "fields": fields}
+    source = {"name": "a", "language": "English", "tasks": tags, "fields": fields, **more}
     (place / "tasks.yaml").write_text(yaml.safe_dump({"sources": [source]}))
     words = ["--mixture", place / "tasks.yaml", "--llm", place / "joint", "--output", output]
     call("prepare_tasks", *words, "--system_prompt", SYSTEM)
@@ -102,6 +102,7 @@ def train_vocoder(place: Path, name: str, *words) -> None:
     call("vocoder_train", *given, *words)
 
 
-def pack(place: Path, output: Path, *words, llm="llm") -> None:
-    parts = ["--speech_llm", place / llm, "--quantiser", place / "q", "--tasks", place / "tasks"]
+def pack(place: Path, output: Path, *words, llm="llm", tasks=None) -> None:
+    parts = ["--speech_llm", place / llm, "--quantiser", place / "q"]
+    parts += ["--tasks", tasks or place / "tasks"]
     call("pack", *parts, "--output", output, *words)

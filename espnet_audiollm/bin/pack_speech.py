@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ def pack(args: argparse.Namespace) -> None:
         quantiser.fingerprint,
         voices.vocoder.fingerprint if voices else None,
         voices.default if voices else None,
+        tuple(asdict(wording) for wording in about.wordings(args.tasks)),
     )
     with new_directories(args.output) as (aside,):
         llms.save(llm, aside / layout.LLM, {FACTS: vocabulary.as_text()})

@@ -7,7 +7,8 @@
 
 {input} is what is given, once in each template; {language} and {translation_language} are the names
 in the task's tag. Which template an example has follows only from its id and a seed, so that the
-same mixture gives the same examples, whatever else is in it.
+same mixture gives the same examples, whatever else is in it. The trained model is asked likewise:
+`Wording`, of one task of one source, goes with the examples and with a packed model.
 """
 
 from __future__ import annotations
@@ -24,6 +25,34 @@ from .speech_tasks import INPUT, LANGUAGE_SLOTS, STEPS, Task
 
 NEXT = "correct the file and run the same command again"
 _SLOT = re.compile(r"\{[^{}]*\}")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the examples of one task ask for it."""
+
+    templates: tuple[str, ...] = ()  # empty: the tag asks
+    salt: str = ""  # that and the utterance's id decide which template is drawn
+
+    def template(self, id_: str) -> str | None:
+        """How an utterance's task is asked for; None: by its tag."""
+        if not self.templates:
+            return None
+        digest = hashlib.sha256(f"{self.salt} {id_}".encode()).digest()
+        return self.templates[int.from_bytes(digest[:8]) % len(self.templates)]
+
+    @classmethod
+    def of_record(cls, found: Any) -> Wording:
+        """What `dataclasses.asdict` made. Errors (ValueError): it is damaged."""
+        record = found if isinstance(found, dict) else {}
+        templates, salt = record.get("templates"), record.get("salt")
+        if not isinstance(templates, list | tuple) or not isinstance(salt, str):
+            raise ValueError(f"a wording is {found!r:.60}, not templates and a salt")
+        for template in templates:
+            if not isinstance(template, str):
+                raise ValueError(f"a template is {template!r:.60}, not a text")
+            _check_template(f"the template {template[:40]!r}", template)
+        return cls(tuple(templates), salt)
 
 
 @dataclass(frozen=True)
@@ -49,11 +78,9 @@ class Instructions:
                         "no such language: leave the slot out"
                     )
 
-    def draw(self, task: Task, key: str) -> str:
-        """The template of an example."""
-        templates = self.templates[_name(task)]
-        digest = hashlib.sha256(f"{self.seed} {_name(task)} {key}".encode()).digest()
-        return templates[int.from_bytes(digest[:8]) % len(templates)]
+    def wording(self, task: Task, source: str) -> Wording:
+        """How a source's examples of a task ask."""
+        return Wording(self.templates[_name(task)], f"{self.seed} {_name(task)} {source}")
 
 
 def read_instructions(path: str | Path, seed: int = 0) -> Instructions:

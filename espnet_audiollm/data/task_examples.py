@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..store.atomic import new_directories
 from ..store.json_files import read_object, write_json
 from ..types import Units
+from .instructions import Wording
 from .kaldi_dir import TableWriter
 from .prompt import encode, lines_before, reply_ids
 from .speech_tasks import Field, Task, Value
@@ -46,6 +47,7 @@ class Block:
     tokens: int  # that are predicted in one pass
     weight: float  # share of an epoch
     incomplete: int = 0  # utterances that were left out since a table lacks them
+    wording: Wording | None = None  # how they ask. None: an earlier version did not note it
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,20 @@ class About:
     def tags(self) -> tuple[str, ...]:
         """The tasks, each once."""
         return tuple(dict.fromkeys(block.tag for block in self.blocks))
+
+    def wordings(self, where: str | Path) -> tuple[Wording, ...]:
+        """How each of `tags` is asked for, in the first block that has it.
+
+        Errors (ValueError): the examples do not say so."""
+        found = {block.tag: block.wording for block in reversed(self.blocks)}
+        known = [found[tag] for tag in self.tags]
+        if lacking := [tag for tag, wording in zip(self.tags, known, strict=True) if not wording]:
+            raise ValueError(
+                f"the examples in {where} do not say how {lacking[0]} is asked for: an earlier "
+                "version made them; remove them and prepare them again (bin/prepare_tasks, "
+                "stage 7)"
+            )
+        return tuple(wording for wording in known if wording)
 
     def check_vocabulary(self, vocabulary: UnitVocabulary, where: str | Path, llm: str) -> None:
         """Refuse (ValueError) an LLM that these token ids were not made for."""
@@ -151,7 +167,8 @@ def write_examples(
                 if task.given is None:
                     rows = pack(rows, context)
                 counts = _write_block(tables, name, rows, context)
-                counted.append(Block(name, str(task), *counts, 0.0, sum(gaps)))
+                wording = source.wording(task)
+                counted.append(Block(name, str(task), *counts, 0.0, sum(gaps), wording))
         weights = shares([block.size for block in counted], mixture.alpha)
         blocks = [replace(b, weight=share) for b, share in zip(counted, weights, strict=True)]
         facts = {
@@ -174,7 +191,7 @@ def read_about(directory: str | Path) -> About:
         raise ValueError(f"{path} does not exist: {directory} has no examples; {NEXT}")
     try:
         found = read_object(path, NEXT)
-        blocks = [Block(**block) for block in found["blocks"]]
+        blocks = [_block(block) for block in found["blocks"]]
         return About(
             tuple(blocks),
             float(found["alpha"]),
@@ -186,6 +203,11 @@ def read_about(directory: str | Path) -> About:
         raise ValueError(f"{path} is damaged ({error}): {NEXT}") from error
 
 
+def _block(found: Mapping[str, Any]) -> Block:
+    wording = found.get("wording")
+    return Block(**{**found, "wording": None if wording is None else Wording.of_record(wording)})
+
+
 def _rows(
     mixture: Mixture,
     source: Source,
@@ -195,13 +217,14 @@ def _rows(
     gaps: list[int],
 ) -> Iterator[Row]:
     gaps.append(0)
+    wording = source.wording(task)
     for id_, values in source.examples(task, vocabulary):
         if not mixture.has(id_):
             continue
         if values is None:
             gaps[0] += 1
         else:
-            yield id_, *encoder(task, values, source.template(task, id_))
+            yield id_, *encoder(task, values, wording.template(id_))
 
 
 def _write_block(

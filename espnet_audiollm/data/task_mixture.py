@@ -34,7 +34,7 @@ from ..store.tables import outer_join
 from ..store.yaml_files import read_options
 from ..text.languages import by_code
 from ..types import Units
-from .instructions import Instructions, read_instructions
+from .instructions import Instructions, Wording, read_instructions
 from .kaldi_dir import existing, read_table
 from .speech_tasks import FIELDS, LANGUAGE_SLOTS, SPOKEN, Field, Task, Value, check_values
 from .unit_tables import iter_units, read_set
@@ -58,11 +58,11 @@ class Source:
     instructions: Instructions | None = None  # None: the tag asks
     gaps: bool = False  # utterances that a table lacks are left out
 
-    def template(self, task: Task, id_: str) -> str | None:
-        """How this utterance's task is asked for; None: by its tag."""
+    def wording(self, task: Task) -> Wording:
+        """How the examples of a task ask for it."""
         if self.instructions is None:
-            return None
-        return self.instructions.draw(task, f"{self.name} {id_}")
+            return Wording()
+        return self.instructions.wording(task, self.name)
 
     def examples(
         self, task: Task, vocabulary: UnitVocabulary

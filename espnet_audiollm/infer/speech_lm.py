@@ -1,8 +1,9 @@
 """A speech LM as a system: a question in text or audio to an answer in text, in speech, or both.
 
-The LLM reads units, and its prompt is that of a task by its tag (data/speech_tasks.py): token for
-token the one that bin/prepare_tasks makes, so that answers are those of bin/respond_tasks. Each
-question stands alone: no example of its training had more than one.
+The LLM reads units, and its prompt asks for a task (data/speech_tasks.py) as the examples of its
+training did, by the tag or in words: token for token the one that bin/prepare_tasks makes of an
+utterance of that id, so that answers are those of bin/respond_tasks. Each question stands alone: no
+example of its training had more than one.
 
     system = load_speech_lm("exp/speechlm/packed")
     [answer] = system.respond([Dialogue("a", (Turn("user", Audio("question.wav")),))])
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.instructions import Wording
 from ..data.prompt import lines_before
 from ..data.speech_replies import SpeechReply, read_reply
 from ..data.speech_tasks import SPOKEN, Task
@@ -51,7 +53,7 @@ MAX_TOKENS = 512  # of an answer, as bin/respond_tasks has it
 class SpeechLM(System):
     """Answers one question at a time. Made by `load_speech_lm`."""
 
-    tasks: tuple[Task, ...]  # that it was trained on
+    tasks: Mapping[Task, Wording]  # that it was trained on, and how each was asked for
     voices: Voices | None = None  # None: it does not speak
 
     def complete(self, dialogue: Dialogue) -> Dialogue:
@@ -61,7 +63,9 @@ class SpeechLM(System):
         question; a question that is not just text or one recording; another system turn."""
         question = _question(dialogue.turns, self.system_prompt)
         task = self.task_for(dialogue.turns, dialogue.task)
-        return replace(dialogue, turns=task.prompt(question, self.system_prompt), task=str(task))
+        template = self.tasks[task].template(dialogue.id)
+        turns = task.prompt(question, self.system_prompt, template)
+        return replace(dialogue, turns=turns, task=str(task))
 
     def before(self, turns: Turns) -> Turns:
         """Nothing: each question stands alone."""
@@ -223,7 +227,7 @@ def load_speech_lm(directory: str | Path, dtype: str = "auto", device: str = "cp
         directory.name,
         facts.system_prompt,
         units=vocabulary.tokens(llm.tokenizer),
-        tasks=tuple(map(Task.parse, facts.tags)),
+        tasks=_tasks(facts, directory),
         voices=_voices(directory, facts, vocabulary.output.quantiser, device),
     )
 
@@ -256,8 +260,16 @@ def load_parts(
         KINDS["speechlm"].title,
         system_prompt=about.system_prompt,
         units=vocabulary.tokens(found.tokenizer),
-        tasks=tuple(map(Task.parse, about.tags)),
+        tasks=dict(zip(map(Task.parse, about.tags), about.wordings(tasks), strict=True)),
     )
+
+
+def _tasks(facts: SpeechFacts, directory: Path) -> dict[Task, Wording]:
+    try:
+        wordings = map(Wording.of_record, facts.wordings)
+        return dict(zip(map(Task.parse, facts.tags), wordings, strict=True))
+    except ValueError as error:
+        raise ValueError(f"{directory / speech_directory.CONFIG}: {error}; {NEXT}") from error
 
 
 def _part(directory: Path, name: str) -> Path:

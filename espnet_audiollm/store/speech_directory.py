@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .json_files import read_object, write_json
 
@@ -36,6 +37,7 @@ class SpeechFacts:
     quantiser: str  # fingerprint
     vocoder: str | None  # fingerprint of its weights. None: it does not speak
     voice: str | None  # the one that speaks if none is asked for
+    wordings: tuple[dict[str, Any], ...]  # of each tag: how it is asked for (data/instructions.py)
 
 
 def is_speech_lm(directory: str | Path) -> bool:
@@ -62,8 +64,12 @@ def read_facts(directory: str | Path) -> SpeechFacts:
     wrong = [name for name, types in texts.items() if type(found.get(name)) not in types]
     if not isinstance(tags, list) or not tags or not all(isinstance(tag, str) for tag in tags):
         wrong.insert(0, "tags")
+    wordings = found.get("wordings")
+    if not isinstance(wordings, list) or len(wordings) != len(tags or ()):
+        wrong.append("wordings")
     if wrong:
         raise ValueError(
             f"{path} is damaged ({len(wrong)} fields are wrong, first: {wrong[0]}): {NEXT}"
         )
-    return SpeechFacts(tags=tuple(tags), **{name: found.get(name) for name in texts})  # type: ignore[arg-type]  # checked above
+    named = {name: found.get(name) for name in texts}
+    return SpeechFacts(tags=tuple(tags), wordings=tuple(wordings), **named)  # type: ignore[arg-type]  # checked above

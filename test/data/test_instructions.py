@@ -1,8 +1,11 @@
 """Ways to ask for a task: which one an example has, and what is refused."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
-from espnet_audiollm.data.instructions import Instructions, read_instructions
+from espnet_audiollm.data.instructions import Instructions, Wording, read_instructions
 from espnet_audiollm.data.speech_tasks import Task
 from espnet_audiollm.types import Turn, Units
 
@@ -26,14 +29,16 @@ def test_templates_become_dialogues():
 def test_an_example_keeps_its_template():
     """Whatever else is in the file; another seed draws others, and all are drawn."""
     templates = tuple(f"{n} {{input}}" for n in range(4))
-    one, other = Instructions({"ASR": templates}, 1), Instructions({"ASR": templates}, 2)
     ids = [f"u{n}" for n in range(100)]
-    drawn = [one.draw(ASR, id_) for id_ in ids]
-    assert drawn == [
-        Instructions({"ASR": templates, "TTS": ("{input}",)}, 1).draw(ASR, i) for i in ids
-    ]
-    assert drawn[0] == "1 {input}" and set(drawn) == set(templates)  # one is worked out by hand
-    assert sum(a != other.draw(ASR, i) for a, i in zip(drawn, ids, strict=True)) > 50
+
+    def draw(seed, source="s", **more):
+        wording = Instructions({"ASR": templates, **more}, seed).wording(ASR, source)
+        return [wording.template(id_) for id_ in ids]
+
+    drawn, other = draw(1), draw(2)
+    assert drawn == draw(1, TTS=("{input}",)) != draw(1, "t")
+    assert drawn[0] == "2 {input}" and set(drawn) == set(templates)  # one is worked out by hand
+    assert sum(a != b for a, b in zip(drawn, other, strict=True)) > 50
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,19 @@ def test_wrong_templates_are_refused(tmp_path, text, says):
     (tmp_path / "i.yaml").write_text(text)
     with pytest.raises(ValueError, match=f"i.yaml: .*{says}.*run the same command again"):
         read_instructions(tmp_path / "i.yaml")
+
+
+def test_a_wording_goes_through_its_record():
+    made = Instructions({"ASR": ("Write: {input}",)}, 3).wording(ASR, "s")
+    assert Wording.of_record(json.loads(json.dumps(asdict(made)))) == made
+    assert Wording().template("u") is None
+    for record, says in (
+        (None, "None, not templates and a salt"),
+        ({"templates": ["x"], "salt": "s"}, r"the template 'x' has {input} 0 times"),
+        ({"templates": [3], "salt": "s"}, "a template is 3, not a text"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Wording.of_record(record)
 
 
 def test_a_task_needs_templates_that_fit():

@@ -206,7 +206,8 @@ def test_instructions_of_a_source(mixture, tmp_path):
             words = decode(map(int, row.split()), encode.tokenizer)
             asked[seed, id_] = next(w for w in ("One", "Two", "Three") if w in words)
             [source] = read.sources
-            assert source.template(source.tasks[0], id_[-1]) == f"{asked[seed, id_]} {{input}}"
+            wording = source.wording(source.tasks[0])
+            assert wording.template(id_[-1]) == f"{asked[seed, id_]} {{input}}"
     assert len(set(asked.values())) > 1
     with pytest.raises(ValueError, match="no template for .TTS Spanish"):
         mixture({**SOURCE, **ways, "tasks": ["[TTS Spanish]"]})

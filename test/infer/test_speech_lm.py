@@ -14,10 +14,12 @@ from tiny_speaking import SPOKEN, SYSTEM, TAGS
 from tool_mains import main_of, run_main
 
 import espnet_audiollm
+from espnet_audiollm.data.instructions import Wording
 from espnet_audiollm.data.kaldi_dir import read_dict
 from espnet_audiollm.data.prompt import decode
 from espnet_audiollm.data.speech_tasks import Task
 from espnet_audiollm.data.task_examples import Encoder
+from espnet_audiollm.infer import speech_lm
 from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.generate import Generated
 from espnet_audiollm.infer.speech_lm import speaks
@@ -70,6 +72,42 @@ def test_prompts_and_answers_are_those_of_the_recipe(system, speaking, tmp_path)
     assert compared == len(answers) == 8 * len(TAGS)
     with_speech = [ids for ids in answers.values() if len(ids) > len(SPOKEN)]
     assert with_speech  # it has learned to speak
+
+
+WAYS = {"ASR": ["Write: {input}", "{input} Type that.", "Which words? {input}"]}
+WAYS |= {"QA": ["{input}"], "SQA": ["{input} In {language}, please.", "Answer: {input}"]}
+
+
+def test_prompts_in_words_are_those_of_the_examples(speaking, tmp_path):
+    """Each utterance is asked by the template that its example has, in a pack as in its parts."""
+    (tmp_path / "ways.yaml").write_text(yaml.safe_dump(WAYS))
+    place = tmp_path / "speaking"
+    shutil.copytree(speaking, place)
+    tags = ["[ASR English]", "[QA English]", "[SQA English]"]
+    tiny_speaking.prepare(place, tmp_path / "tasks", tags, instructions=str(tmp_path / "ways.yaml"))
+    tiny_speaking.pack(place, tmp_path / "pack", tasks=tmp_path / "tasks")
+    parts = speech_lm.load_parts(place / "llm", place / "q", tmp_path / "tasks")
+    prompts = read_dict(tmp_path / "tasks/prompt_ids")
+    for system in (espnet_audiollm.load(tmp_path / "pack"), parts):
+        asked = set()
+        for tag in tags:
+            dialogues = questions(speaking, tag)
+            made = prompts_of(system, dialogues)
+            ids = [f"a.{Task.parse(tag).key}!{each.id}" for each in dialogues]
+            assert made == [numbers(prompts[id_]) for id_ in ids]
+            asked |= {system.complete(each).turns[1].parts[0] for each in dialogues}
+        assert "Answer: " in asked and not any(str(each).startswith("[") for each in asked)
+    forget_wordings(tmp_path / "tasks/tasks.json")
+    with pytest.raises(ValueError, match=r"do not say how \[ASR English\] is asked for.*stage 7"):
+        speech_lm.load_parts(place / "llm", place / "q", tmp_path / "tasks")
+
+
+def forget_wordings(path):
+    """As an earlier version wrote it."""
+    facts = json.loads(path.read_text())
+    for block in facts["blocks"]:
+        del block["wording"]
+    path.write_text(json.dumps(facts))
 
 
 def test_the_task_follows_from_question_and_answer(system):
@@ -139,7 +177,7 @@ def test_likelihoods_are_of_a_choice_among_text(system, speaking):
 def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(system, speaking):
     """As in an example of its training, whose response has the same tokens after a line end."""
     task = Task.parse("[ASR SQA English]")
-    chained = replace(system, tasks=(task,))
+    chained = replace(system, tasks={task: Wording()})
     item = items_of(system, speaking)[0]
     dialogue = chained.complete(replace(item.dialogue, task=str(task)))
     prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
@@ -265,7 +303,7 @@ def test_a_voice_of_a_recording_needs_leave(speaking, run, tmp_path):
     ("file", "change", "says"),
     [
         ("config.json", b"{", "config.json is damaged"),
-        ("config.json", b'{"model_type": "espnet_speechlm"}', "4 fields are wrong, first: tags"),
+        ("config.json", b'{"model_type": "espnet_speechlm"}', "5 fields are wrong, first: tags"),
         ("quantiser/quantiser.safetensors", None, "quantiser.safetensors does not exist"),
         ("encoder/model.safetensors", b"x", "is damaged"),
         ("vocoder/model.safetensors", b"x", "is damaged"),
