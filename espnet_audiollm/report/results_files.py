@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from ..score.comparison.kept import keep
 from ..score.comparison.kept import write as write_kept
 from ..score.conversations import Conversations, as_list
 from ..score.results import Results
-from ..store.atomic import atomic_write
+from ..store.json_files import write_json
 from . import sweep as sweep_report
 
 
@@ -33,14 +32,10 @@ def write(
         items.append(results.as_dict(recipe, llm) | kept)
     if len(items) > 1:
         for item in items:
-            _write_json(output / f"results.{item['test_set']}.json", item)
+            write_json(output / f"results.{item['test_set']}.json", item, allow_nan=False)
     over_all = {
         "sweeps": sweep_report.as_dict(everything),
         "conversations": [item for each in talks for item in as_list(each)],
     }
-    _write_json(output / "results.json", items[0] | {k: v for k, v in over_all.items() if v})
-
-
-def _write_json(path: Path, item: dict) -> None:
-    with atomic_write(path) as out:
-        out.write(json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    first = items[0] | {k: v for k, v in over_all.items() if v}
+    write_json(output / "results.json", first, allow_nan=False)

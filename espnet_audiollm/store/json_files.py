@@ -23,10 +23,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as a file of JSON that people can read."""
+def write_json(
+    path: str | Path, value: Any, *, allow_nan: bool = True, sort_keys: bool = False
+) -> None:
+    """Write `value` as a file of JSON that people can read.
+
+    allow_nan: False: refuse (ValueError) NaN and infinity, which other programs do not read."""
     with atomic_write(path) as out:
-        json.dump(value, out, indent=2, ensure_ascii=False)
+        json.dump(
+            value, out, indent=2, ensure_ascii=False, allow_nan=allow_nan, sort_keys=sort_keys
+        )
         out.write("\n")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import new_directories
-from .json_files import parse_json, read_object
+from .json_files import parse_json, read_object, write_json
 from .yaml_files import read_options
 
 MODEL_TYPE = "espnet_audiollm"
@@ -103,11 +103,11 @@ def write(
         _write_weights(aside / WEIGHTS, state)
         own = {k: v for k, v in options.items() if k not in (*PREPROCESSING, "ctc_tokens")}
         own = {**own, "model_type": MODEL_TYPE, "weights_sha256": sha256(aside / WEIGHTS)}
-        _write_json(aside / CONFIG, own)
+        write_json(aside / CONFIG, own, sort_keys=True)
         prepared = {key: options[key] for key in PREPROCESSING if key in options}
-        _write_json(aside / PREPROCESSOR, {"sampling_rate": 16_000, **prepared})
+        write_json(aside / PREPROCESSOR, {"sampling_rate": 16_000, **prepared}, sort_keys=True)
         if options.get("ctc_tokens"):
-            _write_json(aside / TOKENS, options["ctc_tokens"])
+            write_json(aside / TOKENS, options["ctc_tokens"], sort_keys=True)
         if chat_template:
             (aside / TEMPLATE).write_text(chat_template, encoding="utf-8")
         (aside / CARD).write_text(card, encoding="utf-8")
@@ -130,8 +130,3 @@ def _write_weights(path: Path, state: dict[str, Any]) -> None:
     plain = {name: value for name, value in state.items() if name not in tensors}
     copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     save_file(copies, path, {"format": "pt", EXTRA: json.dumps(plain)})
-
-
-def _write_json(path: Path, item: dict[str, Any]) -> None:
-    text = json.dumps(item, indent=2, ensure_ascii=False, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")

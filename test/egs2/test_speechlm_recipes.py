@@ -37,21 +37,38 @@ def given(recipe: str, place: Path, *options: str) -> dict[str, str]:
     return {a[2:]: b for a, b in zip(words, words[1:], strict=False) if a.startswith("--")}
 
 
+def mixture_of(recipe: str, name: str, words: dict[str, str], place: Path):
+    """A configuration of tasks, as a run with these options reads it; and its tags."""
+    text = (ROOT / "egs2" / recipe / "speechlm1/conf" / name).read_text()
+    for slot, value in SLOTS.items():
+        text = text.replace(slot, value)
+    (place / "tasks.yaml").write_text(text)
+    languages = (words.get("language"), words.get("translation_language"))
+    mixture = read_mixture(place / "tasks.yaml", languages)
+    tags = [" ".join(task.steps) for source in mixture.sources for task in source.tasks]
+    return mixture, tags
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_mixture_has_the_corpus_s_tasks(tmp_path, recipe):
     options, tags = TASKS[recipe]
     words = given(recipe, tmp_path, *options)
-    text = (ROOT / "egs2" / recipe / "speechlm1/conf/tasks.yaml").read_text()
-    for slot, value in SLOTS.items():
-        text = text.replace(slot, value)
-    (tmp_path / "tasks.yaml").write_text(text)
-    languages = (words.get("language"), words.get("translation_language"))
-    mixture = read_mixture(tmp_path / "tasks.yaml", languages)
-    found = [" ".join(task.steps) for source in mixture.sources for task in source.tasks]
+    mixture, found = mixture_of(recipe, "tasks.yaml", words, tmp_path)
     assert found == tags
     spoken = {"answer_audio": "answer_voice", "translation_audio": "spoken_translations"}
     made = {field for source in mixture.sources for field in source.fields}
     assert all((field in made) == bool(words.get(option)) for field, option in spoken.items())
+
+
+@pytest.mark.parametrize(
+    "recipe, name, held_out",
+    [("covost2", "zero_shot_ast.yaml", "AST"), ("mini", "ablation/held_out.yaml", "SQA")],
+)
+def test_what_is_held_out_is_among_the_tasks_asked(tmp_path, recipe, name, held_out):
+    options, tags = TASKS[recipe]
+    _, learned = mixture_of(recipe, name, given(recipe, tmp_path, *options), tmp_path)
+    assert set(learned) < set(tags) and held_out in set(tags) - set(learned)
+    assert not any(held_out in tag.split() for tag in learned)
 
 
 def test_languages_and_voices_are_the_options(tmp_path):

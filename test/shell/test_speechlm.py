@@ -268,6 +268,22 @@ def test_three_trainings_each_from_the_one_before(recipe):
     ]
 
 
+def test_tasks_that_were_held_out_are_asked(recipe):
+    words = ["--tasks", "conf/other.yaml", "--test_tasks", "conf/tasks.yaml"]
+    (recipe / "conf/other.yaml").write_text("tasks of text\n")
+    done, calls = run(recipe, *words, "--stop_stage", 9)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = [Path(option(call, "--output")) for call in of(calls, "prepare_tasks")]
+    names = [(place.parent.name, place.name.split("_ctc")[0]) for place in made]
+    assert names == [("train", "other"), ("valid", "other"), ("test", "tasks")]
+    [answered] = of(calls, "respond_tasks")
+    assert option(answered, "--tasks") == str(made[2])
+    done, calls = run(recipe, "--stage", 7, "--test_tasks", "none.yaml")
+    assert (
+        done.returncode and "none.yaml are missing or empty (--tasks, --test_tasks)" in done.stderr
+    )
+
+
 def test_spoken_translations(recipe):
     place = recipe.parents[1] / "cvss/speechlm1"
     words = ["--lang", "fr", "--llm", "conf/llm/llama3.2_1b_instruct.yaml"]
@@ -332,7 +348,7 @@ def test_a_stage_that_fails_is_gone_on_with(recipe):
         (["--stage", 7, "--answer_voice", "", *ONE_SET], "--answer_voice NAME says who"),
         (["--stage", 7, "--tasks", "../../cvss/speechlm1/conf/tasks.yaml"], "spoken translations"),
         (["--stage", 3, "--llm", ""], "stage 3 needs --llm"),
-        (["--stage", 7, "--tasks", "none.yaml"], "none.yaml is missing"),
+        (["--stage", 7, "--tasks", "none.yaml"], "none.yaml are missing"),
     ],
 )
 def test_what_is_refused(recipe, words, says):

@@ -55,6 +55,7 @@ unit_init=mean        # How the units' rows begin: mean, normal, centroid, zero.
 
 ## Tasks and training (stages 7 and 8)
 tasks=conf/tasks.yaml              # Sources, tasks and their weight.
+test_tasks=""                      # What is asked of the test set (empty: the same tasks); others were held out.
 train_share=1                      # Share of the training utterances that the tasks are made of (0.25).
 lm_config=conf/train_speechlm.yaml # Training configuration.
 lm_stages=""                       # In place of both: a directory of several trainings, in order of names.
@@ -134,6 +135,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         test_mixture="${lm_stages}/test_tasks.yaml"
         [ -s "${test_mixture}" ] || test_mixture="${mixtures[-1]}"
     fi
+    test_mixture="${test_tasks:-${test_mixture}}"
     [[ ${train_share} =~ ^(1|0?\.[0-9]+)$ ]] || die "--train_share ${train_share} is no share: give 1 or, say, 0.25"
     shared="${train_share#0}" # In the names of places.
     [ "${train_share}" != 1 ] || shared=""
@@ -332,7 +334,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         log "Stage 7: tasks as token ids: ${mixtures[*]}"
         for mixture in "${mixtures[@]}" "${test_mixture}"; do
             [ -s "${mixture}" ] ||
-                die "--tasks ${mixture} is missing or empty; conf/tasks.yaml is one"
+                die "the tasks ${mixture} are missing or empty (--tasks, --test_tasks); conf/tasks.yaml is one"
             [ -n "${answer_voice}" ] || ! grep -q '{answer_units}' "${mixture}" ||
                 die "${mixture} has answers in speech: --answer_voice NAME says who speaks them"
             "${spoken_translations}" || ! grep -q '{translation_units}' "${mixture}" ||
