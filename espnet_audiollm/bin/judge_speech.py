@@ -58,6 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--leave_out_unknown",
         "true: texts with words that the judge's lexicon lacks are left out, and counted",
     )
+    add("--nj", type=int, default=1, help="processes of the judge")
     judged_voices.add_options(parser)
     add("--output", required=True, help="directory: hypotheses/NAME, speech.json, SPEECH.md")
     add_bootstrap_options(parser)
@@ -69,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     """Judge the directories and print the table."""
     args = get_parser().parse_args(argv)
     check_bootstrap(args)
+    if args.nj < 1:
+        raise ValueError(f"--nj {args.nj}: at least 1")
     systems = named(args.speech)
     texts = judged_texts(args, read_dict(existing(Path(args.text))))
     accepted = read_accepted(args.answers, texts)
@@ -138,16 +141,13 @@ def spoken_by(args: argparse.Namespace, systems: dict, texts: dict) -> dict[str,
 
 def recognise(args: argparse.Namespace, utterances: dict[str, dict], output: Path) -> None:
     """Write what is recognised of each system, one table after the other."""
-    from ..infer.sphinx import Sphinx
+    from ..infer.sphinx import recognise as by_sphinx
 
-    judge = Sphinx(could_be_said(args))
+    asked = [utterance for each in utterances.values() for utterance in each.values()]
+    said = list(progress(by_sphinx(asked, could_be_said(args), args.nj), len(asked), "judging"))
     for name, each in utterances.items():
-        judged = progress(
-            ((id_, judge([u])[0] if u else "") for id_, u in each.items()),
-            len(each),
-            f"judging {name}",
-        )
-        write_table(output / name, judged, presorted=True)
+        own, said = said[: len(each)], said[len(each) :]
+        write_table(output / name, zip(each, own, strict=True), presorted=True)
 
 
 def could_be_said(args: argparse.Namespace) -> Iterator[str]:

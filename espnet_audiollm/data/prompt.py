@@ -232,28 +232,31 @@ def _tokenise(
     for i in range(0, len(parts), 2):
         mark_before = parts[i - 1] if i else None
         mark_after = parts[i + 1] if i + 1 < len(parts) else None
-        ids += _tokenise_part(parts[i], mark_before is not None, mark_after == _SLOT, tokenizer)
+        around = mark_before is not None, mark_after == _SLOT
+        ids += _tokenise_part(parts[i], *around, tokenizer, len(tokenizer))
         ids += next(fills) if mark_after == _SLOT else []
     return ids
 
 
+@lru_cache(maxsize=1024)
 def _tokenise_part(
-    text: str, continues: bool, before_slot: bool, tokenizer: PreTrainedTokenizerBase
-) -> list[int]:
-    """The ids of `text` as they are with some content directly before or after it.
+    text: str, continues: bool, before_slot: bool, tokenizer: PreTrainedTokenizerBase, size: int
+) -> tuple[int, ...]:
+    """The ids of `text` as they are with some content directly before or after it. What a template
+    has around its slots comes again with every conversation.
 
     A probe stands for that content; the tokens inside `text` are kept. A space before a slot
     belongs to the slot, as it belongs to the first word of a text."""
     if not text:
-        return []
+        return ()
     if not continues and not before_slot:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     for probe in _PROBES:
         left, right = probe if continues else "", probe if before_slot else ""
         ids, clean = _between(left, text, right, tokenizer)
         if clean:
-            return ids
-    return ids
+            break
+    return tuple(ids)
 
 
 def _between(

@@ -19,12 +19,17 @@ R = TypeVar("R")
 
 
 def in_order(
-    work: Callable[[T], R], items: Iterable[T], nj: int, threads: bool = False
+    work: Callable[[T], R],
+    items: Iterable[T],
+    nj: int,
+    threads: bool = False,
+    chunk_size: int = CHUNK,
 ) -> Iterator[R]:
     """`work` over all items, in `nj` processes (or threads), a few chunks ahead of the reader:
-    millions of items are never in memory at once. For processes `work` is picklable."""
+    millions of items are never in memory at once. For processes `work` is picklable, and pickled
+    with each chunk."""
     items = iter(items)
-    chunks = iter(lambda: list(itertools.islice(items, CHUNK)), [])
+    chunks = iter(lambda: list(itertools.islice(items, chunk_size)), [])
     if nj == 1:
         for chunk in chunks:
             yield from _work_through(work, chunk)

@@ -8,11 +8,13 @@ well it says what could have been said here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from ..data import workers
 from ..data.audio import read_mono_16k
 from ..text.arpa import BEGIN, END, write_arpa
 from ..text.ngrams import witten_bell
@@ -57,6 +59,27 @@ class Sphinx:
     def __call__(self, utterances: Sequence[Utterance]) -> list[str]:
         """The text recognised in each recording."""
         return [self.text(read_mono_16k(utt.audio)) for utt in utterances]
+
+
+def recognise(
+    utterances: Sequence[Utterance | None], texts: Iterable[str], nj: int = 1
+) -> Iterator[str]:
+    """The text recognised in each, in order, by `nj` processes; "" where there is no recording.
+
+    texts: of the language model. Errors (ValueError): as for `Sphinx`."""
+    work = partial(_recognise, tuple(texts))
+    size = max(1, min(workers.CHUNK, len(utterances) // (4 * nj)))
+    return workers.in_order(work, utterances, nj, chunk_size=size)
+
+
+def _recognise(texts: tuple[str, ...], utterance: Utterance | None) -> str:
+    return _sphinx(texts)([utterance])[0] if utterance else ""
+
+
+@lru_cache(maxsize=1)
+def _sphinx(texts: tuple[str, ...]) -> Sphinx:
+    """The recogniser of this process."""
+    return Sphinx(texts)
 
 
 def package():

@@ -7,12 +7,16 @@ queries, keys and values out as (sequence, position), runs torch's causal kernel
 result again. Padding sits at the right end, where a causal kernel lets no real position see it, so
 no mask is built: not on a CPU, not on a GPU, whatever the batch.
 
+On a CPU a few positions are spare (up to one in 32), so that batches have few different numbers of
+them: where ever other sizes took and left memory, it is in pieces, and takes long to find
+(docs/speed.md).
+
 Where all sequences begin alike, a frozen LLM may read that once (`read_beginning`): its keys and
 values stand before those of each sequence, and there is nothing else of it in the batch.
 """
 
-# S sequences, T packed positions (sum of the lengths), L longest sequence, H heads, K head width,
-# P positions that all sequences begin with, read before
+# S sequences, T packed positions (sum of the lengths), U the same with spare ones, L longest
+# sequence, H heads, K head width, P positions that all sequences begin with, read before
 
 from __future__ import annotations
 
@@ -50,7 +54,9 @@ class Layout:
     Args:
         longest: L; before: P.
         flash: whether the device has FlashAttention (NVIDIA: from Ampere on).
-        positions_T: place of each packed position within its own sequence, from P on.
+        spare: U - T.
+        positions_U: place of each packed position within its own sequence, from P on; 0 of spare
+            ones.
         bounds: (S + 1,) int32, the packed position where each sequence begins, and T.
         gather_SL: packed position that stands at (sequence, place); 0 where there is none.
         scatter_T: flat (sequence, place) of each packed position.
@@ -62,7 +68,8 @@ class Layout:
     longest: int
     before: int
     flash: bool
-    positions_T: torch.Tensor
+    spare: int
+    positions_U: torch.Tensor
     bounds: torch.Tensor
     gather_SL: torch.Tensor
     scatter_T: torch.Tensor
@@ -71,7 +78,9 @@ class Layout:
     keys_SP: torch.Tensor
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device, before: int = 0) -> Layout:
+    def of(
+        cls, lengths: list[int], device: torch.device, before: int = 0, spare: int = 0
+    ) -> Layout:
         """The layout of sequences of these lengths, `before` positions of each not counted."""
         lengths_S, longest, total = torch.tensor(lengths), max(lengths), sum(lengths)
         bounds = F.pad(lengths_S.cumsum(0), (1, 0))
@@ -83,7 +92,7 @@ class Layout:
         key_bounds = bounds + before * torch.arange(len(bounds))
         positions_T = torch.arange(total) - of_sequence(bounds[:-1])
         tables = (
-            before + positions_T,
+            F.pad(before + positions_T, (0, spare)),
             bounds.int(),
             (bounds[:-1, None] + steps_L).masked_fill(steps_L >= lengths_S[:, None], 0),
             positions_T + of_sequence(sequences * longest),
@@ -92,7 +101,7 @@ class Layout:
             (key_bounds[:-1, None] + torch.arange(before)).flatten(),
         )
         on_device = [table.to(device, non_blocking=True) for table in tables]
-        return cls(longest, before, _has_flash(device), *on_device)
+        return cls(longest, before, _has_flash(device), spare, *on_device)
 
     def unpack(self, x_1HTK: torch.Tensor) -> torch.Tensor:
         """(S, H, L, K); what stands in the padding is not defined.
@@ -131,17 +140,18 @@ def packed_attention(
     """Causal attention within each packed sequence; the signature is transformers' own.
 
     Args:
-        query: (1, H, T, K); key, value: (1, H or fewer, T, K).
+        query: (1, H, U, K); key, value: (1, H or fewer, U, K).
         layout: of the packed batch.
         before: this layer's keys and values of what each sequence begins with.
         kept: a list that gets those of this batch.
 
-    Returns: (1, T, H, K) and no attention weights.
+    Returns: (1, U, H, K), of spare positions 0, and no attention weights.
     """
     heads = _autocast(query), _autocast(key), _autocast(value)
     if kept is not None:
         kept.append(heads[1:])
     if layout.flash and dropout == 0 and _suits_flash(heads[0]):
+        assert not layout.spare
         return _varlen(*heads, scaling, layout, before).unsqueeze(0), None
     query_SHLK, *read = map(layout.unpack, heads)
     mask = None
@@ -159,7 +169,7 @@ def packed_attention(
         enable_gqa=key.shape[1] != query.shape[1],
     )
     out_THK = out_SHLK.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter_T)
-    return out_THK.unsqueeze(0), None
+    return F.pad(out_THK, (0, 0, 0, 0, 0, layout.spare)).unsqueeze(0), None
 
 
 def _has_flash(device: torch.device) -> bool:
@@ -231,15 +241,23 @@ def hidden_states(
     beginning: what stands before each of them; in a packed batch only."""
     assert packed or beginning is None
     before = len(beginning.tokens) if beginning else 0
-    layout = Layout.of([len(e) for e in embeds], embeds[0].device, before)
+    lengths, device = [len(e) for e in embeds], embeds[0].device
+    spare = _spare(sum(lengths)) if packed and device.type == "cpu" else 0
+    layout = Layout.of(lengths, device, before, spare)
     run = _run_packed if packed else _run_padded
     extra = [{"before": each} for each in beginning.layers] if beginning else []
     with recorded(model, layers) as states, given(model, extra):
         last = run(model, embeds, layout)
     states.append(last)
     if packed:
-        return [state_1TD[0] for state_1TD in states]
+        return [state_1UD[0, : sum(lengths)] for state_1UD in states]
     return [s_SLD.flatten(0, 1).index_select(0, layout.scatter_T) for s_SLD in states]
+
+
+def _spare(positions: int) -> int:
+    """How many to add, so that all batches of about this size have one of 33 sizes."""
+    step = 1 << max(0, positions.bit_length() - 6)
+    return -positions % step
 
 
 def read_beginning(model: PreTrainedModel, tokens: Sequence[int]) -> Beginning:
@@ -255,11 +273,12 @@ def read_beginning(model: PreTrainedModel, tokens: Sequence[int]) -> Beginning:
 
 
 def _run_packed(model: PreTrainedModel, embeds: list[torch.Tensor], layout: Layout) -> torch.Tensor:
-    """(1, T, D)."""
+    """(1, U, D)."""
+    spare_RD = embeds[0].new_zeros(layout.spare, embeds[0].shape[1])
     with attention(model.config, PACKED):
         out = model.base_model(
-            inputs_embeds=torch.cat([e.unsqueeze(0) for e in embeds], dim=1),
-            position_ids=layout.positions_T.unsqueeze(0),
+            inputs_embeds=torch.cat([*embeds, spare_RD]).unsqueeze(0),
+            position_ids=layout.positions_U.unsqueeze(0),
             use_cache=False,
             layout=layout,
         )

@@ -43,7 +43,7 @@ def speech(tmp_path_factory):
 def test_true_speech_is_understood_and_others_not(speech, run, tmp_path):
     systems = [f"{name}={speech}/{name}" for name in ("true", "swapped", "silent")]
     words = ["--text", speech / "true/text", "--answers", speech / "answers", "--resamples", 50]
-    done = run("judge_speech", *systems, *words, "--output", tmp_path / "o")
+    done = run("judge_speech", *systems, *words, "--nj", 2, "--output", tmp_path / "o")
     done.says("ASR-WER", "swapped", "/24)")
     found = json.loads((tmp_path / "o/speech.json").read_text())
     true, swapped, silent = (found[name] for name in ("true", "swapped", "silent"))
@@ -134,4 +134,5 @@ def test_what_is_refused(speech, run, tmp_path):
     run("judge_speech", true, *words, tmp_path / "text").fails("1 of 2", "first: u9")
     run("judge_speech", true, true, *words, tmp_path / "text").fails("each name once")
     run("judge_speech", "true", *words, tmp_path / "text").fails("NAME=DIR")
+    run("judge_speech", true, "--nj", 0, *words, tmp_path / "text").fails("--nj 0: at least 1")
     assert not (tmp_path / "o/speech.json").exists()

@@ -258,7 +258,7 @@ def test_bounds_of_keys_for_flash_attention(monkeypatch):
 def test_where_keys_stand():
     """Sequences of 2 and 1 positions after 3: places 0 to 2 are the beginning's."""
     layout = packing.Layout.of([2, 1], torch.device("cpu"), before=3)
-    assert layout.positions_T.tolist() == [3, 4, 3]
+    assert layout.positions_U.tolist() == [3, 4, 3]
     assert layout.bounds.tolist() == [0, 2, 3] and layout.key_bounds.tolist() == [0, 5, 9]
     assert layout.keys_T.tolist() == [3, 4, 8] and layout.keys_SP.tolist() == [0, 1, 2, 5, 6, 7]
     plain = packing.Layout.of([2, 1], torch.device("cpu"))

@@ -152,7 +152,8 @@ def test_parts_by_hand():
     assert found.parts[parts.HELD] == 2 * 4 * trained
     assert found.audio == 3 * 48_000 and found.predicted == 30 + 80 + 10
     # 3 s are 298 frames of 10 ms and 38 of 80; 3 tokens of the prompt; the last one is not read
-    assert found.positions == (25 + 38 + 9) + 3 * 3 + (29 + 79 + 9)
+    needed = (25 + 38 + 9) + 3 * 3 + (29 + 79 + 9)
+    assert found.positions == needed + 2  # spare ones, of a multiple of 4
     assert sum(found.parts.values()) == found.bytes
 
 

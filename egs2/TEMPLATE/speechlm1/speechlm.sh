@@ -483,7 +483,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             set -- "$@" --answers "${data}/${test_set}/answers"
         fi
         ${train_cmd} "${place}/judge.log" python -m espnet_audiollm.bin.judge_speech "$@" \
-            --leave_out_unknown true --lm_text "${texts[@]}" --output "${place}"
+            --leave_out_unknown true --lm_text "${texts[@]}" --nj "${nj}" --output "${place}"
     }
 
     # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.

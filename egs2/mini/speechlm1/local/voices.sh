@@ -183,7 +183,7 @@ judge() {
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
     ${cuda_cmd} "${place}/log" python -m espnet_audiollm.bin.judge_speech "$@" "${options[@]}" \
-        --text "${sample}/text" --speaker_encoder "${encoder}" --voice_references "${references}" \
+        --nj "${nj}" --text "${sample}/text" --speaker_encoder "${encoder}" --voice_references "${references}" \
         --output "${place}" || failed
 }
 
