@@ -54,7 +54,8 @@ def encode(
 
     Errors (ValueError): a conversation that the chat template refuses, or in which it repeats or
     leaves out a turn's speech; units that the LLM does not have."""
-    special = _special_tokens(tokenizer, len(tokenizer))
+    size = len(tokenizer)
+    special = _special_tokens(tokenizer, size)
     fills, marked = [], []
     for turn in turns:
         assert turn.content is not None  # it is the system's own answer that is filled in
@@ -66,7 +67,7 @@ def encode(
             f"the chat template shows {rendered.count(_SLOT)} of {len(fills)} audio turns: "
             "give another one with --chat_template"
         )
-    return _tokenise(_MARKS.split(rendered), iter(fills), tokenizer)
+    return _tokenise(_MARKS.split(rendered), iter(fills), tokenizer, size)
 
 
 def content_ids(turns: Turns, index: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -96,15 +97,16 @@ def reply_ids(
     tokenizer: PreTrainedTokenizerBase,
     eos_ids: Iterable[int] = (),
     units: UnitTokens | None = None,
+    prompt: list[int] | None = None,
 ) -> list[int]:
     """The tokens that the LLM would have to answer to `turns` to say `reply`, end of turn included.
 
     Taken from the template's form of an assistant turn, up to its first end-of-turn token.
-    units: as for `encode`.
+    units: as for `encode`. prompt: what `encode` made of the turns, where that is known.
 
     Errors (ValueError): the template does not continue its own prompt with the reply."""
     ends = set(eos_ids) or {tokenizer.eos_token_id}
-    prompt = encode(turns, tokenizer, units=units)
+    prompt = encode(turns, tokenizer, units=units) if prompt is None else prompt
     answered = encode((*turns, Turn("assistant", reply)), tokenizer, False, units)
     stop = next((i for i in range(len(prompt), len(answered)) if answered[i] in ends), None)
     if answered[: len(prompt)] != prompt or stop is None:
@@ -132,9 +134,10 @@ def lines_before(
         return ids
     ends = tuple(eos_ids)
     after, line_end = _after_a_reply(tokenizer, len(tokenizer), ends), _line_end(tokenizer)
+    prompt = encode(_ASKED, tokenizer)
     for line in lines:
         if line:
-            ids += reply_ids(_ASKED, line, tokenizer, ends, units)[:-after]
+            ids += reply_ids(_ASKED, line, tokenizer, ends, units, prompt)[:-after]
         ids += line_end
     return ids
 
@@ -198,7 +201,10 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> re.Pattern
     added = tokenizer.added_tokens_decoder.values()
     found = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
     cuttable = sorted(token for token in found if len(token) > 1)  # one character cannot be cut
-    return re.compile(f"(?={'|'.join(map(re.escape, cuttable))})" if cuttable else "(?!)")
+    if not cuttable:
+        return re.compile("(?!)")
+    first = re.escape("".join(sorted({token[0] for token in cuttable})))  # rare in texts, so quick
+    return re.compile(f"(?=[{first}])(?={'|'.join(map(re.escape, cuttable))})")
 
 
 def _cut(text: str, special: re.Pattern[str]) -> str:
@@ -225,7 +231,7 @@ def _fill(content: Audio | Units, units: UnitTokens | None) -> list[int]:
 
 
 def _tokenise(
-    parts: Sequence[str], fills: Iterator[list[int]], tokenizer: PreTrainedTokenizerBase
+    parts: Sequence[str], fills: Iterator[list[int]], tokenizer: PreTrainedTokenizerBase, size: int
 ) -> list[int]:
     """Tokenise texts (even places) and the marks between them (odd places); slots are filled."""
     ids: list[int] = []
@@ -233,7 +239,7 @@ def _tokenise(
         mark_before = parts[i - 1] if i else None
         mark_after = parts[i + 1] if i + 1 < len(parts) else None
         around = mark_before is not None, mark_after == _SLOT
-        ids += _tokenise_part(parts[i], *around, tokenizer, len(tokenizer))
+        ids += _tokenise_part(parts[i], *around, tokenizer, size)
         ids += next(fills) if mark_after == _SLOT else []
     return ids
 

@@ -116,9 +116,10 @@ class Encoder:
             return [self._begin()], self._alone(values[task.made[0]])
         turns = task.prompt(values[task.given], self.system_prompt, template)
         *first, last = task.outputs(values)
+        prompt = encode(turns, self.tokenizer, units=self.units)
         before = lines_before(first, self.tokenizer, self.eos_ids, self.units)
-        reply = reply_ids(turns, last, self.tokenizer, self.eos_ids, self.units)
-        return encode(turns, self.tokenizer, units=self.units), before + reply
+        reply = reply_ids(turns, last, self.tokenizer, self.eos_ids, self.units, prompt)
+        return prompt, before + reply
 
     def _begin(self) -> int:
         begin = self.tokenizer.bos_token_id
