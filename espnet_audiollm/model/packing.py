@@ -242,7 +242,7 @@ def hidden_states(
     assert packed or beginning is None
     before = len(beginning.tokens) if beginning else 0
     lengths, device = [len(e) for e in embeds], embeds[0].device
-    spare = _spare(sum(lengths)) if packed and device.type == "cpu" else 0
+    spare = spare_positions(sum(lengths)) if packed and device.type == "cpu" else 0
     layout = Layout.of(lengths, device, before, spare)
     run = _run_packed if packed else _run_padded
     extra = [{"before": each} for each in beginning.layers] if beginning else []
@@ -254,8 +254,8 @@ def hidden_states(
     return [s_SLD.flatten(0, 1).index_select(0, layout.scatter_T) for s_SLD in states]
 
 
-def _spare(positions: int) -> int:
-    """How many to add, so that all batches of about this size have one of 33 sizes."""
+def spare_positions(positions: int) -> int:
+    """How many to add, so that all batches between a power of two and the next have 33 sizes."""
     step = 1 << max(0, positions.bit_length() - 6)
     return -positions % step
 

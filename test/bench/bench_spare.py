@@ -54,7 +54,7 @@ def work(args):
     from espnet_audiollm.train.precision import cpu_has_bfloat16
 
     if args.worker == "none":
-        packing._spare = lambda positions: 0
+        packing.spare_positions = lambda positions: 0
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**LLMS[args.shape])).train()
     optimizer = muon.Muon(muon.groups(model.named_parameters(), "model.layers"))

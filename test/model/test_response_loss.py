@@ -8,6 +8,7 @@ from tiny_models import tiny_llama
 
 from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.data.unit_tokens import UnitTokens
+from espnet_audiollm.model import packing
 from espnet_audiollm.model.response_loss import (
     embed_prompt,
     predicting_positions,
@@ -60,6 +61,26 @@ def test_packed_padded_and_alone_agree(kv_heads, packed):
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-10, atol=1e-12)
         assert a.grad.abs().sum() > 0
+
+
+def test_spare_positions_change_nothing():
+    """242 positions are made 244; the weights' gradients are those of padded sequences."""
+    gradients, sizes = [], []
+    for packed in (True, False):
+        llama = tiny_llama().requires_grad_(True)
+        llama.model.layers[0].register_forward_hook(lambda m, i, out: sizes.append(out.shape[:2]))
+        prompts = [embed_prompt(llama, prompt) for prompt in 11 * PROMPTS]
+        torch.cat(response_nats(llama, prompts, 11 * RESPONSES, packed)).sum().backward()
+        gradients.append([p.grad for p in llama.parameters()])
+    assert sizes[0] == (1, 244) and all(grad.abs().sum() > 0 for grad in gradients[0])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_batches_of_about_a_size_have_few():
+    found = {n: n + packing.spare_positions(n) for n in range(1, 5000)}
+    assert all(n <= size < n * 33 / 32 + 1 for n, size in found.items())
+    assert len({found[n] for n in range(2048, 4096)}) == 33 and found[63] == 63
 
 
 def test_the_attention_setting_is_restored():
