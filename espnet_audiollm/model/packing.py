@@ -30,7 +30,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
-from .attention import attend
+from .attention import attend, on_cpu
 from .layers import decoder_layers, given, recorded
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]  # each (1, H or fewer, P, K)
@@ -242,7 +242,7 @@ def hidden_states(
     assert packed or beginning is None
     before = len(beginning.tokens) if beginning else 0
     lengths, device = [len(e) for e in embeds], embeds[0].device
-    spare = spare_positions(sum(lengths)) if packed and device.type == "cpu" else 0
+    spare = spare_positions(sum(lengths)) if packed and on_cpu(device) else 0
     layout = Layout.of(lengths, device, before, spare)
     run = _run_packed if packed else _run_padded
     extra = [{"before": each} for each in beginning.layers] if beginning else []

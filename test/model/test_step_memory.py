@@ -153,7 +153,8 @@ def test_parts_by_hand():
     assert found.audio == 3 * 48_000 and found.predicted == 30 + 80 + 10
     # 3 s are 298 frames of 10 ms and 38 of 80; 3 tokens of the prompt; the last one is not read
     needed = (25 + 38 + 9) + 3 * 3 + (29 + 79 + 9)
-    assert found.positions == needed + 2  # spare ones, of a multiple of 4
+    assert found.positions == needed + 2  # spare ones, to a multiple of 4
+    assert predicted(model, data, gpu=True).positions == needed
     assert sum(found.parts.values()) == found.bytes
 
 
