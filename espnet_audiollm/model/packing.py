@@ -59,7 +59,7 @@ class Layout:
             ones.
         bounds: (S + 1,) int32, the packed position where each sequence begins, and T.
         gather_SL: packed position that stands at (sequence, place); 0 where there is none.
-        scatter_T: flat (sequence, place) of each packed position.
+        scatter_U: flat (sequence, place) of each packed position; 0 of spare ones.
         key_bounds: (S + 1,) int32, as `bounds`, where P more keys stand before each sequence's.
         keys_T: where its own keys stand then.
         keys_SP: flat, where the P keys stand before each sequence's.
@@ -72,7 +72,7 @@ class Layout:
     positions_U: torch.Tensor
     bounds: torch.Tensor
     gather_SL: torch.Tensor
-    scatter_T: torch.Tensor
+    scatter_U: torch.Tensor
     key_bounds: torch.Tensor
     keys_T: torch.Tensor
     keys_SP: torch.Tensor
@@ -95,7 +95,7 @@ class Layout:
             F.pad(before + positions_T, (0, spare)),
             bounds.int(),
             (bounds[:-1, None] + steps_L).masked_fill(steps_L >= lengths_S[:, None], 0),
-            positions_T + of_sequence(sequences * longest),
+            F.pad(positions_T + of_sequence(sequences * longest), (0, spare)),
             key_bounds.int(),
             before + positions_T + of_sequence(key_bounds[:-1]),
             (key_bounds[:-1, None] + torch.arange(before)).flatten(),
@@ -112,7 +112,7 @@ class Layout:
         if not x_THK.is_cuda:
             return x_THK[self.gather_SL].transpose(1, 2)
         flat = x_THK.new_zeros(self.gather_SL.numel(), *x_THK.shape[1:])
-        flat = flat.index_copy(0, self.scatter_T, x_THK)
+        flat = flat.index_copy(0, self.scatter_U, x_THK)
         return flat.unflatten(0, self.gather_SL.shape).transpose(1, 2)
 
     def interleave(self, before_1HPK: torch.Tensor, x_THK: torch.Tensor) -> torch.Tensor:
@@ -145,7 +145,7 @@ def packed_attention(
         before: this layer's keys and values of what each sequence begins with.
         kept: a list that gets those of this batch.
 
-    Returns: (1, U, H, K), of spare positions 0, and no attention weights.
+    Returns: (1, U, H, K), of spare positions anything, and no attention weights.
     """
     heads = _autocast(query), _autocast(key), _autocast(value)
     if kept is not None:
@@ -168,8 +168,8 @@ def packed_attention(
         dropout_p=dropout,
         enable_gqa=key.shape[1] != query.shape[1],
     )
-    out_THK = out_SHLK.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter_T)
-    return F.pad(out_THK, (0, 0, 0, 0, 0, layout.spare)).unsqueeze(0), None
+    out_UHK = out_SHLK.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter_U)
+    return out_UHK.unsqueeze(0), None
 
 
 def _has_flash(device: torch.device) -> bool:
@@ -251,7 +251,7 @@ def hidden_states(
     states.append(last)
     if packed:
         return [state_1UD[0, : sum(lengths)] for state_1UD in states]
-    return [s_SLD.flatten(0, 1).index_select(0, layout.scatter_T) for s_SLD in states]
+    return [s_SLD.flatten(0, 1).index_select(0, layout.scatter_U) for s_SLD in states]
 
 
 def spare_positions(positions: int) -> int:
