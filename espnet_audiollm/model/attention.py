@@ -17,8 +17,8 @@ _on_gpu = False  # no ContextVar: torch.compile cannot trace one
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
     """Within it a processor works as a GPU would: it attends in the dtype that it is given, and
-    packed batches have no spare positions. So what a GPU will need can be counted on one. For the
-    whole process."""
+    packed batches have no spare positions. So what a GPU will need can be counted on one. For all
+    of the process."""
     global _on_gpu
     before, _on_gpu = _on_gpu, True
     try:

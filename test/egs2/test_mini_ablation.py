@@ -127,6 +127,8 @@ def test_a_stage_that_fails_is_named(ablation, monkeypatch, capsys):
         ([TWO], ["--names", "six"], "it has no system 'six' (there are two)"),
         ([TWO], ["--seeds", "x"], "--seeds 'x': give whole numbers"),
         ([TWO], ["--seeds", ""], "there is nothing to train"),
+        ([TWO], ["--", "--align_args", "--max_epoch 1"], "--align_args is each system's own"),
+        ([TWO], ["--", "--align_tag=x"], "--align_tag=x is each system's own"),
     ],
 )
 def test_what_is_refused(ablation, tmp_path, capsys, items, more, message):

@@ -88,6 +88,12 @@ once() {
     finished "${marker}" "${now}"
 }
 
+# anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
+anew() {
+    rm -rf "$1"
+    "${@:2}"
+}
+
 failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
 
 # with_lock LOCK COMMAND...: one at a time; what is left of a killed run ends first.

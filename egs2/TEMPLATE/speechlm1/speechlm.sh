@@ -173,13 +173,6 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     }
     last="$(training_of $((${#configs[@]} - 1)))"
 
-    # anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
-    # shellcheck disable=SC2329 # once calls it.
-    anew() {
-        rm -rf "$1"
-        "${@:2}"
-    }
-
     # others FIRST LAST OPTIONS...: stages of the other recipe. Without behaviours: an answer to each
     # transcript.
     others() {

@@ -179,7 +179,14 @@ def read_list(path: str, seeds: Sequence[int], names: Sequence[str] | None) -> l
 
 
 def run_all(recipe: Recipe, entries: Sequence[Entry], more: Sequence[str]) -> None:
-    """Train what is missing. Errors (ValueError): a stage failed."""
+    """Train what is missing. Errors (ValueError): a stage failed; options that each system has for
+    itself, which would be lost."""
+    own = [word for word in more if word.partition("=")[0] in (recipe.tag, recipe.args)]
+    if own:
+        raise ValueError(
+            f"{own[0]} is each system's own: write it into the list, or give a configuration for "
+            f"all of them ({recipe.config} FILE)"
+        )
     for entry in entries:
         print(f"=== {entry.key}", flush=True)
         recipe.train(entry, more)

@@ -55,13 +55,6 @@ for kind in ${kinds}; do
     [[ ${kind} =~ ^(soundstorm|audiolm)$ ]] || die "--kinds ${kind}: soundstorm and audiolm are the kinds"
 done
 
-# anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
-# shellcheck disable=SC2329 # once calls it.
-anew() {
-    rm -rf "$1"
-    "${@:2}"
-}
-
 # extract QUANTISER DATA OUTPUT
 extract() {
     once "$3/.done" "$2/wav.scp" "$1/quantiser.json" -- \
