@@ -45,11 +45,14 @@ def get_parser() -> argparse.ArgumentParser:
     add = limits.add_argument
     add("--max_bytes", type=int, default=25 << 20, help="of a request (default: %(default)s)")
     add("--max_seconds", type=float, default=60.0, help="of its audio (default: %(default)s)")
+    add("--max_recordings", type=int, default=64, help="in a request (default: %(default)s)")
+    add("--max_characters", type=int, default=200_000, help="of its text (default: %(default)s)")
     add("--max_turns", type=int, default=64, help="of a dialogue (default: %(default)s)")
     add("--max_new_tokens", type=int, default=1024, help="of an answer (default: %(default)s)")
     add("--max_rows", type=int, default=8, help="answers at the same time (default: %(default)s)")
     add("--max_queue", type=int, default=32, help="requests that wait (default: %(default)s)")
-    add("--max_body_seconds", type=float, default=60.0, help="to send a request (%(default)s)")
+    about = "to send a request, or take an event of a stream (default: %(default)s)"
+    add("--max_body_seconds", type=float, default=60.0, help=about)
     caches = parser.add_argument_group("cache", "Dialogues that ended, for their next turns.")
     add = caches.add_argument
     add("--cache_dialogues", type=int, default=64, help="0: none (default: %(default)s)")

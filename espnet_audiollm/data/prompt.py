@@ -34,6 +34,7 @@ DATE = "26 Jul 2024"  # Llama-3's own default; its later templates would tell th
 _SLOT, _CUT = (f"[{kind}{uuid.uuid4().hex}]" for kind in ("slot", "cut"))
 _MARKS = re.compile(f"({re.escape(_SLOT)}|{re.escape(_CUT)})")
 _PROBES = ("a", "0", ".", "\n")  # contents beside which the surrounding text is tokenised
+_SHORT = 4096  # characters of a text whose tokens are kept for the next conversation
 
 
 def user_prompt(content: Content, system_prompt: str | None = None) -> Turns:
@@ -239,17 +240,16 @@ def _tokenise(
         mark_before = parts[i - 1] if i else None
         mark_after = parts[i + 1] if i + 1 < len(parts) else None
         around = mark_before is not None, mark_after == _SLOT
-        ids += _tokenise_part(parts[i], *around, tokenizer, size)
+        tokenise = _tokenise_short if len(parts[i]) <= _SHORT else _tokenise_part
+        ids += tokenise(parts[i], *around, tokenizer, size)
         ids += next(fills) if mark_after == _SLOT else []
     return ids
 
 
-@lru_cache(maxsize=1024)
 def _tokenise_part(
     text: str, continues: bool, before_slot: bool, tokenizer: PreTrainedTokenizerBase, size: int
 ) -> tuple[int, ...]:
-    """The ids of `text` as they are with some content directly before or after it. What a template
-    has around its slots comes again with every conversation.
+    """The ids of `text` as they are with some content directly before or after it.
 
     A probe stands for that content; the tokens inside `text` are kept. A space before a slot
     belongs to the slot, as it belongs to the first word of a text."""
@@ -263,6 +263,10 @@ def _tokenise_part(
         if clean:
             break
     return tuple(ids)
+
+
+# What a template has around its slots comes again with every conversation.
+_tokenise_short = lru_cache(maxsize=1024)(_tokenise_part)
 
 
 def _between(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 INCOMPLETE = "\ufffd"  # decoders write it for bytes that are not a character (yet)
+COLDEST = 1e-4  # temperatures below it are 0: log-probabilities divided by them would be infinite
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sampling:
 
     Errors (ValueError): a temperature below 0, top_p not in (0, 1]."""
 
-    temperature: float = 0.0  # 0: the most probable token
+    temperature: float = 0.0  # below COLDEST: the most probable token
     top_p: float = 1.0  # only of the most probable tokens that have this much together
     seed: int | None = None  # None: other tokens each time
 
@@ -39,6 +40,11 @@ class Sampling:
             raise ValueError(f"a temperature of {self.temperature}: at least 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"a top_p of {self.top_p}: above 0 and at most 1")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether it is always the most probable token."""
+        return self.temperature < COLDEST
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Sampler:
 
     def choose(self, logp_V: torch.Tensor) -> int:
         """A token, by the log-probabilities of all."""
-        if self.sampling.temperature == 0:
+        if self.sampling.greedy:
             return int(logp_V.argmax())
         scaled_V = logp_V.cpu().double() / self.sampling.temperature
         p_V, tokens_V = scaled_V.softmax(-1).sort(descending=True, stable=True)
@@ -182,8 +188,9 @@ class TextStream:
 
     def _beginning_of_stop(self, text: str) -> int:
         """The length of the longest end of `text` that a stop string begins with."""
-        lengths = range(max(map(len, self._stop), default=1) - 1, 0, -1)
-        return next((n for n in lengths if n <= len(text) and self._begins(text[-n:])), 0)
+        longest = max(map(len, self._stop), default=1)
+        lengths = range(min(longest - 1, len(text)), 0, -1)
+        return next((n for n in lengths if self._begins(text[-n:])), 0)
 
     def _begins(self, end: str) -> bool:
         return any(stop.startswith(end) for stop in self._stop)

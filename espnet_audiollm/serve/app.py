@@ -183,7 +183,8 @@ class Server:
                 usage = bool(asked.stream_options and asked.stream_options.include_usage)
                 events = _events(replies.Reply(self.name), begun, first, answer, usage, spoken)
                 close = stack.pop_all().close
-                return connection.EventStream(lambda: anext(events, None), close)
+                seconds = self.limits.body_seconds
+                return connection.EventStream(lambda: anext(events, None), close, seconds)
             pieces = await connection.or_gone(request.receive, answer.rest(first))
             reply = replies.Reply(self.name)
             said = None

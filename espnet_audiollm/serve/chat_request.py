@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -28,6 +28,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 IGNORED = {"user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier"}
 MOST_STOPS = 4
+LONGEST_STOP = 1000  # characters
 Hold = Callable[[bytes], Audio]  # a recording's bytes to its slot
 
 
@@ -102,6 +103,22 @@ class ChatRequest(BaseModel):
         return Sampling(self.temperature or 0.0, top_p, self.seed)
 
     @property
+    def recordings(self) -> int:
+        """How many it brings."""
+        return sum(part.type == "input_audio" for part in self._parts())
+
+    @property
+    def characters(self) -> int:
+        """How many its text has."""
+        texts = (each.content for each in self.messages if isinstance(each.content, str))
+        return sum(map(len, texts)) + sum(len(part.text or "") for part in self._parts())
+
+    def _parts(self) -> Iterator[ContentPart]:
+        for message in self.messages:
+            if isinstance(message.content, list):
+                yield from message.content
+
+    @property
     def new_tokens(self) -> int | None:
         """The most tokens of the answer, as asked; None: it is not said."""
         return self.max_completion_tokens or self.max_tokens
@@ -116,17 +133,37 @@ def parse(body: bytes, limits: Limits) -> ChatRequest:
         param = ".".join(map(str, first["loc"])) or None
         raise ApiError(400, f"{param or 'the body'}: {first['msg']}", param=param) from None
     _check_extras(request)
-    if len(request.messages) > limits.turns:
-        message = f"{len(request.messages)} messages: at most {limits.turns} are allowed"
-        raise ApiError(400, message, "too_many_turns", "messages")
+    _check_size(request, limits)
+    _check_stops(request.stops)
+    _check_audio(request)
+    return request
+
+
+def _check_size(request: ChatRequest, limits: Limits) -> None:
+    sizes = [
+        (len(request.messages), "messages", limits.turns, "too_many_turns"),
+        (request.recordings, "recordings", limits.recordings, "too_many_recordings"),
+        (request.characters, "characters of text", limits.characters, "too_many_characters"),
+    ]
+    for size, what, most, code in sizes:
+        if size > most:
+            raise ApiError(400, f"{size} {what}: at most {most} are allowed", code, "messages")
     if (request.new_tokens or 0) > limits.new_tokens:
         message = f"max_tokens {request.new_tokens}: at most {limits.new_tokens} are allowed"
         raise ApiError(400, message, "too_many_tokens", "max_tokens")
-    if len(request.stops) > MOST_STOPS or "" in request.stops:
+
+
+def _check_stops(stops: tuple[str, ...]) -> None:
+    if len(stops) > MOST_STOPS or "" in stops:
         message = f"stop: at most {MOST_STOPS} strings, none of them empty"
         raise ApiError(400, message, param="stop")
-    _check_audio(request)
-    return request
+    long = [len(stop) for stop in stops if len(stop) > LONGEST_STOP]
+    if long:
+        message = (
+            f"stop: {len(long)} of {len(stops)} strings are too long (first: {long[0]} "
+            f"characters): at most {LONGEST_STOP} each"
+        )
+        raise ApiError(400, message, param="stop")
 
 
 def _check_audio(request: ChatRequest) -> None:

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from ..types import Seconds
 from .engine import Event
 from .errors import ApiError
 from .limits import Limits
@@ -83,27 +84,42 @@ async def _until_gone(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events; ends when they do or the client goes away, and `close` is called then.
+    """Server-sent events; ends when they do, or the client goes away or takes none of them for
+    `seconds`, and `close` is called then.
 
     next_event: its bytes; None: there is no more."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, next_event: Callable[[], Awaitable[bytes | None]], close: Callable):
+    def __init__(
+        self,
+        next_event: Callable[[], Awaitable[bytes | None]],
+        close: Callable,
+        seconds: Seconds,
+    ):
         super().__init__()
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-cache"
-        self._next, self._close = next_event, close
+        self._next, self._close, self._seconds = next_event, close, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
-            await send(start)
+            await self._pass_on(send, start)
             while (event := await or_gone(receive, self._next())) is not None:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except ClientDisconnect:
+                await self._pass_on(send, _body(event, True))
+            await self._pass_on(send, _body(b"", False))
+        except (ClientDisconnect, TimeoutError):
             pass
         finally:
             self._close()
+
+    async def _pass_on(self, send: Send, message: Message) -> None:
+        """Wait until the connection has taken it. TimeoutError: it does not in time."""
+        async with asyncio.timeout(self._seconds):
+            await send(message)
+
+
+def _body(data: bytes, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -23,7 +23,7 @@ from ..infer.systems import Speech, System
 from ..types import Dialogue, Turns, Units
 from .dialogue_cache import DialogueCache
 from .errors import log_failure
-from .speech_cache import SpeechCache
+from .speech_cache import SpeechCache, recordings
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Begun:
 
 Event: TypeAlias = Begun | Piece | Exception
 WRITING = "the dialogue"  # in the messages of errors
+BROKEN = "the engine failed in the middle of the answer"
 
 
 @dataclass(eq=False)
@@ -139,10 +140,11 @@ class Engine:
                 self._step()
             except Exception as error:  # out of memory, say: the next requests may do better
                 log_failure("the engine", error)
-                self._fail(RuntimeError("the engine failed in the middle of the answer"))
+                self._fail(RuntimeError(BROKEN))
 
     def _admit(self) -> None:
-        """Rows for those that wait; where no row is in use, wait for the first."""
+        """Rows for those that wait; where no row is in use, wait for the first. While answers are
+        written, one other thing at most is done before their next tokens."""
         while len(self.writing) < self.rows:
             try:
                 job = self._waiting.get(block=not self.writing)
@@ -150,15 +152,20 @@ class Engine:
                 return
             if job is None:
                 return
-            if not isinstance(job, Request):
+            if isinstance(job, Request):
+                if not job.cancelled:
+                    self._begin(job)
+            else:
                 job()
-            elif not job.cancelled:
-                self._begin(job)
+                if self.writing:
+                    return
 
     def _begin(self, request: Request) -> None:
         """Read the prompt, and add its row to the others."""
         try:
-            self._start(*self._prepare(request))
+            prepared = self._prepare(request)
+            if prepared is not None:
+                self._start(*prepared)
         except ValueError as error:
             request.tell(error)
         except Exception as error:
@@ -166,16 +173,29 @@ class Engine:
             self.dialogues.clear()  # no memory, perhaps
             request.tell(RuntimeError("the engine failed to read the dialogue"))
 
-    def _prepare(self, request: Request) -> tuple[Row, int]:
-        """The prompt and what writes its answer; how many positions of it are audio."""
+    def _prepare(self, request: Request) -> tuple[Row, int] | None:
+        """The prompt and what writes its answer; how many positions of it are audio. None: nobody
+        waits for it any more."""
         asked = Dialogue("request", request.turns, task=request.task)
         turns = self.system.complete(asked).turns
-        speech = self.speech.speech(turns)
+        self._check_text(turns)
+        speech = self.speech.speech(turns, lambda: request.cancelled)
+        if request.cancelled:
+            return None
         prompt = self.system.prompt(turns, speech)
         limit = min(request.max_new_tokens, room(self.system.llm, WRITING, prompt))
         writer = Writer(self.system.llm, limit, request.stop, request.sampling)
         audio = sum(map(_positions, speech.values()))
         return Row(request, writer, prompt), audio
+
+    def _check_text(self, turns: Turns) -> None:
+        """Refuse (ValueError) text beside recordings that fills the context by itself, as a prompt
+        with audio is embedded before its positions are counted. A token stands for a byte at least,
+        so only long texts are tokenised here."""
+        heard = recordings(turns)
+        texts = (part for turn in turns for part in turn.parts if isinstance(part, str))
+        if heard and sum(len(text.encode()) for text in texts) >= self.system.llm.context:
+            room(self.system.llm, WRITING, self.system.prompt(turns, dict.fromkeys(heard, "")))
 
     def _start(self, row: Row, audio: int) -> None:
         """Compute the prompt's positions, but for those that are known."""
@@ -199,16 +219,7 @@ class Engine:
         """A token for each row."""
         if self._decoder is None or self._logp_BV is None:
             return
-        kept = []
-        for number, row in enumerate(self.writing):
-            if not row.request.cancelled:
-                piece = row.writer.write(self._logp_BV[number])
-                row.ids.append(piece.token)
-                row.request.tell(piece)
-                if piece.finish_reason is None:
-                    kept.append(number)
-                    continue
-            self._keep(row, number)
+        kept = [n for n, logp_V in enumerate(self._logp_BV) if self._advance(n, logp_V)]
         self.writing = [self.writing[number] for number in kept]
         if not kept:
             self._decoder = self._logp_BV = None
@@ -218,13 +229,36 @@ class Engine:
         tokens = [row.ids[-1] for row in self.writing]
         self._logp_BV = self._decoder.step(torch.tensor(tokens, device=self._logp_BV.device))
 
+    def _advance(self, number: int, logp_V: torch.Tensor) -> bool:
+        """The next token of a row; whether its answer goes on. A failure here ends no other one."""
+        row = self.writing[number]
+        try:
+            if not row.request.cancelled:
+                piece = row.writer.write(logp_V)
+                row.ids.append(piece.token)
+                row.request.tell(piece)
+                if piece.finish_reason is None:
+                    return True
+        except Exception as error:
+            log_failure("an answer", error)
+            row.request.tell(RuntimeError(BROKEN))
+        else:
+            self._keep(row, number)
+        return False
+
     def _keep(self, row: Row, number: int) -> None:
-        """What was read of a row that leaves; of its last token nothing, if that ended it."""
+        """What was read of a row that leaves; of its last token nothing, if that ended it. A row
+        whose client left while its prompt was read has no token. What fails is not kept."""
         if not self.dialogues.enabled:
             return
         assert self._decoder is not None
-        read_TD = torch.cat([embed(self.system.llm, each) for each in (row.prompt, row.ids)])
-        self.dialogues.keep(row.request.turns, Session.of(self._decoder.row(number), read_TD))
+        try:
+            read = [each for each in (row.prompt, row.ids) if len(each)]
+            read_TD = torch.cat([embed(self.system.llm, each) for each in read])
+            self.dialogues.keep(row.request.turns, Session.of(self._decoder.row(number), read_TD))
+        except Exception as error:
+            log_failure("keeping a dialogue", error)
+            self.dialogues.clear()  # no memory, perhaps
 
     def _fail(self, error: Exception) -> None:
         failed, self.writing = self.writing, []

@@ -18,11 +18,13 @@ class Limits:
 
     bytes: int = 25 << 20  # of a request's body
     seconds: Seconds = 60.0  # of audio in a request
+    recordings: int = 64  # in a request
+    characters: int = 200_000  # of text in a request
     turns: int = 64  # of a dialogue
     new_tokens: int = 1024  # of an answer
     rows: int = 8  # answers that are written at the same time
     queue: int = 32  # requests that wait
-    body_seconds: Seconds = 60.0  # for a client to send its request
+    body_seconds: Seconds = 60.0  # to send a request; for a client to take an event of a stream
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -126,4 +126,5 @@ class RemoteEngine(Engine):
 def _sampled(sampling: Sampling) -> dict:
     """As vLLM calls it."""
     seed = {} if sampling.seed is None else {"seed": sampling.seed}
-    return {"temperature": sampling.temperature, "top_p": sampling.top_p, **seed}
+    temperature = 0.0 if sampling.greedy else sampling.temperature
+    return {"temperature": temperature, "top_p": sampling.top_p, **seed}

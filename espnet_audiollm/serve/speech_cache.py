@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from ..data.audio import decode
@@ -32,6 +33,11 @@ def recording_key(audio: Audio) -> str:
     return Path(audio.path or "").name
 
 
+def recordings(turns: Turns) -> list[Audio]:
+    """Those of the turns, in order; one that comes twice is there twice."""
+    return [part for turn in turns for part in turn.parts if isinstance(part, Audio)]
+
+
 class SpeechCache:
     """What stands in prompts for recordings; those used least recently are forgotten.
 
@@ -43,10 +49,18 @@ class SpeechCache:
         self._kept: OrderedDict[str, Speech] = OrderedDict()
         self._bytes = 0
 
-    def speech(self, turns: Turns) -> dict[Audio, Speech]:
-        """A text, embeddings (P, D), or units for each recording of the turns."""
-        parts = (part for turn in turns for part in turn.parts)
-        return {audio: self._one(audio) for audio in parts if isinstance(audio, Audio)}
+    def speech(
+        self, turns: Turns, given_up: Callable[[], bool] = lambda: False
+    ) -> dict[Audio, Speech]:
+        """A text, embeddings (P, D), or units for each recording of the turns.
+
+        given_up: asked before each recording; once it says so, the others are left out."""
+        found: dict[Audio, Speech] = {}
+        for audio in recordings(turns):
+            if given_up():
+                break
+            found[audio] = self._one(audio)
+        return found
 
     def _one(self, audio: Audio) -> Speech:
         key = recording_key(audio)

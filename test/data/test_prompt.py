@@ -6,6 +6,7 @@ import chat_llms
 import pytest
 from tokenizers import AddedToken
 
+from espnet_audiollm.data import prompt
 from espnet_audiollm.data.prompt import (
     AUDIO_SLOT,
     content_ids,
@@ -145,6 +146,23 @@ def test_nothing_a_user_says_is_a_special_token(tokenizer):
             inside = ids[before : len(ids) - (len(around) - before - 1)]
             assert tokenizer.decode(inside).strip() == said.strip()  # nothing is lost either
             assert len(template_ids(user_prompt(said), tokenizer)) != len(ids)  # it is needed
+
+
+@pytest.mark.parametrize(("words", "kept"), [(10, True), (3000, False)])
+def test_only_short_texts_are_kept(words, kept, monkeypatch):
+    """What dialogues say may be megabytes."""
+    tokenizer, said = TOKENIZERS["llama3"], " the cat" * words
+    turns = conversation((U, (Audio(), said)))
+    ids = encode(turns, tokenizer)
+    tokenised, between = [], prompt._between
+
+    def watched(left, text, right, tokenizer):
+        tokenised.append(text)
+        return between(left, text, right, tokenizer)
+
+    monkeypatch.setattr(prompt, "_between", watched)
+    assert encode(turns, tokenizer) == ids and len(ids) > words
+    assert any(said in text for text in tokenised) == (not kept)
 
 
 def test_placeholders_in_a_text_are_text(tokenizer):

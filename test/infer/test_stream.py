@@ -1,6 +1,7 @@
 """Tokens and text of one answer as they come."""
 
 import dataclasses
+import time
 from collections import Counter
 
 import chat_llms
@@ -90,6 +91,13 @@ def test_stop_strings(tokenizer, stop, expected):
         assert expected.startswith(so_far)
 
 
+def test_a_stop_string_costs_no_more_than_the_text(tokenizer):
+    ids = tokenizer("the cat sat on the mat", add_special_tokens=False)["input_ids"]
+    begin = time.process_time()
+    assert "".join(fed(tokenizer, ids, ["mat" + "x" * 50_000_000])) == "the cat sat on the mat"
+    assert time.process_time() - begin < 1.0
+
+
 def test_a_stream_is_the_answer_of_generate(llm):
     reasons = Counter()
     for prompt in ([1, 300], [1, 261, 305, 310], [1, 5, 300, 7, 301], [1, 303]):
@@ -149,7 +157,8 @@ def test_tokens_are_drawn_by_their_probabilities():
     assert shares(temperature=0.5) == pytest.approx([9 / 38, 25 / 38, 4 / 38], abs=0.03)
     assert shares(temperature=1.0, top_p=0.6) == pytest.approx([0.375, 0.625, 0.0], abs=0.03)
     assert shares(temperature=1.0, top_p=0.5) == [0.0, 1.0, 0.0]
-    assert shares(temperature=0.0) == [0.0, 1.0, 0.0]
+    for cold in (0.0, 5e-324, 9e-5):
+        assert shares(temperature=cold) == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(

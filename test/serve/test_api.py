@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -20,12 +21,22 @@ from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.decoder import Decoder
 from espnet_audiollm.infer.recognise import load_recogniser
 from espnet_audiollm.infer.stream import Sampling
+from espnet_audiollm.serve import replies
 from espnet_audiollm.serve.app import Server
 from espnet_audiollm.serve.engine import Engine
 from espnet_audiollm.serve.limits import Limits
 from espnet_audiollm.types import Audio
 
-LIMITS = Limits(bytes=400_000, seconds=2.0, turns=5, new_tokens=1900, rows=2, queue=1)
+LIMITS = Limits(
+    bytes=400_000,
+    seconds=2.0,
+    recordings=3,
+    characters=20_000,
+    turns=5,
+    new_tokens=1900,
+    rows=2,
+    queue=1,
+)
 TOKEN = "a-long-random-text"
 SAID = "what a client said"
 
@@ -161,6 +172,13 @@ CASES = {
     "together": ([user(*[audio_part(wav(1.1))] * 2)], {}, 400, "0.9 s are allowed"),
     "bomb": ([user(audio_part(wav(3600, 8000, 1, "FLAC")))], {}, 400, "3600.0 s long"),
     "bytes": ([user_text("w1 " * 200_000)], {}, 413, "400000 bytes"),
+    "recordings": ([user(*[audio_part(wav(0.1))] * 4)], {}, 400, "4 recordings: at most 3"),
+    "characters": (
+        [user_text("w1 " * 4000), user({"type": "text", "text": "w1 " * 4000})],
+        {},
+        400,
+        "24000 characters of text: at most 20000",
+    ),
     "turns": ([user_text()] * 6, {}, 400, "6 messages: at most 5"),
     "tokens": ([user_text()], {"max_tokens": 5000}, 400, "at most 1900"),
     "context": ([user_text("w1 " * 3000)], {}, 400, "context is 2048"),
@@ -169,6 +187,12 @@ CASES = {
     "n": ([user_text()], {"n": 2}, 400, "n is not supported"),
     "temperature": ([user_text()], {"temperature": -1}, 400, "temperature"),
     "stop": ([user_text()], {"stop": [""]}, 400, "none of them empty"),
+    "long stop": (
+        [user_text()],
+        {"stop": ["w" * 1000, "w" * 1001]},
+        400,
+        "1 of 2 strings are too long (first: 1001 characters)",
+    ),
     "last": ([user_text(), {"role": "assistant", "content": "w"}], {}, 400, "the user's"),
     "system": ([user_text(), {"role": "system", "content": "w"}, user_text()], {}, 400, "first"),
     "none": ([], {}, 400, "messages"),
@@ -251,6 +275,24 @@ def test_who_goes_away_frees_its_place(system, monkeypatch, caplog):
         written = counts(server)["audiollm_completion_tokens_total"]
         assert written < 1000  # nobody wrote on for those who left
     assert not caplog.records
+
+
+def test_who_stops_reading_loses_its_place(system, monkeypatch):
+    event = replies.event
+    padding = b": " + b"x" * 1_000_000 + b"\n\n"  # what connections hold is soon full
+    monkeypatch.setattr(replies, "event", lambda item: padding + event(item))
+    limits = dataclasses.replace(LIMITS, body_seconds=1.0)
+    with endless(system, monkeypatch, limits) as server, socket.socket() as deaf:
+        host, port = server.url.removeprefix("http://").split(":")
+        deaf.connect((host, int(port)))
+        body = {"model": "tiny", "messages": [user_text()], "stream": True, "max_tokens": 1900}
+        data = json.dumps(body).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(data)}"
+        deaf.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + data)
+        wait_until(lambda: server.engine.writing)
+        begin = time.monotonic()
+        wait_until(lambda: server.places.taken == 0 and not server.engine.writing)
+        assert time.monotonic() - begin > 0.9
 
 
 def test_who_comes_when_it_is_full_is_told_so(system, monkeypatch):
