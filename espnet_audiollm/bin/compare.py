@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -62,13 +61,15 @@ def _write(path: Path, compared, command: str) -> None:
     from ..report.page.document import page
     from ..report.tables import head, origin
     from ..store.atomic import atomic_write
+    from ..store.json_files import write_json
 
+    if path.suffix == ".json":
+        write_json(path, report.as_dict(compared), allow_nan=False)
+        return
     names = " and ".join(experiment.name for experiment in compared.experiments)
     llms = dict.fromkeys(experiment.results["llm"] for experiment in compared.experiments)
     made = origin(command, names, ", ".join(llms))
-    if path.suffix == ".json":
-        text = json.dumps(report.as_dict(compared), indent=2, ensure_ascii=False) + "\n"
-    elif path.suffix == ".md":
+    if path.suffix == ".md":
         text = f"{head(made)}\n\n{contents.markdown(report.parts(compared))}\n"
     else:
         text = page(made, (), report.parts(compared), {}, ())

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .cli import new_parser, user_errors
+from .cli import AVERAGE, new_parser, user_errors
 
 KEPT = (  # options that say what the model is; all others say how it was trained
     "frontend",
@@ -36,6 +36,7 @@ KEPT = (  # options that say what the model is; all others say how it was traine
     "ngpu",
 )
 KEPT_CTC = (*KEPT, "token_list", "token_type")  # of a recogniser, the encoder of units
+KEPT_BESTRQ = (*KEPT, "mask", "quantiser")  # of an encoder that saw no transcripts
 KEPT_VOCODER = ("vocoder", "unit_set", "voice", "speakers")
 
 
@@ -44,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     add = parser.add_argument
     add("--exp", help="experiment of stage 9")
-    add("--checkpoint", default="valid.loss.ave.pth", help="file in --exp")
+    add("--checkpoint", default=AVERAGE, help="file in --exp")
     add("--output", required=True, help="directory to make, e.g. exp/audiollm/packed")
     add("--results", help="results.json of stage 11, for the model card")
     add("--licence", default="unknown", help="of the weights, as the Hub names it: cc-by-4.0, ...")
@@ -120,11 +121,11 @@ def read_template(chat_template: str | None) -> str | None:
 def write_card(args: argparse.Namespace, config: dict[str, Any], state: dict[str, Any]) -> str:
     """The model card; and the fingerprint of the LLM goes from the weights into `config`.
 
+    stderr says where the results have no figures of this checkpoint.
+
     Errors (ValueError): no checkpoint of stage 9; results of another LLM."""
-    from ..infer.labels import label_of
-    from ..report.model_card import About, model_card
+    from ..report.model_card import About, model_card, own_system
     from ..store.json_files import read_object
-    from ..store.kinds import KINDS
 
     belongs = state.get("_extra_state")
     if belongs is None:
@@ -133,7 +134,7 @@ def write_card(args: argparse.Namespace, config: dict[str, Any], state: dict[str
     results = read_object(args.results, "run stage 11 again") if args.results else None
     about = About(
         name=Path(args.exp).resolve().name,
-        label=label_of(KINDS["audiollm"], args.exp, args.checkpoint),
+        checkpoint=args.checkpoint,
         llm=config["llm"],
         llm_fingerprint=config["llm_fingerprint"],
         llm_id=_hub_id(config["llm"]),
@@ -142,7 +143,15 @@ def write_card(args: argparse.Namespace, config: dict[str, Any], state: dict[str
         system_prompt=config["system_prompt"],
         data=args.data,
     )
-    return model_card(about, results)
+    card = model_card(about, results)
+    if results is not None and own_system(about, results) is None:
+        print(
+            f"{args.results}: none of its {len(results['systems'])} systems is {about.name} with "
+            f"{about.checkpoint}, so the card says that it is not scored; run stages 10 and 11 of "
+            "it first, and pack it again",
+            file=sys.stderr,
+        )
+    return card
 
 
 def _hub_id(llm: str) -> str | None:

@@ -14,6 +14,7 @@ import yaml
 from .tables import HEADER, NONE, Table, number, plain, within
 
 TASK = "audio-text-to-text"
+CHECKPOINT = "valid.loss.ave.pth"  # of systems in results.json that do not say theirs
 USE = """\
     import espnet_audiollm
     from espnet_audiollm.types import Audio, Dialogue, Turn
@@ -28,8 +29,8 @@ USE = """\
 class About:
     """What a card says besides the figures."""
 
-    name: str  # of the model
-    label: str  # its row in the table of results
+    name: str  # of the model, which is its experiment's
+    checkpoint: str  # its file in the experiment
     llm: str  # as --llm named it
     llm_fingerprint: str
     llm_id: str | None  # on the Hub. None: the LLM was a directory
@@ -40,13 +41,14 @@ class About:
 
 
 def model_card(about: About, results: Mapping[str, Any] | None) -> str:
-    """The card as Markdown. results: the object of results.json; None: the model was not scored.
+    """The card as Markdown. results: the object of results.json; None: the model was not scored,
+    which the card also says where none of the systems is this one.
 
-    Errors (ValueError): the results are of another LLM, or no results."""
-    systems = _systems(about, results) if results is not None else []
-    head = yaml.safe_dump(
-        _front_matter(about, results or {}, systems), sort_keys=False, allow_unicode=True
-    )
+    Errors (ValueError): those of `own_system`."""
+    own = None if results is None else own_system(about, results)
+    if results is None or own is None:
+        results = {}
+    head = yaml.safe_dump(_front_matter(about, results, own), sort_keys=False, allow_unicode=True)
     prompt = "none" if about.system_prompt is None else f'"{plain(about.system_prompt)}"'
     return "\n".join(
         [
@@ -59,13 +61,25 @@ def model_card(about: About, results: Mapping[str, Any] | None) -> str:
             f"- System prompt: {prompt}",
             f"- Parameters here: {about.parameters:,}",
             f"- Licence of the weights: {plain(about.licence)}. The LLM has its own.",
-            f"- Data: {_data(about, results or {})}\n",
+            f"- Data: {_data(about, results)}\n",
             "## Use\n",
             USE.replace("LLM", about.llm_id or about.llm).rstrip(),
             "\n## Results\n",
-            *_results(about, results or {}, systems),
+            *_results(results, own),
         ]
     )
+
+
+def own_system(about: About, results: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The first of the systems of results.json that is this checkpoint of this experiment; None:
+    there is none.
+
+    Errors (ValueError): the results are of another LLM, or no results."""
+    for each in _systems(about, results):
+        whose = each.get("name"), each.get("model"), each.get("checkpoint", CHECKPOINT)
+        if whose == ("audiollm", about.name, about.checkpoint):
+            return each
+    return None
 
 
 def _systems(about: About, results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -82,10 +96,9 @@ def _systems(about: About, results: Mapping[str, Any]) -> list[Mapping[str, Any]
 
 
 def _front_matter(
-    about: About, results: Mapping[str, Any], systems: list[Mapping[str, Any]]
+    about: About, results: Mapping[str, Any], own: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     base = {"base_model": about.llm_id, "base_model_relation": "adapter"} if about.llm_id else {}
-    own = next((each for each in systems if each.get("label") == about.label), None)
     index = {"model-index": [_index(about.name, results, own)]} if own else {}
     return {
         "library_name": "espnet_audiollm",
@@ -122,16 +135,18 @@ def _data(about: About, results: Mapping[str, Any]) -> str:
     return "; ".join(words) or "not stated"
 
 
-def _results(
-    about: About, results: Mapping[str, Any], systems: list[Mapping[str, Any]]
-) -> list[str]:
-    if not systems:
+def _results(results: Mapping[str, Any], own: Mapping[str, Any] | None) -> list[str]:
+    if own is None:
         return ["Not scored.\n"]
-    table = Table(HEADER, tuple(map(_row, systems)))
+    table = Table(HEADER, tuple(map(_row, results["systems"])))
     return [
-        f"Test set `{results.get('test_set')}`. This model: {plain(about.label)}.\n",
+        f"Test set `{results.get('test_set')}`. This model: {plain(_label(own))}.\n",
         table.markdown() + "\n",
     ]
+
+
+def _label(system: Mapping[str, Any]) -> str:
+    return str(system.get("label", system.get("name")))
 
 
 def _row(system: Mapping[str, Any]) -> tuple[str, ...]:
@@ -140,7 +155,7 @@ def _row(system: Mapping[str, Any]) -> tuple[str, ...]:
     ppl = system.get("response_ppl_ci95") or ()
     interval = f" [{', '.join(map(number, ppl))}]" if ppl else ""
     return (
-        str(system.get("label", system.get("name"))),
+        _label(system),
         NONE if wer is None else within(wer, system.get("prompt_wer_ci95"), 1),
         f"{number(system['response_ppl'])}{interval}",
         NONE if success is None else f"{success:.1f}",

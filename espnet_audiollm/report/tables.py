@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -233,14 +234,20 @@ def notes(results: Results) -> list[str]:
             f"Not answered, because the LLM's context does not hold them with an answer: {counts}. "
             "They count as no success, and with the perplexity after an empty prompt."
         )
-    judges = {row.run.judged.llm: row.run.judged for row in results.rows if row.run.judged}
-    for name, judge in judges.items():
-        lines.append(
-            f"Judged success: {name} was asked of every response, and its reply was neither "
-            f"yes nor no {judge.unparsable} times (counted as no success). Asked was: "
-            f"“{' '.join(judge.prompt.split())}”"
-        )
-    return lines
+    return lines + _judge_notes(results)
+
+
+def _judge_notes(results: Results) -> list[str]:
+    """What each judge was asked, and how many of its replies, of all systems, say nothing."""
+    unparsable: Counter[tuple[str, str]] = Counter()
+    for row in results.rows:
+        if judged := row.run.judged:
+            unparsable[judged.llm, judged.prompt] += judged.unparsable
+    return [
+        f"Judged success: {llm} was asked of every response, and its reply was neither yes nor no "
+        f"{times} times (counted as no success). Asked was: “{' '.join(prompt.split())}”"
+        for (llm, prompt), times in unparsable.items()
+    ]
 
 
 def screen(everything: Sequence[Results]) -> str:

@@ -32,6 +32,7 @@ from ..types import FinishReason, Nats, Response
 from .atomic import atomic_write
 from .json_files import parse_json, write_json
 from .kinds import KINDS, Kind
+from .parts import made_from
 from .series import Series, read_series
 from .shards import Record, to_line
 from .tables import check_same_ids, read_table, write_table
@@ -123,6 +124,15 @@ class Run:
     def kind(self) -> Kind:
         """The kind of system."""
         return KINDS[self.info.kind]
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The file of its model's weights, --checkpoint of stage 10. None: there is no such file,
+        or it is not known."""
+        options = made_from(self.directory).get("options")
+        found = options.get("checkpoint") if isinstance(options, dict) else None
+        has_file = self.info.model and self.kind.input in ("hypothesis", "audio")
+        return found if has_file and isinstance(found, str) else None
 
     @property
     def unanswered(self) -> list[str]:

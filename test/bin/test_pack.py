@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_tasks import make_llm
 
 import espnet_audiollm
-from espnet_audiollm.bin import pack
+from espnet_audiollm.bin import pack, respond, score
 from espnet_audiollm.infer.chat import Chat
 from espnet_audiollm.infer.systems import load_system
 from espnet_audiollm.model import llm as llms
@@ -104,10 +104,11 @@ def test_other_weights_are_refused(packed, llm_dir, tmp_path):
         espnet_audiollm.load(broken, llm=str(llm_dir))
 
 
-def system(name, label, ppl, success):
+def system(name, label, ppl, success, model):
     return {
         "name": name,
         "label": label,
+        "model": model,
         "prompt_wer": 8.5 if name == "cascade" else None,
         "response_ppl": ppl,
         "response_ppl_ci95": [ppl - 0.1, ppl + 0.1],
@@ -117,13 +118,22 @@ def system(name, label, ppl, success):
     }
 
 
-def card_of(align_exp, tmp_path, **more):
+LABEL = "AudioLLM, 1 frame a position"
+
+
+def systems_of(model, **more):
+    """A cascade, and an AudioLLM of this name."""
+    rows = [system("cascade", "cascade, best epoch", 2.095, 61.6, "ctc")]
+    return [*rows, system("audiollm", LABEL, 1.197, 67.8, model) | more]
+
+
+def card_of(align_exp, tmp_path, rows=None, checkpoint="valid.loss.ave.pth", **more):
     results = {"recipe": "mini", "test_set": "test"}
-    rows = [system("cascade", "cascade, best epoch", 2.095, 61.6)]
-    rows += [system("audiollm", "AudioLLM, 1 frame a position", 1.197, 67.8)]
+    rows = rows or systems_of(align_exp.name)
     (tmp_path / "results.json").write_text(json.dumps({**results, "systems": rows, **more}))
     words = ["--exp", str(align_exp), "--output", str(tmp_path / "packed")]
     words += ["--results", str(tmp_path / "results.json"), "--licence", "cc-by-4.0"]
+    words += ["--checkpoint", checkpoint]
     pack.main([*words, "--data", "three | voices"])
     return (tmp_path / "packed/README.md").read_text()
 
@@ -141,6 +151,69 @@ def test_the_card_has_the_figures_of_the_results(align_exp, tmp_path):
     assert "8.5 | 2.095" in body and "three \\| voices" in body
     trained = checkpoints.load(align_exp / "valid.loss.ave.pth")
     assert trained["_extra_state"]["llm_fingerprint"] in body
+
+
+def values(card):
+    """The figures of the front matter, and what follows it."""
+    _, head, body = card.split("---\n", 2)
+    index = yaml.safe_load(head).get("model-index", [])
+    return [m["value"] for each in index for r in each["results"] for m in r["metrics"]], body
+
+
+def test_an_experiment_with_the_same_adapter_lends_no_figures(align_exp, tmp_path, capsys):
+    """Its row has the label that this model's would have."""
+    found, body = values(card_of(align_exp, tmp_path, systems_of("audiollm_before")))
+    assert found == [] and "## Results\n\nNot scored." in body and "1.197" not in body
+    err = capsys.readouterr().err
+    assert f"none of its 2 systems is {align_exp.name} with valid.loss.ave.pth" in err
+    assert "stages 10 and 11" in err
+
+
+@pytest.mark.parametrize(
+    ("scored", "packed", "figures"),
+    [
+        ({"checkpoint": "1epoch.pth"}, "valid.loss.ave.pth", []),
+        ({"checkpoint": "valid.loss.ave.pth"}, "2epoch.pth", []),
+        ({}, "2epoch.pth", []),  # results that do not say it are of the default one
+        ({"checkpoint": "2epoch.pth"}, "2epoch.pth", [1.197, 67.8]),
+    ],
+)
+def test_another_checkpoint_lends_no_figures(align_exp, tmp_path, scored, packed, figures):
+    exp = tmp_path / "audiollm_mini"
+    exp.mkdir()
+    shutil.copy(align_exp / "config.yaml", exp)
+    shutil.copy(align_exp / "valid.loss.ave.pth", exp / packed)
+    found, body = values(card_of(exp, tmp_path, systems_of(exp.name, **scored), packed))
+    assert found == figures and ("Not scored." in body) == (not figures)
+
+
+def test_of_two_experiments_with_the_same_adapter_the_card_has_its_own(align_exp, tmp_path):
+    """Their labels in the table have the models' names, as those of stage 11."""
+    other = system("audiollm", f"{LABEL} (other)", 1.5, 50.0, "other")
+    rows = [other, *systems_of(align_exp.name, label=f"{LABEL} (mine)")]
+    found, body = values(card_of(align_exp, tmp_path, rows))
+    assert found == [1.197, 67.8]
+    assert f"This model: {LABEL} (mine)." in body and "(other) |" in body
+
+
+def test_stages_10_to_12_agree_on_the_checkpoint(systems, tmp_path):
+    root, exp = systems, str(tmp_path / "exp")
+    respond.main(
+        ["--system", "audiollm", "--llm", f"{root}/llm", "--data", f"{root}/data"]
+        + ["--references", f"{root}/responses", "--output", f"{exp}/respond_data/1epoch"]
+        + ["--exp", f"{root}/align", "--checkpoint", "1epoch.pth"]
+    )
+    score.main(
+        ["--sets", f"{root}/data", "--references", f"{root}/responses", "--runs", exp]
+        + ["--recipe", "tiny", "--llm", "tiny", "--output", exp, "--resamples", "9"]
+    )
+    [row] = json.loads((tmp_path / "exp/results.json").read_text())["systems"]
+    assert (row["model"], row["checkpoint"]) == ("align", "1epoch.pth")
+    words = ["--exp", f"{root}/align", "--results", f"{exp}/results.json"]
+    for checkpoint, figures in (("1epoch.pth", [row["response_ppl"]]), ("valid.loss.ave.pth", [])):
+        output = tmp_path / checkpoint
+        pack.main([*words, "--checkpoint", checkpoint, "--output", str(output)])
+        assert values((output / "README.md").read_text())[0] == figures
 
 
 def test_results_of_another_llm_are_no_card(align_exp, tmp_path, capsys):

@@ -3,12 +3,16 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from espnet_audiollm.bin.compare import main
 from espnet_audiollm.bin.score import main as score
+from espnet_audiollm.score.comparison.experiments import Experiment
+from espnet_audiollm.score.comparison.kept import Kept
+from espnet_audiollm.score.comparison.pairs import Comparison
 
 
 @pytest.fixture
@@ -49,6 +53,59 @@ def test_differences(two, tmp_path, capsys):
     assert len(found["any_two"]) == 4 * 3 and found["not_paired"] == []
     screen = capsys.readouterr().out
     assert "old: cascade" in screen and "0.607 [0.607, 0.607] (p = 0.010)" in screen
+
+
+def no_json(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_the_first_experiment_needs_no_cascade(two, tmp_path, make_experiment):
+    """The words are counted in the experiments that have some."""
+    spoken = make_experiment(tmp_path / "spoken")
+    spoken.system("audiollm", "AudioLLM", 0.9)
+    rescore(spoken)
+    outputs = [str(each.output) for each in (spoken, *two.values())]
+    main([*outputs, "--output", str(tmp_path / "x.json"), "--resamples", "200"])
+    found = json.loads((tmp_path / "x.json").read_text(), parse_constant=no_json)
+    wers = {
+        (pair["a"]["experiment"], pair["b"]["experiment"]): pair["wer"]
+        for pair in found["any_two"]
+        if pair["wer"]
+    }
+    assert set(wers) == {("old", "new"), ("new", "old")}
+    assert wers["old", "new"]["value"] == pytest.approx(100 / 17)
+    assert wers["old", "new"]["p_value"] > 0.1  # one utterance of four has the word
+
+
+def made_up(name, normalizer, words, errors):
+    """An experiment with a cascade of so many words and errors in its utterances."""
+    n = len(words)
+    nats, right = np.ones((1, n)), np.full((1, n), -1)
+    ids, ones = tuple(f"utt{i}" for i in range(n)), np.ones(n)
+    kept = Kept(ids, ones, ones, nats, right, np.array([errors]), np.array(words))
+    results = {"normalizer": normalizer, "systems": [{"name": "cascade", "label": "cascade"}]}
+    return Experiment(name, Path(name), results, kept)
+
+
+def wer_between(*experiments):
+    """The last two's difference, and its interval."""
+    comparison = Comparison(experiments, resamples=50)
+    wer = comparison.pair(*comparison.entries[-2:]).wer
+    return wer and (wer.value, wer.ci95)
+
+
+def test_wer_is_over_the_words_of_the_pairs_normalizer():
+    first = made_up("a", "basic", [10, 10], [0, 0])
+    pair = made_up("b", "en", [4, 4], [1, 1]), made_up("c", "en", [4, 4], [2, 2])
+    assert wer_between(first, *pair) == (25.0, (25.0, 25.0))
+
+
+def test_draws_without_words_have_no_wer():
+    """Of dialogues, some have no recordings; where none has, there is no difference."""
+    pair = made_up("a", "en", [4, 0, 0], [1, 0, 0]), made_up("b", "en", [4, 0, 0], [2, 0, 0])
+    assert wer_between(*pair) == (25.0, (25.0, 25.0))
+    none = made_up("a", "en", [0, 0], [0, 0]), made_up("b", "en", [0, 0], [0, 0])
+    assert wer_between(*none) is None
 
 
 def test_other_forms(two, tmp_path):

@@ -1,17 +1,18 @@
 """bin/judge with an LLM that was taught three replies, on runs as stage 10 leaves them."""
 
 import json
+import re
 
 import pytest
 import torch
 from chat_llms import llama2_trained, tiny_llama
 from written_runs import write_run, write_store
 
-from espnet_audiollm.bin import judge
+from espnet_audiollm.bin import judge, score
 from espnet_audiollm.data.prompt import encode, reply_ids
 from espnet_audiollm.infer import judge as asking
 from espnet_audiollm.infer.judge import PROMPT, Case, prompt, verdict
-from espnet_audiollm.store.runs import read_run
+from espnet_audiollm.store.runs import read_run, responses_hash, write_judged
 
 RESPONSES = {  # those of conftest.py
     "utt1": "The capital is Paris.",
@@ -78,6 +79,27 @@ def test_verdicts_of_two_systems(experiment, llm, capsys):
     assert json.loads(lines[3]) == {"id": "utt4", "verdict": None, "reply": "hm"}
     assert "A: 4 responses: 1 yes, 2 no, 1 not parsable" in capsys.readouterr().out
     assert sorted(contents(poor)) == ["inputs.json", "judge.json", "judge.jsonl"]
+
+
+def verdicts_of(directory, llm, question, *verdicts):
+    """What a judge leaves: a verdict of each response."""
+    about = {"llm": llm, "prompt": question, "responses": responses_hash(directory)}
+    pairs = zip(RESPONSES, verdicts, strict=True)
+    records = [{"id": id, "verdict": verdict, "reply": ""} for id, verdict in pairs]
+    write_judged(directory / "judge", about, records)
+
+
+def test_replies_that_say_nothing_are_counted_over_all_systems(experiment):
+    first = experiment.system("reference", "reference text", 0.1)
+    second = experiment.system("audiollm", "A", 0.5)
+    third = experiment.system("audiollm", "B", 0.6)
+    verdicts_of(first, "judge", "Is {it} right?", None, None, True, True)
+    verdicts_of(second, "judge", "Is {it} right?", True, None, False, True)
+    verdicts_of(third, "judge", "Does {it} help?", True, True, True, True)
+    assert score.main(experiment.arguments()) == 0
+    markdown = (experiment.output / "RESULTS.md").read_text()
+    said = re.findall(r"neither yes nor no (\d+) times .*?“(.*?)”", markdown)
+    assert said == [("3", "Is {it} right?"), ("0", "Does {it} help?")]
 
 
 def test_a_second_run_asks_nothing(experiment, llm, monkeypatch):

@@ -9,6 +9,7 @@ from tool_mains import imported_for_help
 from written_runs import NO_PROCESS
 
 from espnet_audiollm.bin.score import main
+from espnet_audiollm.report import results_files
 
 FIXED_KEYS = {
     "name",
@@ -215,6 +216,65 @@ def test_two_test_sets(experiment, second_experiment):
     assert ppl == pytest.approx([2.718281828**0.1, 2.718281828**0.2])
     assert "## test\n" in (output / "RESULTS.md").read_text()
     assert (output / "images" / "ppl_vs_wer.test.png").is_file()
+
+
+def sets_in(output):
+    """{file: its test set} of the numbers that are there, and the sets of the utterances."""
+    files = sorted(output.glob("results*.json"))
+    utterances = sorted(path.name for path in output.glob("utterances.*"))
+    return {path.name: json.loads(path.read_text())["test_set"] for path in files}, utterances
+
+
+def test_numbers_of_sets_that_are_not_scored_any_more_are_removed(experiment, second_experiment):
+    experiment.system("reference", "reference", 0.1)
+    second_experiment.system("reference", "reference", 0.2)
+    both = ["--sets", str(second_experiment.data), str(experiment.data)]
+    main([*experiment.arguments(), *both])
+    (experiment.output / "results.mine.json").write_text('{"test_set": "test"}')  # a copy
+    main(experiment.arguments())
+    found = {"results.json": "test", "results.mine.json": "test"}
+    assert sets_in(experiment.output) == (found, ["utterances.test.npz"])
+
+
+def test_a_scoring_that_is_killed_leaves_what_results_json_is_of(
+    experiment, second_experiment, monkeypatch
+):
+    """Before the last file is written: the one there has its utterances still."""
+    experiment.system("reference", "reference", 0.1)
+    second_experiment.system("reference", "reference", 0.2)
+    second = ["--sets", str(second_experiment.data)]
+    main([*experiment.arguments(), *second])
+    before = (experiment.output / "results.json").read_bytes()
+    write = results_files.write_json
+
+    def killed(path, *more, **how):
+        if path.name == "results.json":
+            raise KeyboardInterrupt
+        write(path, *more, **how)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(results_files, "write_json", killed)
+        main(experiment.arguments())
+    assert (experiment.output / "results.json").read_bytes() == before
+    assert (experiment.output / "utterances.test2.npz").is_file()
+    main(experiment.arguments())
+    assert sets_in(experiment.output) == ({"results.json": "test"}, ["utterances.test.npz"])
+
+
+def test_systems_with_a_model_say_which_checkpoint_it_is(experiment):
+    places = [
+        experiment.system("cascade", "cascade", 0.5, model="ctc"),
+        experiment.system("audiollm", "AudioLLM", 0.5, model="mini"),
+        experiment.system("no_prompt", "no prompt", 3.0),
+    ]
+    for place in places:
+        options = {"checkpoint": "5epoch.pth"}  # respond has the option for all systems
+        (place / "inputs.json").write_text(json.dumps({"key": "k", "options": options}))
+    experiment.system("audiollm", "AudioLLM, as it was once", 0.5, model="old")
+    main(experiment.arguments())
+    found = {each["label"]: each.get("checkpoint", "none") for each in experiment.read()["systems"]}
+    said = {"cascade": "5epoch.pth", "AudioLLM": "5epoch.pth"}
+    assert found == {**said, "no prompt": "none", "AudioLLM, as it was once": "none"}
 
 
 def test_without_answers_success_is_null(experiment):

@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """None: one of them has not what it takes, or counts it in another way."""
+    """None: one of them has not what it takes, or counts it in another way; WER: no words."""
 
     a: Entry
     b: Entry
@@ -70,7 +70,7 @@ class Comparison:
         first = experiments[0]
         self.entries = entries(experiments)
         orders = {x.name: in_order(first, x) for x in experiments}
-        columns = [first.kept.tokens_N, first.kept.words_N]
+        columns = [first.kept.tokens_N, *(x.kept.words_N[orders[x.name]] for x in experiments)]
         for entry in self.entries:
             kept, order = entry.experiment.kept, orders[entry.experiment.name]
             for stats_SN in (kept.nats_SN, kept.right_SN, kept.errors_SN):
@@ -79,24 +79,36 @@ class Comparison:
         whole_C = stats_NC.sum(axis=0, keepdims=True)
         sums_RC = np.concatenate([whole_C, bootstrap_sums(stats_NC, resamples, seed)])
         self._utterances = len(stats_NC)
-        self._tokens_R, self._words_R = sums_RC[:, 0], sums_RC[:, 1]
-        self._nats_RS, self._right_RS, self._errors_RS = (sums_RC[:, 2 + i :: 3] for i in range(3))
+        self._tokens_R = sums_RC[:, 0]
+        self._words_R = {x.name: sums_RC[:, 1 + i] for i, x in enumerate(experiments)}
+        start = 1 + len(experiments)
+        self._nats_RS, self._right_RS, self._errors_RS = (
+            sums_RC[:, start + i :: 3] for i in range(3)
+        )
 
     def pair(self, a: Entry, b: Entry) -> Pair:
         """The differences b - a, from the same resamples for every pair."""
         i, j = self.entries.index(a), self.entries.index(b)
         log_ratio_R = (self._nats_RS[:, j] - self._nats_RS[:, i]) / self._tokens_R
         ratio = _difference(np.exp(log_ratio_R), log_ratio_R[1:])
-        success = wer = None
+        success = None
         if self._judged(a) and self._judged(b) and not other_measure(*_of(a, b), "success_rule"):
             success = _difference(
                 100.0 * (self._right_RS[:, j] - self._right_RS[:, i]) / self._utterances
             )
-        if self._reads(a) and self._reads(b) and not other_measure(*_of(a, b), "normalizer"):
-            wer = _difference(
-                100.0 * (self._errors_RS[:, j] - self._errors_RS[:, i]) / self._words_R
-            )
-        return Pair(a, b, ratio, success, wer)
+        return Pair(a, b, ratio, success, self._wer(a, b))
+
+    def _wer(self, a: Entry, b: Entry) -> Difference | None:
+        """Over the words of the experiment of `a`; resamples without words are left out."""
+        if not (self._reads(a) and self._reads(b)) or other_measure(*_of(a, b), "normalizer"):
+            return None
+        words_R = self._words_R[a.experiment.name]
+        known_R = words_R > 0
+        if not known_R[1:].any():
+            return None
+        i, j = self.entries.index(a), self.entries.index(b)
+        errors_R = self._errors_RS[:, j] - self._errors_RS[:, i]
+        return _difference(100.0 * errors_R[known_R] / words_R[known_R])
 
     @staticmethod
     def _judged(entry: Entry) -> bool:
