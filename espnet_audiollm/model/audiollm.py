@@ -85,7 +85,8 @@ class AudioLLMESPnetModel(AbsESPnetModel):
     def uses_all_parameters(self) -> bool:
         """Whether every trained parameter has a gradient in each step (the CTC layer's is there
         with a CTC loss alone, of which each example has the transcript)."""
-        return self.speech_encoder.uses_all_parameters and self.adapter.uses_all_parameters
+        read = self.audio_norm is None or self.targets.through_llm
+        return read and self.speech_encoder.uses_all_parameters and self.adapter.uses_all_parameters
 
     def forward(
         self,
@@ -184,9 +185,12 @@ class AudioLLMESPnetModel(AbsESPnetModel):
 
     def _adapt(self, x_BTC: torch.Tensor, frames_B: torch.Tensor) -> list[torch.Tensor]:
         audio_BPD, positions_B = self.adapter(x_BTC, frames_B)
-        if self.audio_norm is not None:
-            audio_BPD = self.audio_norm(audio_BPD)
+        audio_BPD = self._normalized(audio_BPD)
         return [a[:n] for a, n in zip(audio_BPD, positions_B.tolist(), strict=True)]
+
+    def _normalized(self, audio_PD: torch.Tensor) -> torch.Tensor:
+        """(..., P, D): as large as the LLM's own embeddings, where that is asked for."""
+        return audio_PD if self.audio_norm is None else self.audio_norm(audio_PD)
 
     def _risk(
         self,
@@ -209,9 +213,8 @@ class AudioLLMESPnetModel(AbsESPnetModel):
         @torch.no_grad()
         def cost(k: int, examples: Sequence[int]) -> torch.Tensor:
             hypotheses = [tokens for i in examples for tokens in drawn[k][first[i] : first[i + 1]]]
-            prompts = self.embed_prompts(
-                [templates[i] for i in examples], self.adapter.embed(hypotheses)
-            )
+            audios = [self._normalized(audio_PD) for audio_PD in self.adapter.embed(hypotheses)]
+            prompts = self.embed_prompts([templates[i] for i in examples], audios)
             chosen = [responses[i] for i in examples]
             nats = response_nats(self.llm.model, prompts, chosen, self.packed, beginning=beginning)
             return torch.stack([nats_R.sum() for nats_R in nats])

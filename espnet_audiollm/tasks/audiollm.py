@@ -267,6 +267,12 @@ def build_targets(args: argparse.Namespace) -> Targets:
         options.get("risk_weight", PAPER.risk),
         options.get("risk_draws", PAPER.risk_draws),
     )
+    if targets.risk and options.get("llm_sharding", "none") != "none":
+        raise ValueError(
+            f"--risk_weight {targets.risk:g} with --llm_sharding {options['llm_sharding']}: each "
+            "process would run the LLM as often as its hypotheses differ, and a shared LLM must be "
+            "run equally often by all: give --llm_sharding none, or --risk_weight 0"
+        )
     for split in ("train", "valid"):
         option = f"{split}_data_path_and_name_and_type"
         data = options.get(option)

@@ -65,7 +65,7 @@ class SpeechTask(AbsTask):
         prepare_statistics(args)
         for init in args.init_param:  # ESPnet unpickles these files: first see that they are safe
             checkpoints.load(Path(init.split(":")[0]))
-        if supervision.rank() == 0 and not (args.collect_stats or args.dry_run):
+        if supervision.rank() == 0 and not args.collect_stats:
             identity.check(args, cls.tag)
         super().main_worker(args)
 

@@ -65,12 +65,16 @@ def check(args: argparse.Namespace, tag: str) -> None:
 
     tag: the recipe's option that gives a training a directory of its own.
 
-    Errors (ValueError): its checkpoints are of other data or options; which, and what to do."""
+    Errors (ValueError): its checkpoints are of other data or options (which, and what to do), or
+    there are some and the training is not to go on from them."""
     directory = Path(args.output_dir)
     path, now = directory / RECORD, describe(args)
     begun = checkpoints.resumable(directory)
-    if begun and not args.resume:
-        return  # refused when the session begins
+    if begun and not args.resume:  # before its config.yaml is written over
+        raise ValueError(
+            f"{begun[0]} is of an earlier training: go on from it with --resume true, or choose "
+            f"another {tag}"
+        )
     if begun and (changed := list(changes(_before(directory), now))):
         raise ValueError(_refusal(directory, changed, tag))
     if not (begun and path.exists()):
@@ -148,7 +152,21 @@ def describe(args: argparse.Namespace) -> Record:
         for option, value in sorted(vars(args).items())
         if option not in UNIMPORTANT and not option.startswith(UNIMPORTANT_PREFIXES)
     }
+    found |= _recordings(args)
     return json.loads(json.dumps(found, default=str))  # as it will be read
+
+
+def _recordings(args: argparse.Namespace) -> Record:
+    """What stage 2 says of the recordings in each table of audio: another file where one of them
+    is another, though it has the same name."""
+    tables = {option: getattr(args, option, None) or () for option in TABLES}
+    found = {
+        f"recordings.{option.partition('_')[0]}.{name}": Path(path).parent / ".done"
+        for option, rows in tables.items()
+        for path, name, kind in rows
+        if kind == "sound"
+    }
+    return {name: _file(path) for name, path in found.items() if path.exists()}
 
 
 def _value(option: str, value: Any) -> Any:

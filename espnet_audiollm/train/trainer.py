@@ -34,7 +34,10 @@ from .shares import UpdateShares
 from .snapshot import Snapshot, restore_statistics
 from .wrapping import build_scaler, wrap
 
-UNSUPPORTED = ("sharded_ddp", "use_adapter", "use_wandb")
+UNSUPPORTED = (
+    *("sharded_ddp", "use_adapter", "use_wandb"),
+    *("ddp_comm_hook", "nbest_averaging_interval"),
+)
 
 
 class AudioTrainer(Trainer):

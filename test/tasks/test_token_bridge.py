@@ -12,7 +12,7 @@ from espnet_audiollm.bin import tokenize_text
 from espnet_audiollm.infer.recognise import load_recogniser
 from espnet_audiollm.infer.systems import load_system
 from espnet_audiollm.model import llm as llms
-from espnet_audiollm.tasks.audiollm import AudioLLMTask
+from espnet_audiollm.tasks.audiollm import AudioLLMTask, build_targets
 from espnet_audiollm.tasks.ctc import CTCTask
 from espnet_audiollm.text.tokens import Tokenizer, read_token_list
 from espnet_audiollm.train.loading import read_config
@@ -123,6 +123,32 @@ def test_it_learns_from_the_expected_cost_alone(spoken, recogniser, llm_dir, tmp
     states = [torch.load(tmp_path / f"{n}epoch.pth", weights_only=True) for n in (1, 2)]
     assert (states[0]["adapter.ctc_out.weight"] != states[1]["adapter.ctc_out.weight"]).any()
     assert "risk_loss=" in caplog.text
+
+
+def test_hypotheses_are_normalised_as_the_best_ones_are(spoken, recogniser, llm_dir, tmp_path):
+    words = ["--init_ctc", str(recogniser), *BRIDGE, *RISK, "--normalize_audio", "true"]
+    conf = {"residual": False, "mixed": False}
+    cmd = options(spoken, tmp_path, llm_dir, *words, audio_adapter_conf=conf)
+    model = AudioLLMTask.build_model(AudioLLMTask.get_parser().parse_args(cmd))
+    assert not model.uses_all_parameters  # nothing passes back to the norm
+    made, read = [], []
+    embed, embed_prompts = model.adapter.embed, model.embed_prompts
+    model.adapter.embed = lambda tokens: made.append(embed(tokens)) or made[-1]
+    model.embed_prompts = lambda *given: read.append(given[1]) or embed_prompts(*given)
+    torch.manual_seed(0)
+    x_BTC = 9 * torch.randn(1, 20, model.speech_encoder.output_size())
+    batch = [[model.prompt], None, [torch.tensor([3])], torch.zeros(1)]
+    model._risk(x_BTC, torch.tensor([20]), *batch)
+    pairs = [(m, r) for ms, rs in zip(made, read, strict=True) for m, r in zip(ms, rs, strict=True)]
+    assert pairs and all(torch.equal(model.audio_norm(plain), used) for plain, used in pairs)
+
+
+def test_the_expected_cost_and_a_shared_llm(spoken, recogniser, llm_dir, tmp_path):
+    words = ["--init_ctc", str(recogniser), *BRIDGE, *RISK, "--llm_sharding", "all"]
+    conf = {"residual": False, "mixed": False}
+    cmd = options(spoken, tmp_path, llm_dir, *words, audio_adapter_conf=conf)
+    with pytest.raises(ValueError, match="--risk_weight 1 with --llm_sharding all"):
+        build_targets(AudioLLMTask.get_parser().parse_args(cmd))
 
 
 def test_the_expected_cost_is_of_tokens_alone(spoken, recogniser, llm_dir, tmp_path):

@@ -94,6 +94,27 @@ def test_other_data_and_options_are_refused(root, change, words):
     assert {p: p.read_bytes() for p in before} == before
 
 
+def test_recordings_that_changed_under_their_names_are_refused(root):
+    """As stage 2 says of them; a training that began without knowing goes on."""
+    (root / "data/.done").write_text("one\n")
+    train(root, max_epoch=2)
+    assert last_epoch(root) == 2
+    record = json.loads((root / "exp/training.json").read_text())
+    for name in ("train", "valid"):
+        record[f"recordings.{name}.speech"] = {"path": "x", "sha256": "0"}
+    (root / "exp/training.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"2 changed: the contents of .*data/.done \(recordings"):
+        train(root, max_epoch=3)
+
+
+@pytest.mark.parametrize("more", [[], ["--resume", "true", "--dry_run", "true"]])
+def test_what_is_refused_leaves_the_configuration(root, more):
+    before = (root / "exp/config.yaml").read_bytes()
+    with pytest.raises(ValueError, match="go on from it with --resume true|1 changed: seed 0 -> 7"):
+        CTCTask.main(cmd=[*options(root, seed=7), *more])
+    assert (root / "exp/config.yaml").read_bytes() == before
+
+
 def test_more_epochs_of_the_same_training_go_on(root):
     train(root, max_epoch=2, patience=5, keep_nbest_models=3, num_workers=1, log_interval=1)
     assert last_epoch(root) == 2
