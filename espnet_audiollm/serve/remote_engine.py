@@ -16,7 +16,8 @@ from ..infer.stream import Sampling
 from ..infer.systems import System
 from ..infer.vllm_http import Away, Server, VllmError
 from .dialogue_cache import DialogueCache
-from .engine import WRITING, Begun, Engine, Request, Row
+from .engine import BROKEN, WRITING, Begun, Engine, Request, Row
+from .errors import log_failure
 from .speech_cache import SpeechCache
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class RemoteEngine(Engine):
             self._sure = False
             logging.error(f"vLLM: {error}")
             row.request.tell(RuntimeError(AWAY))
+        except Exception as error:
+            log_failure("an answer", error)
+            row.request.tell(RuntimeError(BROKEN))
         finally:
             with self._lock:
                 self.writing.remove(row)

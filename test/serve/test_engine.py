@@ -185,3 +185,19 @@ def test_the_coldest_temperature_is_greedy(engine):
     answered(engine, greedy, cold)
     assert cold.told == greedy.told
     assert remote_engine._sampled(cold.sampling) == remote_engine._sampled(greedy.sampling)
+
+
+def test_a_failure_beside_vllm_is_told(system):
+    """Whatever fails in an answer's own thread, its client does not wait for ever."""
+
+    class Broken:
+        def stream(self, name, body):
+            raise KeyError("what nobody thought of")
+
+    engine = remote_engine.RemoteEngine.__new__(remote_engine.RemoteEngine)
+    engine.system, engine.server, engine._lock = system, Broken(), threading.Lock()
+    asked = Asked(SAID)
+    row = remote_engine.Row(asked, Writer(system.llm, 2, (), Sampling()), [1, 2])
+    engine.writing = [row]
+    engine._write(row, 0)
+    assert isinstance(asked.told[0], RuntimeError) and not engine.writing
