@@ -24,6 +24,7 @@ from .cli import add_bootstrap_options, add_flag, check_bootstrap, named, new_pa
 
 if TYPE_CHECKING:
     from ..report.tables import Table
+    from ..score.speech_output import RecognisedSpeech
 
 HEADER = (
     "Speech",
@@ -50,6 +51,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--text", required=True, help="table of what they should say: of all of these utterances")
     add("--lm_text", nargs="+", help="tables of what could be said (default: --text)")
     add("--answers", help="table of accepted answers: success of spoken answers is counted")
+    add("--success_rule", default="contains", help="how accepted answers are found")
     add("--hypotheses", help="another judge: its tables are HYPOTHESES/NAME, nothing is recognised")
     add("--beside", help="a directory of this command, of the same texts: its rows come along")
     add_flag(parser, "--missing_is_silence", "true: missing speech counts as silence")
@@ -74,21 +76,15 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--nj {args.nj}: at least 1")
     systems = named(args.speech)
     texts = judged_texts(args, read_dict(existing(Path(args.text))))
-    accepted = read_accepted(args.answers, texts)
+    accepted = read_accepted(args, texts)
     output = Path(args.output)
     utterances = spoken_by(args, systems, texts)
     voices = judged_voices.judge_voices(args, utterances)
     if not args.hypotheses:
         recognise(args, utterances, output / HYPOTHESES)
-    from ..score.speech_output import score_speech
-
     own = Path(args.hypotheses or output / HYPOTHESES)
     tables = tables_beside(args.beside, systems) | {name: own / name for name in systems}
-    found = {
-        name: score_speech(texts, read_dict(existing(table)), accepted, args.resamples, args.seed)
-        for name, table in tables.items()
-    }
-    write(output, found, voices)
+    write(output, score(args, texts, accepted, tables), voices)
     return 0
 
 
@@ -121,14 +117,28 @@ def tables_beside(directory: str | None, systems: Iterable[str]) -> dict[str, Pa
     return tables
 
 
-def read_accepted(path: str | None, texts: dict[str, str]) -> dict | None:
-    """Accepted answers of the utterances; None: no table is given."""
-    if path is None:
-        return None
-    from ..score.success import split_answers
+def read_accepted(args: argparse.Namespace, texts: dict[str, str]) -> dict | None:
+    """Accepted answers of the utterances; None: no table is given. ValueError: no such rule."""
+    from ..score.success import rule_named, split_answers
 
-    rows = read_table(existing(Path(path)))
+    rule_named(args.success_rule)
+    if args.answers is None:
+        return None
+    rows = read_table(existing(Path(args.answers)))
     return {id_: split_answers(value) for id_, value in rows if id_ in texts}
+
+
+def score(
+    args: argparse.Namespace, texts: dict[str, str], accepted: dict | None, tables: dict
+) -> dict[str, RecognisedSpeech]:
+    """What each table of recognised text scores."""
+    from ..score.speech_output import score_speech
+
+    how = accepted, args.success_rule, args.resamples, args.seed
+    return {
+        name: score_speech(texts, read_dict(existing(table)), *how)
+        for name, table in tables.items()
+    }
 
 
 def spoken_by(args: argparse.Namespace, systems: dict, texts: dict) -> dict[str, dict]:

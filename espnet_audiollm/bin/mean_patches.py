@@ -14,6 +14,7 @@ from ..data.kaldi_dir import count_lines, existing, read_dict
 from ..data.unit_tables import UNITS, UnitSet, iter_levels, iter_units, merge_repeats, read_set
 from ..progress import progress
 from ..store.tables import check_same_ids
+from ..types import SAMPLE_RATE, Seconds
 from .cli import add_flag, user_errors
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ def recordings_of_levels(units: str, wavs: dict[str, str]) -> Iterator[tuple]:
 
     from ..data.audio import read_mono_16k
 
-    number = count_lines(Path(units) / UNITS)
+    number, rate = count_lines(Path(units) / UNITS), read_set(units).frames_per_second
     for row in progress(iter_levels(units), number, "mean_patches"):
-        yield torch.from_numpy(read_mono_16k(wavs[row.id])), torch.tensor(row.levels)
+        samples = read_mono_16k(wavs[row.id])
+        check_of_one_recording(row.id, len(row.levels[0]) / rate, len(samples) / SAMPLE_RATE)
+        yield torch.from_numpy(samples), torch.tensor(row.levels)
 
 
 def recordings(units: str, wavs: dict[str, str]) -> Iterator[tuple]:
@@ -93,10 +96,22 @@ def recordings(units: str, wavs: dict[str, str]) -> Iterator[tuple]:
 
     from ..data.audio import read_mono_16k
 
-    number = count_lines(Path(units) / UNITS)
+    number, rate = count_lines(Path(units) / UNITS), read_set(units).frames_per_second
     for row in progress(iter_units(units), number, "mean_patches"):
+        samples = read_mono_16k(wavs[row.id])
+        check_of_one_recording(row.id, len(row.frames) / rate, len(samples) / SAMPLE_RATE)
         merged = map(torch.tensor, merge_repeats(row.frames))
-        yield torch.from_numpy(read_mono_16k(wavs[row.id])), *merged
+        yield torch.from_numpy(samples), *merged
+
+
+def check_of_one_recording(id_: str, units: Seconds, audio: Seconds) -> None:
+    """Refuse (ValueError) units that cannot be of this recording: longer or shorter by more than
+    0.2 s and a tenth."""
+    if abs(units - audio) > 0.2 + 0.1 * audio:
+        raise ValueError(
+            f"{id_} has {units:.2f} s of units and {audio:.2f} s of audio: give the units that "
+            "were extracted from this data (bin/extract_units)"
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import add_flag
-from .pack import KEPT_CTC, KEPT_VOCODER, portable
+from .pack import KEPT_BESTRQ, KEPT_CTC, KEPT_VOCODER, portable
 
 if TYPE_CHECKING:
     from ..infer.speak import Vocoder
@@ -116,12 +116,14 @@ def write_encoder(args: argparse.Namespace, quantiser: Quantiser, aside: Path) -
     """The quantiser and what its frames come from; they are compared."""
     from ..infer.unit_frames import load_frames_of
     from ..store import speech_directory as layout
+    from ..units.sources import TRAINED
 
     load_frames_of(quantiser, args.encoder)  # refuses another encoder
     source = quantiser.source
     place = Path(args.encoder or source.directory)
-    if source.kind == "ctc":
-        write_model(place, quantiser.checkpoint, KEPT_CTC, aside / layout.ENCODER)
+    if source.kind in TRAINED:
+        kept = KEPT_CTC if source.kind == "ctc" else KEPT_BESTRQ
+        write_model(place, quantiser.checkpoint, kept, aside / layout.ENCODER)
     elif source.kind == "hf":
         copy_pretrained(place, aside / layout.ENCODER)
     moved = replace(source, directory=layout.ENCODER if source.directory else "")

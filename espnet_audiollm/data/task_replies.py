@@ -14,6 +14,7 @@ trained on merged repeats, each is one of unknown duration.
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -76,9 +77,12 @@ class Reader:
 def write_replies(
     directory: str | Path, blocks: Iterable[BlockReplies], answers: Iterable[Answer], reader: Reader
 ) -> dict[str, dict[str, int]]:
-    """Write a directory for each block; how often each fault came, by block.
+    """Write a directory for each block; how often each fault came, by block. What was there before
+    goes, and so does what was made of it (speech, its scores).
 
     answers: of all examples, in order of ids."""
+    for facts in Path(directory).glob(f"*/{FAULTS}"):
+        shutil.rmtree(facts.parent)
     tags = {block.name: block.task for block in blocks}
     found = {}
     for name, rows in itertools.groupby(answers, key=lambda answer: answer.id.partition(MARK)[0]):

@@ -1,11 +1,4 @@
-"""Several units a frame in one sequence, or in as many as there are levels.
-
-Two orders of the literature:
-
-    flattened    level by level within each frame, each level with numbers of its own: one sequence,
-                 L times as long (AudioLM's coarse tokens)
-    delayed      a sequence for each level, level l begins l frames later: one step predicts a unit
-                 of every level, and has seen those of the levels before it (MusicGen)
+"""Several units a frame in one sequence, frame by frame: L times as long (AudioLM's coarse tokens).
 
 SoundStorm's order, a level after the other, is the tables' own (data/unit_tables.py).
 """
@@ -43,25 +36,6 @@ def unflatten(units: Sequence[int], size: int, levels: int) -> list[list[int]]:
             f"{len(units) % levels}"
         )
     return [[unit - n * size for unit in units[n::levels]] for n in range(levels)]
-
-
-def delay(levels: Levels, hole: int) -> list[list[int]]:
-    """L levels of T + L - 1 steps: level l has its frame t at step t + l, `hole` elsewhere.
-
-    Errors (ValueError): levels of different lengths, a unit that is the hole."""
-    _check(levels, hole)
-    last = len(levels) - 1
-    return [[hole] * n + list(level) + [hole] * (last - n) for n, level in enumerate(levels)]
-
-
-def undelay(rows: Levels, hole: int) -> list[list[int]]:
-    """Back to levels: the frames that are complete.
-
-    Errors (ValueError): rows of different lengths, a hole within a level."""
-    frames = len(rows[0]) - len(rows) + 1
-    levels = [list(row[n : n + frames]) for n, row in enumerate(rows)]
-    _check(levels, hole)
-    return levels
 
 
 def _check(levels: Levels, size: int) -> None:

@@ -21,7 +21,7 @@ from ..model.griffin_lim import waveform
 from ..model.llm import fingerprint
 from ..model.mean_patches import MeanPatches
 from ..model.unit_vocoder import UnitVocoder, frames_per_unit, scaled, unscaled
-from ..model.voices import prompt_of
+from ..model.voices import PROMPT_SECONDS, prompt_of
 from ..store.model_directory import files_of
 from ..types import SAMPLE_RATE, Seconds
 from .unit_levels import LEVEL_PATCHES
@@ -48,7 +48,7 @@ class Vocoder:
     @cached_property
     def fingerprint(self) -> str:
         """Of its weights."""
-        return fingerprint(self.network)
+        return fingerprint(self.network, buffers=isinstance(self.network, MeanPatches))
 
     def speaker(self, name: str | None) -> int:
         """The number of a voice of the table; None: the only one.
@@ -88,8 +88,9 @@ class Vocoder:
         """(F, M) log mel energies of each utterance; durations that are not known are predicted."""
         units_BL = padded([row.units for row in rows]).to(self.device)
         guessed_BL = padded(self.durations(rows, voice_BD)).to(self.device)
-        known_BL = padded([row.durations or (0,) * len(row.units) for row in rows])
-        durations_BL = torch.where(known_BL.to(self.device) > 0, known_BL, guessed_BL)
+        known = [row.durations or (0,) * len(row.units) for row in rows]
+        known_BL = padded(known).to(self.device)
+        durations_BL = torch.where(known_BL > 0, known_BL, guessed_BL)
         mel_BFM, frames_B = self.network.decode(units_BL, durations_BL, voice_BD)
         mels = zip(unscaled(mel_BFM), frames_B.tolist(), strict=True)
         return [mel_FM[:frames].cpu() for mel_FM, frames in mels]
@@ -134,15 +135,19 @@ def padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
 def read_prompt(path: str | Path, shortest: Seconds = SHORTEST_PROMPT) -> np.ndarray:
     """(N,) samples of a voice prompt.
 
-    Errors (ValueError): shorter than `shortest`, or silent; those of reading it."""
+    Errors (ValueError): shorter than `shortest`, silent where it is used; those of reading it."""
     samples = audio.read_mono_16k(path)
     if len(samples) < shortest * SAMPLE_RATE:
         raise ValueError(
             f"the voice prompt {path} has {len(samples) / SAMPLE_RATE:.2f} s: give at least "
             f"{shortest:g} s of speech (3 s are used), or a lower --min_prompt"
         )
-    if np.abs(samples).max() < SILENT:
-        raise ValueError(f"the voice prompt {path} is silent: give a recording with speech in it")
+    used = samples[: round(PROMPT_SECONDS * SAMPLE_RATE)]
+    if np.abs(used).max() < SILENT:
+        raise ValueError(
+            f"the voice prompt {path} is silent in its first {len(used) / SAMPLE_RATE:.1f} s, "
+            "which are used: give a recording that begins with speech"
+        )
     return samples
 
 

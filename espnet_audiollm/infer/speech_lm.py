@@ -147,9 +147,16 @@ class SpeechLM(System):
         if len(task.steps) == 1 or said is NO_ANSWER:
             return prompt_LD
         found = self.read_answer(task, said.ids, said.finish_reason).values
-        before = [str(found.get(field) or "") for field in task.made[:-1]]
-        lead = lines_before(before, self.llm.tokenizer, self.llm.eos_ids)
+        before = [self._written(found.get(field)) for field in task.made[:-1]]
+        lead = lines_before(before, self.llm.tokenizer, self.llm.eos_ids, self.units)
         return torch.cat([prompt_LD, embed_prompt(self.llm.model, lead).to(prompt_LD)])
+
+    def _written(self, value: str | Units | None) -> str | Units:
+        """An output as the LLM wrote it: units among all of its own again."""
+        assert self.units is not None
+        if isinstance(value, Units):
+            return Units(tuple(unit + self.units.output for unit in value.ids))
+        return value or ""
 
     def read_answer(
         self, task: Task, ids: Sequence[int], finish_reason: FinishReason

@@ -131,7 +131,7 @@ class PatchesVocoder(LevelsVocoder):
     @property
     def fingerprint(self) -> str:
         """Of its weights."""
-        return fingerprint(self.network)
+        return fingerprint(self.network, buffers=True)
 
     @torch.inference_mode()
     def speak(self, rows: Sequence[LevelsRow], voices: object) -> list[np.ndarray]:

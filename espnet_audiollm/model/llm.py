@@ -242,6 +242,7 @@ def fingerprint(model: torch.nn.Module, buffers: bool = False) -> str:
     named = list(model.named_parameters())
     if buffers:
         named += [(name, b) for name, b in model.named_buffers() if b.is_floating_point()]
+    assert named, "a model of buffers only: all such models would have one fingerprint"
     named = sorted(named, key=lambda item: item[0])
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         digests = list(pool.map(lambda item: _digest(item[1]), named))

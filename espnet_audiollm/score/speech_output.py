@@ -56,15 +56,17 @@ def score_speech(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     accepted: Mapping[str, Sequence[str]] | None = None,
+    rule: str = "contains",
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> RecognisedSpeech:
     """Score what was recognised, {id: text}, against what was to be said. Both are normalised
     first, for BLEU, too: a recogniser writes no case and no punctuation.
 
-    accepted: answers of each utterance, any of which makes it a success.
+    accepted: answers of each utterance, any of which makes it a success, as the rule looks for it.
 
-    Errors (ValueError): other ids, references without words."""
+    Errors (ValueError): other ids, references without words, an accepted answer that the rule
+    cannot look for."""
     errors = utterance_errors(references, hypotheses)
     counts_N2 = np.array([(each.errors, each.reference_words) for each in errors.values()])
     said, understood = (
@@ -72,7 +74,7 @@ def score_speech(
     )
     success = None
     if accepted is not None:
-        success = count(judge(hypotheses, references, normalize_all(accepted)))
+        success = count(judge(hypotheses, references, normalize_all(accepted, rule), rule))
     return RecognisedSpeech(
         len(errors),
         total(errors.values()),

@@ -135,4 +135,19 @@ def test_what_is_refused(speech, run, tmp_path):
     run("judge_speech", true, true, *words, tmp_path / "text").fails("each name once")
     run("judge_speech", "true", *words, tmp_path / "text").fails("NAME=DIR")
     run("judge_speech", true, "--nj", 0, *words, tmp_path / "text").fails("--nj 0: at least 1")
+    rule = ["--success_rule", "some"]
+    run("judge_speech", true, *words, tmp_path / "text", *rule).fails("no success rule", "numeric")
     assert not (tmp_path / "o/speech.json").exists()
+
+
+def test_spoken_answers_are_judged_by_the_rule(speech, run, tmp_path):
+    (tmp_path / "said").mkdir()
+    write_table(tmp_path / "said/true", {"u1": "twenty one", "u2": "it is one"}.items())
+    write_table(tmp_path / "text", {"u1": "twenty one", "u2": "it is one"}.items())
+    write_table(tmp_path / "answers", {"u1": "21", "u2": "one"}.items())
+    words = [f"true={speech}/true", "--text", tmp_path / "text", "--answers", tmp_path / "answers"]
+    words += ["--hypotheses", tmp_path / "said", "--resamples", 50, "--output", tmp_path / "o"]
+    for rule, right in (("contains", 1), ("numeric", 2), ("exact", 0)):
+        run("judge_speech", *words, "--success_rule", rule).says("ASR-WER")
+        found = json.loads((tmp_path / "o/speech.json").read_text())
+        assert found["true"]["success"]["count"] == right

@@ -101,6 +101,22 @@ def test_shuffled_units_are_as_long_and_something_else(place, run, tmp_path):
     assert sum(not np.array_equal(true[id_], shuffled[id_]) for id_ in true) > 6
 
 
+def test_other_patches_speak_anew(place, run, tmp_path):
+    words = ["--units", place / "units", "--output", tmp_path / "o", "--vocoder"]
+    run("speak", *words, place / "patches").says()
+    before = samples(tmp_path / "o")
+    louder = shutil.copytree(place / "data", tmp_path / "data")
+    for id_, path in read_dict(place / "data/wav.scp").items():
+        soundfile.write(tmp_path / f"{id_}.wav", 0.1 * soundfile.read(path)[0], 16_000)
+    table = (f"{id_} {tmp_path}/{id_}.wav\n" for id_ in before)
+    (louder / "wav.scp").write_text("".join(table))
+    learn = ["--data", louder, "--units", place / "units", "--output", tmp_path / "patches"]
+    run("mean_patches", *learn).says("mean patches of 6 units")
+    run("speak", *words, tmp_path / "patches").says("12 utterances")
+    after = samples(tmp_path / "o")
+    assert all(np.abs(after[id_]).max() < np.abs(before[id_]).max() for id_ in before)
+
+
 def test_some_of_the_utterances(place, run, tmp_path):
     (tmp_path / "some").write_text("u03 x\nu07 y\n")
     words = ["--vocoder", place / "patches", "--units", place / "units", "--output", tmp_path / "o"]
@@ -118,6 +134,7 @@ def test_voices_of_prompts(place, run, tmp_path):
         ("good", rng.normal(0, 0.1, 12_000)),
         ("short", rng.normal(0, 0.1, 7_000)),
         ("silent", np.zeros(16_000)),
+        ("late", np.concatenate([np.zeros(50_000), rng.normal(0, 0.1, 12_000)])),
     ):
         soundfile.write(tmp_path / f"{name}.wav", wave, 16_000)
     prompt = ["--voice_prompt", tmp_path / "good.wav"]
@@ -126,6 +143,7 @@ def test_voices_of_prompts(place, run, tmp_path):
     run("speak", *given).fails("--voice_prompt or --voice_prompts")
     run("speak", *allowed, "--voice_prompt", tmp_path / "short.wav").fails("0.44 s", "0.5 s")
     run("speak", *allowed, "--voice_prompt", tmp_path / "silent.wav").fails("silent")
+    run("speak", *allowed, "--voice_prompt", tmp_path / "late.wav").fails("in its first 3.0 s")
     run("speak", *allowed, *prompt, "--voice", "s").fails("one source")
     run("speak", *allowed, *prompt).says("12 utterances")
     path = next(iter(read_dict(tmp_path / "o/wav.scp").values()))
@@ -183,6 +201,16 @@ def test_what_is_refused(place, systems, run, tmp_path):
         "does not exist"
     )
     assert not (tmp_path / "o/wav.scp").exists()
+    longer = shutil.copytree(place / "data", tmp_path / "longer")
+    paths = read_dict(place / "data/wav.scp")
+    wave = soundfile.read(paths["u03"])[0]
+    soundfile.write(tmp_path / "u03.wav", np.tile(wave, 3), 16_000)
+    rows = (f"{id_} {paths[id_] if id_ != 'u03' else tmp_path / 'u03.wav'}\n" for id_ in paths)
+    (longer / "wav.scp").write_text("".join(rows))
+    for units in ("units", "merged"):
+        run("mean_patches", "--data", longer, "--units", place / units, "--output", "x").fails(
+            "u03 has", "s of audio", "bin/extract_units"
+        )
 
 
 def test_mel_energies_come_back(place, run, tmp_path):

@@ -114,6 +114,19 @@ def test_jobs_and_batches_give_the_same(learned, run, tmp_path):
     assert "nothing left" in again.err
 
 
+def test_other_answers_take_away_what_was_made_of_the_first(learned, run, tmp_path):
+    out = tmp_path / "out"
+    respond(run, learned, out).says()
+    for name in ("t.tts_english/judged/audio/speech.json", "run/run.json"):
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("{}")
+    respond(run, learned, out)
+    assert (out / "t.tts_english/judged/audio/speech.json").exists()  # the same answers
+    respond(run, learned, out, "--max_tokens", 3).says()
+    assert not (out / "t.tts_english/judged").exists() and (out / "t.tts_english/faults").exists()
+    assert (out / "run/run.json").exists()
+
+
 def test_answers_without_an_end_are_counted(learned, run, tmp_path):
     """An LLM that has learned nothing goes on until its limit."""
     respond(run, learned, tmp_path / "raw", llm="joint").says("no end")

@@ -11,6 +11,7 @@ import tiny_speaking
 import torch
 import yaml
 from tiny_speaking import SPOKEN, SYSTEM, TAGS
+from tiny_tasks import ENCODER
 from tool_mains import main_of, run_main
 
 import espnet_audiollm
@@ -194,6 +195,47 @@ def test_an_answer_after_a_transcript_is_measured_after_its_own_transcript(syste
     nothing = Generated(tuple(reference_ids(system.llm, "")), "stop", 0.0)
     made = chained.before_reference(dialogue, prompt_LD, nothing)
     assert len(made) == len(prompt_LD) + 1  # the line end
+
+
+def test_an_answer_after_speech_is_measured_after_its_own_units(system, speaking):
+    task = Task.parse("[SQSA SQA English]")
+    last = tuple(range(30, 40))  # as if the units that are spoken were other ones than those read
+    for output in (0, 30):
+        units = replace(system.units, output=output)
+        chained = replace(system, tasks={task: Wording()}, units=units)
+        item = items_of(system, speaking)[0]
+        dialogue = chained.complete(replace(item.dialogue, task=str(task)))
+        prompt_LD = chained.embed(dialogue.turns, chained.speech([dialogue]))
+        values = {"audio": Units((1,)), "answer_audio": Units(last), "answer": "ran the"}
+        _, example = Encoder(system.llm.tokenizer, units, system.llm.eos_ids)(task, values)
+        made = chained.before_reference(dialogue, prompt_LD, Generated(tuple(example), "stop", 0.0))
+        reference = reference_ids(system.llm, "ran the")
+        expected = embed_prompt(system.llm.model, example[: -len(reference)])
+        assert torch.equal(made, torch.cat([prompt_LD, expected.to(prompt_LD)]))
+
+
+def test_units_of_an_encoder_without_transcripts_are_packed(speaking, tmp_path):
+    """bestrq: the pack has its encoder, as it has a recogniser's."""
+    place = tmp_path / "speaking"
+    shutil.copytree(speaking, place, ignore=shutil.ignore_patterns("exp", "tasks", "q", "joint"))
+    (place / "bestrq.yaml").write_text(yaml.safe_dump({**ENCODER, "max_epoch": 1}))
+    words = ["--config", place / "bestrq.yaml", "--output_dir", place / "bestrq"]
+    words += ["--train_data", place / "data", "--valid_data", place / "data"]
+    tiny_speaking.call("bestrq_train", *words)
+    data = ["--data", place / "data"]
+    source = ["--source", f"bestrq:{place}/bestrq:1", "--size", tiny_speaking.UNITS]
+    tiny_speaking.call("learn_units", *source, *data, "--output", place / "q")
+    for name in ("units", "answer_audio"):
+        facts = json.loads((place / name / "units.json").read_text())
+        facts["quantiser"] = json.loads((place / "q/quantiser.json").read_text())["fingerprint"]
+        (place / name / "units.json").write_text(json.dumps(facts))
+    words = ["--llm", place / "text_llm", "--quantiser", place / "q", "--output", place / "joint"]
+    tiny_speaking.call("extend_llm", *words)
+    tiny_speaking.prepare(place, place / "tasks")
+    tiny_speaking.pack(place, place / "packed", llm="joint")
+    shutil.rmtree(place / "bestrq")
+    system = espnet_audiollm.load(place / "packed")
+    assert system.respond(questions(place, "[SQA English]")[:1])
 
 
 def test_a_chat_asks_each_question_alone(system, speaking):
