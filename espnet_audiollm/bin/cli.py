@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..text.casing import AS_IS, CASINGS, caser
+
 if TYPE_CHECKING:
     from ..infer.recognise import Recogniser
     from ..infer.systems import System
@@ -96,6 +98,8 @@ def add_system_options(parser: argparse.ArgumentParser, recogniser_for: str) -> 
     add("--recogniser", help=f"experiment of stage 5 that {recogniser_for} asks")
     add("--chat_template", help="Jinja file, when the LLM has none")
     add("--system_prompt", help='system turn ("": an empty one); AudioLLM has that of its training')
+    add("--prompt_casing", default=AS_IS, choices=CASINGS, help="of speech that is read as text")
+    add("--casing_text", help="truecase: text from which it learns")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
@@ -103,11 +107,12 @@ def add_system_options(parser: argparse.ArgumentParser, recogniser_for: str) -> 
 def load_chosen_system(args: argparse.Namespace) -> tuple[System, Recogniser | None]:
     """The system of `add_system_options`, and the --recogniser if there is one.
 
-    Errors (ValueError): those of `load_system` and `load_recogniser`."""
+    Errors (ValueError): those of `load_system`, `load_recogniser` and `caser`."""
     from ..infer.recognise import load_recogniser
     from ..infer.systems import kind_of, load_system
 
     how = {name: getattr(args, name) for name in ("chat_template", "system_prompt", "dtype")}
+    how["casing"] = caser(args.prompt_casing, args.casing_text)
     kind = kind_of(args.model)
     system = load_system(kind, args.llm, args.model, args.checkpoint, device=args.device, **how)
     if not args.recogniser:

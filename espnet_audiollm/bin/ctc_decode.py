@@ -17,7 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.dialogues import count_recordings, has_transcripts, iter_recordings
+from ..data.dialogues import (
+    count_recordings,
+    has_transcripts,
+    iter_recordings,
+    recordings_state,
+)
 from ..store.parts import Parts, hash_files
 from ..store.yaml_files import read_options
 from ..text.arpa import arpa_order
@@ -30,7 +35,7 @@ from .several import parse_runs, whose
 if TYPE_CHECKING:
     from espnet.nets.scorer_interface import BatchScorerInterface
 
-TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
+TABLES = ("wav.scp", "text", "utt2dur", ".done")  # of a data directory; .done: of stage 2
 SEARCH = (
     "ctc_beam",
     "lm_weight",
@@ -142,7 +147,9 @@ def open_parts(args: argparse.Namespace) -> Parts:
     files += [args.chat_template] if "llm" in search and args.chat_template else []
     elsewhere = ("normalizer", *SEARCH)
     options = {name: value for name, value in split.options(args).items() if name not in elsewhere}
-    inputs = {"options": options, "contents": hash_files(*files)}
+    inputs: dict[str, object] = {"options": options, "contents": hash_files(*files)}
+    if not data.is_dir():
+        inputs["recordings"] = recordings_state(data)
     inputs |= {"search": search} if search else {}
     made = ["hyp"] + ["errors.txt", "wer.json"] * has_transcripts(data)
     size = args.shard_size

@@ -27,7 +27,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.dialogues import count, has_context, iter_dialogues, iter_recordings, name_of
+from ..data.dialogues import (
+    count,
+    has_context,
+    iter_dialogues,
+    iter_recordings,
+    name_of,
+    recordings_state,
+)
 from ..store import responses, runs
 from ..store.kinds import KINDS
 from ..store.model_directory import files_of
@@ -42,7 +49,7 @@ from .several import parse_runs, whose
 if TYPE_CHECKING:
     from ..infer.systems import Answer, Item, Loaders, Speech, System
 
-TABLES = ("wav.scp", "text", "utt2dur")  # of a data directory
+TABLES = ("wav.scp", "text", "utt2dur", ".done")  # of a data directory; .done: of stage 2
 SPEECH_LM = ("quantiser", "tasks")  # options that a speech LM needs
 
 
@@ -159,6 +166,8 @@ def open_parts(args: argparse.Namespace) -> Parts:
     else:  # their runs are what they were before there were speech LMs
         options = {name: value for name, value in options.items() if name not in SPEECH_LM}
     inputs: dict[str, object] = {"options": options, "contents": hash_files(*files)}
+    if not data.is_dir():
+        inputs["recordings"] = recordings_state(data)
     if KINDS[args.system].input == "units":
         from ..model.llm import weight_files
 

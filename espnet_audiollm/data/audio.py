@@ -257,9 +257,10 @@ def _decoder(
     file.seek(0)
     if magic == b"NIST_1A\n":
         return _sphere_decoder(file), "NIST"
-    complete_file = source.path and source.offset is None
+    ending = os.path.splitext(source.path)[1].lower()
+    complete_file = source.path and source.offset is None and ending != ".raw"
     try:
-        sound = soundfile.SoundFile(source.path if complete_file else file)
+        sound = soundfile.SoundFile(source.path if complete_file else _nameless(file))
     except soundfile.LibsndfileError:
         sound = None
     if sound is None:
@@ -273,6 +274,11 @@ def _decoder(
     else:
         containers.check_wav(file)
     return sound, sound.format
+
+
+def _nameless(file: containers.File) -> containers.Range:
+    """The same file, of whose name soundfile makes no format."""
+    return containers.Range(file, 0, containers.size_of(file))
 
 
 def _sphere_decoder(file: containers.File) -> SoundFile:

@@ -18,6 +18,7 @@ transcript.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -30,6 +31,7 @@ from ..store.json_files import parse_json
 from ..store.tables import CONTROLS, is_table
 from ..types import Audio, Content, Dialogue, Turn, Utterance
 from . import audio as sound
+from . import sources
 from .kaldi_dir import count_utterances, iter_utterances, read_table
 
 ROLES = ("system", "user", "assistant")
@@ -95,6 +97,18 @@ def iter_recordings(path: str | Path) -> Iterator[Utterance]:
         return iter_utterances(path)
     found = {i: a for d in read_dialogues(path) for i, a in d.recordings().items()}
     return iter([_utterance(id_, found[id_]) for id_ in sorted(found)])
+
+
+def recordings_state(path: str | Path) -> str:
+    """sha256 of names, sizes and times of change of the recordings in a file of dialogues."""
+    digest = hashlib.sha256()
+    for dialogue in read_dialogues(path):
+        for audio in dialogue.recordings().values():
+            try:
+                digest.update(sources.parse(audio.path or "").stamp().encode())
+            except OSError:
+                digest.update(f"{audio.path} cannot be found\n".encode())
+    return digest.hexdigest()
 
 
 def count_recordings(path: str | Path) -> int:

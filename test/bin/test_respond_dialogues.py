@@ -2,6 +2,8 @@
 they refuse."""
 
 import json
+import os
+import shutil
 
 import pytest
 from written_runs import read_store
@@ -223,6 +225,20 @@ def test_speech_is_read_in_the_form_that_is_asked_for(place, answered, capsys, t
     with pytest.raises(SystemExit):
         run(place, "cascade", "--prompt_casing", "lower", name="upper", output=tmp_path / "no")
     assert "were made with another --prompt_casing" in capsys.readouterr().err
+
+
+def test_recordings_that_changed_are_answered_again(place, tmp_path):
+    """Under the same names, in an unchanged file of dialogues."""
+    copy = shutil.copytree(place, tmp_path / "place")
+    talks = copy / "set.jsonl"
+    talks.write_text(talks.read_text().replace(str(place), str(copy)))
+    answers = run(copy, "audiollm", output=copy / "answered") / "answers.jsonl"
+    before = answers.stat().st_mtime_ns
+    run(copy, "audiollm", output=answers.parent)
+    assert answers.stat().st_mtime_ns == before
+    os.utime(copy / "data/wav/u00.wav", (1, 1))
+    run(copy, "audiollm", output=answers.parent)
+    assert answers.stat().st_mtime_ns != before
 
 
 @pytest.mark.parametrize("system", ["reference", "audiollm"])

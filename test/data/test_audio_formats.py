@@ -337,9 +337,12 @@ def test_matrices_are_not_audio(ark):
 
 
 def test_a_file_with_the_name_of_another_form_is_a_file(tmp_path):
-    for name in ("a.wav:12", "a.wav#t=0,1"):
+    for name in ("a.wav:12", "a.wav#t=0,1", "a.raw"):
         soundfile.write(tmp_path / name, tones(), 16_000, format="WAV")
         assert audio.info(tmp_path / name).container == "WAV"
+    (tmp_path / "b.raw").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(AudioError, match="not audio"):
+        audio.info(tmp_path / "b.raw")
 
 
 # --- parts --------------------------------------------------------------------------------------

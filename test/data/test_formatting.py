@@ -118,6 +118,15 @@ def test_second_run_does_nothing_and_a_change_is_seen(tmp_path, mixed):
     assert len(converted) == 4  # the old recording's conversion is gone
 
 
+def test_a_copy_elsewhere_gets_tables_of_its_own(tmp_path, mixed):
+    format_dir(mixed, tmp_path / "dump", LIMITS)
+    (tmp_path / "dump").rename(tmp_path / "moved")
+    assert not format_dir(mixed, tmp_path / "moved", LIMITS).already_done
+    paths = kaldi_dir.read_dict(tmp_path / "moved/wav.scp").values()
+    assert all(Path(path).exists() for path in paths)
+    assert any(path.startswith(f"{tmp_path}/moved/") for path in paths)
+
+
 def test_text_that_goes_away_does_not_stay_behind(tmp_path, mixed):
     dst = tmp_path / "dump"
     format_dir(mixed, dst, LIMITS)

@@ -108,6 +108,16 @@ def test_what_was_not_trained_again_keeps_its_memory(ablation, tmp_path):
     assert "| 0.25 | 2.0 |" in (tmp_path / "exp/ablation/table.md").read_text()
 
 
+def test_a_system_that_was_trained_twice_is_named(ablation, tmp_path, capsys):
+    words = ["--list", "list.yaml", "--seeds", "1"]
+    assert ablation.main(words) == 0
+    (tmp_path / "exp/audiollm_ablation_two_seed1_y").mkdir()
+    with pytest.raises(SystemExit):
+        ablation.main(words)
+    said = capsys.readouterr().err
+    assert "two_seed1 was trained 2 times" in said and "ablation_two_seed1_x" in said
+
+
 def test_a_stage_that_fails_is_named(ablation, monkeypatch, capsys):
     monkeypatch.setenv("FAIL", "9")
     with pytest.raises(SystemExit):

@@ -103,6 +103,10 @@ def test_it_leaves_a_hugging_face_directory(tmp_path):
     for note in ("on held-out combinations", "skipped"):
         run = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
         assert run.returncode == 0 and note in run.stderr, run.stderr
+    run = subprocess.run(
+        [*command, "--seed", "2"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert run.returncode == 1 and "1, first: seed 1, now 2" in run.stderr
     assert not list(tmp_path.glob(".llm*"))
     report = json.loads((out / "eval.json").read_text())
     assert {"success_rate", "follow_up_success_rate", "own_answer_ppl"} <= set(report)

@@ -42,8 +42,10 @@ def test_layout(prepare, squad, tmp_path, monkeypatch):
 def test_questions_are_conversations(prepare, squad, tmp_path):
     """The question is read in a system turn, the paragraph is audio."""
     done = prepare("--corpus", squad, *SUBSET, "data")
-    assert "data/conversations/valid.jsonl: 2 questions about 2 paragraphs\n" in done.stdout
-    asked = read_dialogues(tmp_path / "data/conversations/valid.jsonl")
+    assert (
+        "data/conversations/questions_valid.jsonl: 2 questions about 2 paragraphs\n" in done.stdout
+    )
+    asked = read_dialogues(tmp_path / "data/conversations/questions_valid.jsonl")
     assert [each.id for each in asked] == ["5733be284776f41900661182", "5733bed24776f41900661188"]
     assert asked[0].accepted == ("a dome", "dome")  # and not "What is in front?"
     system, spoken = asked[0].turns
@@ -53,14 +55,17 @@ def test_questions_are_conversations(prepare, squad, tmp_path):
     )
     assert (spoken.role, spoken.text[:15]) == ("user", "Architecturally")
     assert audio.info(spoken.content.path).frames == 2400 + 4800
-    (test,) = read_dialogues(tmp_path / "data/conversations/test.jsonl")
+    (test,) = read_dialogues(tmp_path / "data/conversations/questions_test.jsonl")
     assert (test.id, test.accepted) == ("56be4db0acb8001400a502ec", ("Denver",))
 
 
 def test_long_paragraphs_are_not_asked_about(prepare, squad, tmp_path, monkeypatch):
     """Sentence s lasts 0.1 x (s + 1) seconds: the first of the topic has 0.3, the second 0.1."""
     few = prepare("--corpus", squad, *SUBSET, "--max_passage", 0.2, "data")
-    fails(few, "data/conversations/test.jsonl: all paragraphs are longer than --max_passage 0.2")
+    fails(
+        few,
+        "data/conversations/questions_test.jsonl: all paragraphs are longer than --max_passage 0.2",
+    )
     corpora.say(squad / "Spoken-SQuAD_audio/dev_wav/0_0_1.wav", 0.05, 24_000)
     done = prepare("--corpus", squad, *SUBSET, "--max_passage", 0.25, "data")
     assert done.returncode == 0, done.stderr
@@ -68,7 +73,7 @@ def test_long_paragraphs_are_not_asked_about(prepare, squad, tmp_path, monkeypat
     assert (
         "left out 1 questions about 1 paragraphs longer than 0.25 s (first: train_0_0)"
     ) in done.stdout
-    (asked,) = read_dialogues(tmp_path / "data/conversations/valid.jsonl")
+    (asked,) = read_dialogues(tmp_path / "data/conversations/questions_valid.jsonl")
     assert asked.id == "5733bed24776f41900661188"
     assert len(utterances(tmp_path / "data/valid")) == 2  # stage 2 drops by --max_audio
 

@@ -1,6 +1,7 @@
 """What speechlm.sh runs, in which order and on what. The Python mains are replaced by one that
 notes its words in `calls` and leaves the files that the next stages look for."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,9 @@ echo "${module} ${*:3}" >> calls
 out="$(option --output "$@")$(option --output_dir "$@")"
 leave() { mkdir -p "$(dirname "$1")" && echo "${2:-a 1}" > "$1"; }
 case "${module}" in
-    synthesise | speak) leave "${out}/wav.scp" && leave "${out}/text" && leave "${out}/utt2spk" ;;
+    synthesise | speak)
+        for file in wav.scp text utt2spk; do leave "${out}/${file}"; done
+        leave "${out}/utt2num_samples" "a ${SAMPLES:-1}" ;;
     learn_units) leave "${out}/quantiser.json" ;;
     spoken_translations | format_data)
         for file in wav.scp text utt2spk; do leave "$4/${file}"; done ;;
@@ -66,6 +69,9 @@ def recipe(tmp_path):
     (tmp_path / "tools/activate").write_text(f'export PATH="{tmp_path}/tools/bin:${{PATH}}"\n')
     given_by_audiollm1(tmp_path / "egs2/mini/audiollm1", "answers", "responses/response_ids")
     given_by_audiollm1(tmp_path / "egs2/cvss/audiollm1", "translation", "translation_audio")
+    for exp in ("mini/audiollm1/exp/ctc_long", "cvss/audiollm1/exp/ctc_25hz"):
+        (tmp_path / "egs2" / exp).mkdir(parents=True)
+        (tmp_path / "egs2" / exp / "valid.loss.ave.pth").write_text("weights\n")
     return tmp_path / "egs2/mini/speechlm1"
 
 
@@ -171,6 +177,47 @@ def test_units_that_are_spoken_are_of_the_answers(recipe):
     assert both in option(answered, "--llm")
 
 
+def test_answers_that_are_spoken_anew(recipe):
+    run(recipe, "--stop_stage", 11)
+    responses = recipe.parent / "audiollm1/dump/test/responses/response_ids"
+    responses.write_text("a 2\n")
+    done, calls = run(recipe, "--stop_stage", 11, SAMPLES="2")  # the same paths in wav.scp
+    assert done.returncode == 0, done.stdout + done.stderr
+    spoken = "dump/test/answers_en_us_edward"
+    assert [option(call, "--output") for call in of(calls, "synthesise")] == [spoken]
+    assert [option(call, "--data") for call in of(calls, "extract_units")] == [spoken]
+    assert any(f"{spoken} dump/test/judged" in call for call in of(calls, "subset"))
+    assert not of(calls, "learn_units") and not of(calls, "vocoder_train")
+
+
+def test_a_recogniser_that_was_trained_on(recipe):
+    run(recipe, "--stop_stage", 5)
+    (recipe.parent / "audiollm1/exp/ctc_long/valid.loss.ave.pth").write_text("others\n")
+    done, calls = run(recipe, "--stop_stage", 5)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [learned] = of(calls, "learn_units")
+    assert option(learned, "--source").startswith("ctc:")
+
+
+def test_other_answers_of_the_same_utterances_are_judged_anew(recipe):
+    run(recipe, "--stop_stage", 11)
+    [answered] = recipe.glob("exp/speechlm_*/respond_test")
+    table = answered / "spoken.tts_english/audio/units"
+    table.write_text("a 2\n")
+    done, calls = run(recipe, "--stage", 11, "--stop_stage", 11)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [option(call, "--units") for call in of(calls, "speak")] == [
+        str(table.parent.relative_to(recipe))
+    ]
+    [judged] = of(calls, "judge_speech")
+    assert "spoken.tts_english/judged/audio" in option(judged, "--output")
+    (recipe.parent / "audiollm1/dump/test/answers").write_text("a 3\n")
+    _, calls = run(recipe, "--stage", 11, "--stop_stage", 11)
+    judged = {option(call, "--output").split("/")[-1] for call in of(calls, "judge_speech")}
+    assert judged == {"judged", "answer_audio"} or judged == {"judged", "audio", "answer_audio"}
+    assert all("--success_rule contains" in call for call in of(calls, "judge_speech"))
+
+
 def test_a_share_of_the_training_utterances(recipe):
     done, calls = run(recipe, "--train_share", "0.25")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -224,6 +271,31 @@ def test_compared_with_the_alignment_on_the_same_recogniser(recipe):
         asked = (other / "words").read_text() if (other / "words").exists() else ""
         assert ("--stage|6|--stop_stage|10|" in asked) == (not words)
         assert ("--ctc_tag|long|" in asked and "--align_tag|long|" in asked) == (not words)
+
+
+def test_a_model_that_was_trained_again_is_not_compared_by_its_old_answers(recipe):
+    made = "exp/speechlm_ctc_long_6_500_spoken_fbank_8_500/llm_valid.loss.ave.log/.done"
+    examples = "dump/test/tasks_ctc_long_6_500_spoken_fbank_8_500"
+    for name in (made, f"{examples}/tasks.json", f"{examples}/response_ids"):
+        (recipe / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipe / name).write_text('{"tag": "[SQA English]"}')
+    other = recipe / "exp/speechlm_other"
+    for name in ("respond_test/run/run.json", "respond_test/run/.done"):
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text("{}")
+    words = ["--stage", 13, "--align_tag", ""]
+    done, calls = run(recipe, *words)
+    [compared] = of(calls, "compare_systems")
+    assert "exp/speechlm_other/respond_test/run" in compared, done.stderr
+    export = other / "2_crossmodal/llm_valid.loss.ave.log/.done"
+    export.parent.mkdir(parents=True)
+    export.write_text("later")
+    after = (other / "respond_test/run/.done").stat().st_mtime + 1
+    os.utime(export, (after, after))
+    done, calls = run(recipe, *words)
+    [compared] = of(calls, "compare_systems")
+    assert "exp/speechlm_other" not in compared
+    assert "left out: exp/speechlm_other was trained again" in done.stdout
 
 
 def test_the_corpus_own_speakers_and_no_vocoder(recipe):

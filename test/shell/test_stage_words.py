@@ -97,6 +97,7 @@ def test_dialogues_are_answered_by_text_cascade_and_audio(recipe):
 
 
 def test_noisy_copies_are_recognised_and_nothing_is_answered_again(recipe):
+    (recipe / "my/noise").mkdir(parents=True)
     words = ["--noises", "babble:-5 files:my/noise:10", "--nj", "1"]
     done = run(recipe, *words, "--test_sets", "test valid")
     assert done.returncode == 0, done.stderr

@@ -169,6 +169,63 @@ def test_other_recordings_are_noticed(recipe):
     assert {"ctc_train", "audiollm_train"} < set(done.mains)
 
 
+def test_recordings_that_changed_under_their_names_are_noticed(recipe):
+    """By what stage 2 says of them, and, of conversations, by the files themselves."""
+    (recipe / "data/audio").mkdir()
+    recording = recipe / "data/audio/a b.wav"
+    recording.write_text("one")
+    talk = '{"id": "a", "turns": [{"role": "user", "text": "b", "audio": "audio/a b.wav"}]}\n'
+    (recipe / "data/talks.jsonl").write_text(talk)
+    words = ["--conversations", "data/talks.jsonl"]
+    assert run(recipe, *words).returncode == 0
+    again = run(recipe, *words, "--stage", "3", "--stop_stage", "10")
+    assert again.mains == ["generate_responses"] * 4
+    (recipe / "dump/test/.done").write_text("others\n")
+    done = run(recipe, *words, "--stage", "3", "--stop_stage", "10")
+    answered = [call for call in done.calls if call.split()[0] in ("ctc_decode", "respond")]
+    assert len(answered) == 5 and all("--data dump/test" in call for call in answered)
+    recording.write_text("another")
+    done = run(recipe, *words, "--stage", "3", "--stop_stage", "10")
+    answered = [call for call in done.calls if call.split()[0] in ("ctc_decode", "respond")]
+    assert len(answered) == 4 and all("--data data/talks.jsonl" in call for call in answered)
+    (recipe / "dump/train/.done").write_text("others\n")
+    done = run(recipe, *words, "--stage", "5", "--stop_stage", "9", "--skip_stages", "6 7")
+    assert done.mains == ["ctc_train", "audiollm_train"]
+
+
+def test_recordings_of_noise_are_noticed(recipe):
+    (recipe / "noise").mkdir()
+    (recipe / "noise/a.wav").write_text("one")
+    words = ["--noises", "files:noise:10", "--stop_stage", "2", "--nj", "1"]
+    assert run(recipe, *words).mains.count("add_noise") == 1
+    assert run(recipe, *words).mains.count("add_noise") == 0
+    (recipe / "noise/b.wav").write_text("two")
+    assert run(recipe, *words).mains.count("add_noise") == 1
+    done = run(recipe, "--noises", "files:none:10", "--stop_stage", "2")
+    assert done.returncode and "files:none:10: none is no directory" in done.stderr
+
+
+def test_another_tokenizer_in_the_same_directory_is_noticed(recipe):
+    (recipe / "llm").mkdir()
+    (recipe / "llm/tokenizer.json").write_text("{}")
+    words = ["--llm", "llm", "--token_type", "llm", "--vocab_size", "0", "--stop_stage", "3"]
+    assert run(recipe, *words).mains.count("tokenize_text") == 1
+    assert run(recipe, *words).mains.count("tokenize_text") == 0
+    (recipe / "llm/tokenizer.json").write_text("{ }")
+    assert run(recipe, *words).mains.count("tokenize_text") == 1
+
+
+def test_figures_of_a_model_card_are_those_of_the_resultsdir(recipe):
+    words = ["--resultsdir", "exp/r"]
+    assert run(recipe, *words, "--stop_stage", "11").returncode == 0
+    for place in ("exp", "exp/r"):
+        (recipe / place).mkdir(exist_ok=True)
+        (recipe / place / "results.json").write_text("{}")
+    for more, place in ((words, "exp/r"), ([], "exp")):
+        done = run(recipe, *more, "--stage", "12", "--stop_stage", "12")
+        assert [f"--results {place}/results.json" in call for call in done.calls] == [True]
+
+
 @pytest.mark.parametrize("first, second", [([], ["--ngpu", "1"]), (["--ngpu", "1"], [])])
 def test_the_device_changes_nothing(recipe, first, second):
     fake_gpu = {"CUDA_VISIBLE_DEVICES": "0"}
@@ -246,6 +303,7 @@ def test_failure_shows_cause_and_next_step(recipe):
         (["--stop_stage", "18446744073709551617"], "--stop_stage '18446744073709551617': stages"),
         (["--skip_stages", "4 five"], "--skip_stages '4 five': stages are whole numbers"),
         (["--stage", "7", "--stop_stage", "6"], "--stop_stage 6 comes before --stage 7"),
+        (["--conversations", "data/talks/test.jsonl"], "are called test, and would have one place"),
         (["--stage", "5", "--ctc_config", "conf/no.yaml"], "conf/no.yaml cannot be read"),
     ],
 )

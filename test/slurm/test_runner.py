@@ -236,6 +236,23 @@ def test_a_lost_runners_jobs_are_taken_up(call, number):
     assert [call.text(f"{n}.log").count("begun") for n in (1, 2)] == [2, 2]  # With "# command".
 
 
+def test_what_a_taken_up_job_made_is_kept(call):
+    script = "echo begun; while ! test -e go; do sleep 0.1; done; mkdir made"
+    anew = os.path.join(os.path.dirname(RUNNER), "anew.sh")
+    work = ("made.log", anew, "made", *sh(script))
+    (call.dir / "made/old").mkdir(parents=True)
+    runner = call.start(*work)
+    call.wait_for(lambda: "begun\n" in call.text("made.log"))
+    assert not (call.dir / "made").exists()
+    runner.send_signal(signal.SIGHUP)
+    runner.communicate(timeout=30)
+    (call.dir / "go").touch()
+    call.wait_for(lambda: "# exit: 0" in call.text("made.log"))
+    again = call.run(*work)
+    assert again.returncode == 0, again.stderr
+    assert (call.dir / "made").is_dir() and call.text("made.log").count("begun") == 1
+
+
 def test_another_command_for_the_same_log_is_refused(call):
     runner = call.start("one.log", *sh("echo begun; sleep 300"))
     call.wait_for(lambda: "begun\n" in call.text("one.log"))

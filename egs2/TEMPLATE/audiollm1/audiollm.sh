@@ -228,6 +228,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     # shellcheck disable=SC2206
     sets+=(${conversations})
     set_name() { basename "$1" .jsonl; }
+    twice="$(for set in "${sets[@]}"; do set_name "${set}"; done | sort | uniq -d | head -n 1)"
+    [ -z "${twice}" ] || die "two sets of --test_sets, --noises and --conversations are called ${twice}, and would" \
+        "have one place for their answers: rename a file of conversations, or a directory of data/"
     references_of() { # The store of the reference responses to a set.
         local name
         name="$(set_name "$1")"
@@ -240,9 +243,6 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         [ -z "${noise_of[$(set_name "$1")]:-}" ] || checkpoints="${noise_checkpoints:-${checkpoints}}"
         [ ! -f "$1" ] || checkpoints="${checkpoints##* }"
         echo "${checkpoints}"
-    }
-    recordings_of() { # The file that says what a set's recordings are.
-        if [ -f "$1" ]; then echo "$1"; else echo "$1/wav.scp"; fi
     }
     align_exp() { echo "${expdir}/$(name_of "audiollm${align_tag:+_${align_tag}}${drawn}" "$1")"; }
 
@@ -259,8 +259,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 3; then
         log "Stage 3: the token list ${tokens}"
+        vocabulary=("${train}/text")
+        if [ "${token_type}" == llm ] && [ -s "${llm}/tokenizer.json" ]; then vocabulary+=("${llm}/tokenizer.json"); fi
         # shellcheck disable=SC2086
-        once "${tokens}/.done" "${train}/text" -- ${train_cmd} "${tokens}/train.log" \
+        once "${tokens}/.done" "${vocabulary[@]}" -- ${train_cmd} "${tokens}/train.log" \
             python -m espnet_audiollm.bin.tokenize_text --text "${train}/text" \
             --token_type "${token_type}" "${token_llm[@]}" --bpe_type "${bpe_type}" --vocab_size "${vocab_size}" \
             --min_count "${min_count}" --output "${tokens}"
@@ -276,8 +278,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     if runs 4; then
         log "Stage 4: statistics for CTC pretraining"
         if ((${#mvn_stats[@]})); then
+            marks_of "${train}" "${valid}"
             # shellcheck disable=SC2086
-            once "${ctc_stats}/.done" "${ctc_config}" "${train}/wav.scp" "${valid}/wav.scp" \
+            once "${ctc_stats}/.done" "${ctc_config}" "${marks[@]}" \
                 "${train}/text" "${valid}/text" "${tokens}/tokens.txt" -- \
                 collect_stats "${ctc_stats}" python -m espnet_audiollm.bin.ctc_train \
                 --config "${ctc_config}" "${ctc_data[@]}" ${ctc_args}
@@ -293,9 +296,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     if runs 5; then
         log "Stage 5: pretrain the encoder with CTC: ${ctc_exp}"
+        marks_of "${train}" "${valid}"
         # shellcheck disable=SC2086
         once "${ctc_exp}/.done" "${ctc_config}" "${tokens}/tokens.txt" "${token_opts[@]:5}" \
-            "${train}"/{wav.scp,text} "${valid}"/{wav.scp,text} \
+            "${marks[@]}" "${train}/text" "${valid}/text" \
             "${ctc_stats}"/{train,valid}/{speech,text}_shape "${mvn_stats[@]}" -- \
             ${training} "${ctc_exp}/train.log" \
             python -m espnet_audiollm.bin.ctc_train --config "${ctc_config}" "${ctc_data[@]}" \
@@ -340,7 +344,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     fi
                     out="${ctc_exp}/decode_${checkpoint%.pth}${search}_$(set_name "${set}")"
                     decoded+=("${out}")
-                    read_by=("${ctc_exp}/${checkpoint}" "$(recordings_of "${set}")")
+                    marks_of "${set}"
+                    read_by=("${ctc_exp}/${checkpoint}" "${marks[@]}")
                     decode=(--exp "${ctc_exp}" --checkpoint "${checkpoint}" --data "${set}" --output "${out}"
                         --device "${device}" "${comparing[@]}" "${searching[@]}" "${lm[@]}")
                     if [[ ${search} == *_lm* ]] && [ -z "${arpa}" ]; then # It looks itself whether the LLM is another one.
@@ -414,10 +419,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             ctc_weight="$(python utils/config_value.py "${config}" ctc_weight ${align_args})"
             text=()
             case "${ctc_weight}" in "" | 0 | 0.0) ;; *) text=("${align_text[@]}") ;; esac
+            marks_of "${train}" "${valid}"
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
-                "${train}"/{wav.scp,responses${drawn}/response_ids} \
-                "${valid}"/{wav.scp,responses${drawn}/response_ids} "${asked[@]}" "${taught[@]}" \
+                "${marks[@]}" {"${train}","${valid}"}/responses${drawn}/response_ids "${asked[@]}" "${taught[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \
@@ -432,7 +437,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # respond SET OUT SYSTEM INPUT... -- OPTION...: one system is to answer one set, if it has not.
     respond() {
-        local set="$1" out="$2" system="$3" now references words inputs=()
+        local set="$1" out="$2" system="$3" now references words inputs=() marks
         shift 3
         while [ "$1" != -- ]; do
             inputs+=("$1")
@@ -444,7 +449,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         words=(--system "${system}" "${llm_opts[@]}"
             --data "${set}" --references "${references}" --output "${out}" --beam "${beam}"
             --device "${device}" "${casing_opts[@]}" "${engine_opts[@]}" "$@" ${inference_args})
-        outdated "${out}/.done" "$(recordings_of "${set}")" "${references}/response_ids" \
+        marks_of "${set}"
+        outdated "${out}/.done" "${marks[@]}" "${references}/response_ids" \
             ${inputs[@]+"${inputs[@]}"} -- python -m espnet_audiollm.bin.respond "${words[@]}" || return 0
         later "${out}" "${now}" "${words[@]}"
     }
@@ -494,8 +500,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     fi
 
     if runs 12; then
-        figures=()
-        [ ! -f "${expdir}/results.json" ] || figures=(--results "${expdir}/results.json")
+        figures=() results="${resultsdir:-${expdir}}/results.json"
+        [ ! -f "${results}" ] || figures=(--results "${results}")
         for config in ${align_configs}; do
             exp="$(align_exp "${config}")"
             log "Stage 12: ${exp}/packed"

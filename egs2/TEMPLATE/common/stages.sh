@@ -39,6 +39,14 @@ hint_at_gpus() {
         log "this machine has $# GPU(s), and none is used: --ngpu 1 takes one, --ngpu 0 ends this hint"
 }
 
+# state_of FILE DIR: writes names, sizes and times of files in DIR, whose names come line by line.
+state_of() {
+    local found
+    mkdir -p "${1%/*}"
+    found="$(cd "$2" && sort -u | { xargs -r -d '\n' stat -c '%n %s %Y' -- 2>&1 || true; })"
+    echo "${found:-none}" >"$1.tmp" && mv "$1.tmp" "$1"
+}
+
 # hash_of WORDS FILE...: of the words and of what is in the files.
 hash_of() { (echo "$1" && cat /dev/null "${@:2}") | sha256sum; }
 
@@ -88,10 +96,25 @@ once() {
     finished "${marker}" "${now}"
 }
 
-# anew DIR COMMAND...: a directory that COMMAND makes, and does not write over.
-anew() {
-    rm -rf "$1"
-    "${@:2}"
+# marks_of DATA...: sets `marks`, files of data directories that are other ones where the recordings are.
+# (The paths in wav.scp stay the same when they are made again.) Of a file of conversations: the file,
+# and the state of its recordings.
+marks_of() {
+    local data file
+    marks=()
+    for data; do
+        if [ -f "${data}" ]; then
+            file="${dumpdir}/dialogues/$(basename "${data}" .jsonl).state"
+            sed -E 's/"audio": *"/\n&/g' "${data}" | sed -nE 's/^"audio": *"([^"\\]+)".*/\1/p' |
+                state_of "${file}" "$(dirname "${data}")"
+            marks+=("${data}" "${file}")
+            continue
+        fi
+        marks+=("${data}/wav.scp")
+        for file in "${data}"/{utt2num_samples,.done} "${data}.log/.done"; do
+            [ ! -s "${file}" ] || marks+=("${file}")
+        done
+    done
 }
 
 failed() { die "stage ${current} failed, see above; once fixed, go on with --stage ${current}"; }
@@ -178,8 +201,16 @@ format_data() {
 
 # add_noise SPLIT NOISE COPY: stage 2, a formatted split with noise ("babble:10").
 add_noise() {
-    local out="${dumpdir}/$3"
-    once "${out}/.done" "${dumpdir}/$1"/{.done,wav.scp} -- \
+    local out="${dumpdir}/$3" place
+    local inputs=("${dumpdir}/$1"/{.done,wav.scp})
+    if [[ $2 == files:* ]]; then
+        place="${2#files:}"
+        place="${place%:*}"
+        [ -d "${place}" ] || die "--noises $2: ${place} is no directory"
+        find "${place}" -type f -printf '%P\n' | state_of "${out}.state" "${place}"
+        inputs+=("${out}.state")
+    fi
+    once "${out}/.done" "${inputs[@]}" -- \
         in_jobs "${train_cmd}" "${nj}" "${out}/log/noise" \
         python -m espnet_audiollm.bin.add_noise --data "${dumpdir}/$1" \
         --noise "$2" --output "${out}"

@@ -230,7 +230,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         for split in ${answer_voice:+${splits}}; do
             out="$(spoken_answers "${split}")"
             once "${out}.log/.done" "${data}/${split}/responses/response_ids" -- \
-                anew "${out}" ${train_cmd} "${out}.log/synthesise.log" \
+                ${train_cmd} "${out}.log/synthesise.log" utils/anew.sh "${out}" \
                 python -m espnet_audiollm.bin.synthesise --text "${data}/${split}/responses" \
                 --voice "${answer_voice}" --speed "${answer_speed}" --nj "${nj}" --output "${out}"
         done
@@ -238,19 +238,23 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         for split in ${translated}; do
             out="$(translations "${split}")"
             once "${out}.log/.done" "${data}/${split}"/{translation,translation_audio,utt2spk} -- \
-                anew "${out}.given" ${train_cmd} "${out}.log/list.log" \
+                ${train_cmd} "${out}.log/list.log" utils/anew.sh "${out}.given" \
                 python -m espnet_audiollm.bin.spoken_translations "${data}/${split}" "${out}.given" \
                 --speaker "${translation_speaker}"
             format_data "${out}.given" "${out}"
         done
     fi
 
-    # learn_units QUANTISER SOURCE SIZE DATA...: a quantiser of these recordings.
+    # learn_units QUANTISER SOURCE SIZE DATA...: a quantiser of these recordings, by this encoder.
     learn_units() {
-        local sources=("${@:4}")
+        local sources=("${@:4}") marks
+        marks_of "${sources[@]}"
+        if [[ $2 =~ ^(ctc|bestrq):(.+)$ ]]; then
+            marks+=("$(sed -E 's/:[0-9]+$//' <<<"${BASH_REMATCH[2]}")/valid.loss.ave.pth")
+        fi
         # shellcheck disable=SC2086
-        once "$1.log/.done" "${sources[@]/%//wav.scp}" -- \
-            anew "$1" ${inference} "$1.log/learn.log" \
+        once "$1.log/.done" "${marks[@]}" -- \
+            ${inference} "$1.log/learn.log" utils/anew.sh "$1" \
             python -m espnet_audiollm.bin.learn_units --source "$2" \
             --data "${sources[@]}" --size "$3" --max_hours "${unit_hours}" \
             --device "${device}" --output "$1"
@@ -258,7 +262,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # extract QUANTISER DATA OUTPUT: units of a data directory.
     extract() {
-        once "$3/.done" "$2/wav.scp" "$1/quantiser.json" -- \
+        local marks
+        marks_of "$2"
+        once "$3/.done" "${marks[@]}" "$1/quantiser.json" -- \
             in_jobs "${inference}" "${inference_nj}" "$3/log" \
             python -m espnet_audiollm.bin.extract_units --quantiser "$1" \
             --data "$2" --merge_repeats "${merge_repeats}" --device "${device}" --output "$3"
@@ -296,7 +302,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         quantisers=("${quantiser}")
         [ -z "${answer_unit_source}" ] || quantisers+=("${spoken_quantiser}")
         once "${joint}.log/.done" "${quantisers[@]/%//quantiser.json}" "${base_files[@]}" -- \
-            anew "${joint}" ${train_cmd} "${joint}.log/extend.log" \
+            ${train_cmd} "${joint}.log/extend.log" utils/anew.sh "${joint}" \
             python -m espnet_audiollm.bin.extend_llm --llm "${base}" --quantiser "${quantisers[@]}" \
             --init "${unit_init}" --output "${joint}"
     fi
@@ -318,7 +324,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         [ "${split}" != "${train_set}" ] || [ "${train_share}" == 1 ] || share=(--share "${train_share}")
         once "${out}.log/.done" "${out}.log/tasks.yaml" "$(units_of "${split}")/units" \
             "${data}/${split}/text" "${answers[@]}" "${joint}/unit_vocabulary.json" -- \
-            anew "${out}" ${train_cmd} "${out}.log/prepare.log" \
+            ${train_cmd} "${out}.log/prepare.log" utils/anew.sh "${out}" \
             python -m espnet_audiollm.bin.prepare_tasks --mixture "${out}.log/tasks.yaml" \
             --llm "${joint}" "${languages[@]}" "${share[@]}" --output "${out}"
     }
@@ -347,7 +353,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     export_lm() {
         local made="$1/llm_${inference_checkpoint%.pth}"
         once "${made}.log/.done" "$1/${inference_checkpoint}" -- \
-            anew "${made}" ${train_cmd} "${made}.log/export.log" \
+            ${train_cmd} "${made}.log/export.log" utils/anew.sh "${made}" \
             python -m espnet_audiollm.bin.export_llm --exp "$1" \
             --checkpoint "${inference_checkpoint}" --output "${made}"
     }
@@ -418,26 +424,29 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # part_of DATA OUTPUT NUMBER: so many of its utterances by chance; all where there are no more.
     part_of() {
-        local number
+        local number marks
         number="$(wc -l <"$1/utt2spk")"
-        once "$2.log/.done" "$1/wav.scp" -- anew "$2" ${train_cmd} "$2.log/subset.log" \
+        marks_of "$1"
+        once "$2.log/.done" "${marks[@]}" "$1/text" -- ${train_cmd} "$2.log/subset.log" utils/anew.sh "$2" \
             python utils/data/subset.py "$1" "$2" --random "$(($3 < number ? $3 : number))"
     }
 
     if runs 10; then
         log "Stage 10: the vocoder: ${vocoder}"
         vocoder_data="$(true_speech "${voiced}" "${train_set}")"
+        marks_of "${vocoder_data}"
         if [ "${vocoder}" == patches ]; then
-            once "${vocoder_exp}.log/.done" "$(true_units "${voiced}" "${train_set}")/units" -- \
-                anew "${vocoder_exp}" ${train_cmd} "${vocoder_exp}.log/patches.log" \
+            once "${vocoder_exp}.log/.done" "${marks[@]}" "$(true_units "${voiced}" "${train_set}")/units" -- \
+                ${train_cmd} "${vocoder_exp}.log/patches.log" utils/anew.sh "${vocoder_exp}" \
                 python -m espnet_audiollm.bin.mean_patches --data "${vocoder_data}" \
                 --units "$(true_units "${voiced}" "${train_set}")" --output "${vocoder_exp}"
         elif [ "${vocoder}" == train ]; then
             part="${vocoder_exp}.data"
             part_of "${vocoder_data}" "${part}" "${vocoder_utterances}"
             extract "${spoken_quantiser}" "${part}" "${part}.units" # Tables of a training have the same ids.
+            marks_of "${part}" "$(true_speech "${voiced}" "${valid_set}")"
             # shellcheck disable=SC2086
-            once "${vocoder_exp}/.done" "${vocoder_config}" "${part}/wav.scp" "${part}.units/units" \
+            once "${vocoder_exp}/.done" "${vocoder_config}" "${marks[@]}" "${part}.units/units" \
                 "$(true_units "${voiced}" "${valid_set}")/units" -- \
                 ${training} "${vocoder_exp}/train.log" \
                 python -m espnet_audiollm.bin.vocoder_train --config "${vocoder_config}" \
@@ -466,17 +475,21 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     }
     shares_ids() { [ -n "$(join <(cut -d' ' -f1 "$1") <(cut -d' ' -f1 "$2"))" ]; }
 
-    # judge FIELD PLACE NAME=DIR...: what is understood of an output.
-    # shellcheck disable=SC2329 # once calls it.
+    # judge FIELD PLACE INPUT... -- NAME=DIR...: what is understood of an output. INPUT: files that are
+    # other ones where the speech is.
     judge() {
-        local field="$1" place="$2" texts=() split
+        local field="$1" place="$2" texts=() inputs=("${sample}/text") options=() split
         shift 2
+        while [ "$1" != -- ]; do inputs+=("$1") && shift; done
+        shift
         for split in ${splits}; do texts+=("$(true_speech "${field}" "${split}")/text"); done
         if [ "${field}" == answer_audio ] && [ -s "${data}/${test_set}/answers" ]; then
-            set -- "$@" --answers "${data}/${test_set}/answers"
+            inputs+=("${data}/${test_set}/answers")
+            options=(--answers "${data}/${test_set}/answers" --success_rule "${success_rule}")
         fi
-        ${train_cmd} "${place}/judge.log" python -m espnet_audiollm.bin.judge_speech "$@" \
-            --leave_out_unknown true --lm_text "${texts[@]}" --nj "${nj}" --output "${place}"
+        once "${place}/.done" "${inputs[@]}" "${texts[@]}" -- \
+            ${train_cmd} "${place}/judge.log" python -m espnet_audiollm.bin.judge_speech "$@" "${options[@]}" \
+            --text "${sample}/text" --leave_out_unknown true --lm_text "${texts[@]}" --nj "${nj}" --output "${place}"
     }
 
     # controls FIELD: true speech, resynthesised true units and shuffled ones, judged once for all LMs.
@@ -486,9 +499,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         control="${vocoder_exp}/${test_set}_$1"
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/units"
         speak "$(true_units "$1" "${test_set}")" "${sample}/text" "${control}/shuffled" --shuffle true
-        once "${control}/judged/.done" "${sample}/text" "${control}"/{units,shuffled}/wav.scp -- \
-            judge "$1" "${control}/judged" true="${sample}" units="${control}/units" shuffled="${control}/shuffled" \
-            --text "${sample}/text"
+        judge "$1" "${control}/judged" "${control}"/{units,shuffled}/.done -- \
+            true="${sample}" units="${control}/units" shuffled="${control}/shuffled"
     }
 
     if runs 11 && [ "${vocoder}" != none ]; then
@@ -510,11 +522,10 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                 log "  ${block##*/} has no answer in speech"
                 rm -rf "${wavs}"
             fi
-            given=("${sample}/text" "${control}/judged/speech.json")
-            [ ! -f "${wavs}/wav.scp" ] || given+=("${wavs}/wav.scp")
-            once "${judged}/.done" "${given[@]}" -- \
-                judge "${beside}" "${judged}" answered="${wavs}" --beside "${control}/judged" \
-                --missing_is_silence true --text "${sample}/text"
+            given=("${control}/judged/speech.json")
+            [ ! -f "${wavs}/.done" ] || given+=("${wavs}/.done")
+            judge "${beside}" "${judged}" "${given[@]}" -- \
+                answered="${wavs}" --beside "${control}/judged" --missing_is_silence true
             python -m espnet_audiollm.bin.listen_speech answered="${wavs}" true="${sample}" \
                 units="${control}/units" --text "${sample}/text" --judged "${judged}" \
                 --number "${listen}" --title "${block##*/}" --output "${block}/listen.html" || failed
@@ -556,6 +567,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             --device "${device}" --output "$1"
     }
 
+    # trained_since MARKER EXP: whether a speech LM in EXP was exported after MARKER was written.
+    trained_since() { [ ! -f "$1" ] || [ -n "$(find "$2" -path '*/llm_*.log/.done' -newer "$1")" ]; }
+
     if runs 13; then
         log "Stage 13: ${expdir}/comparison.md"
         examples="$(examples_of "${test_set}" "${test_mixture}")"
@@ -570,7 +584,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}"}/run.json \
                 "${audiollm}"/exp/${aligned}/respond_"${test_set}/${best}"/run.json \
                 "${expdir}"/*/respond_"${test_set}"/run/run.json; do
-                [ ! -s "${run}" ] || compared+=("${run%/run.json}")
+                [ -s "${run}" ] || continue
+                each="${run%/respond_*}"
+                if [[ ${run} == "${expdir}"/* ]] && trained_since "${run%/*}/.done" "${each}"; then
+                    log "  left out: ${each} was trained again since its last stage 13: run that first"
+                else
+                    compared+=("${run%/run.json}")
+                fi
             done
             ${inference} "${expdir}/comparison.log" python -m espnet_audiollm.bin.compare_systems \
                 "${compared[@]}" --data "${data}/${test_set}" --measure "${timed}" --device "${device}" \

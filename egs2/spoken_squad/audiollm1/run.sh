@@ -9,5 +9,5 @@ exec ./audiollm.sh \
     --vocab_size 1500 \
     --ctc_config conf/train_ctc_conformer12.yaml \
     --align_configs conf/train_align_conformer12.yaml \
-    --conversations data/conversations/test.jsonl \
+    --conversations data/conversations/questions_test.jsonl \
     "${arguments[@]}"

@@ -101,7 +101,7 @@ def merge(
         heads.append(head)
     if sum(head.bad for head in heads) and not drop_bad_audio:
         merging.refuse_bad_audio(src, dst, found, heads)
-    key = hashlib.sha256(f"{heads} {drop_bad_audio}".encode()).hexdigest()
+    key = hashlib.sha256(f"{dst} {heads} {drop_bad_audio}".encode()).hexdigest()
     marker = dst / ".done"
     if marker.is_file() and marker.read_text().strip() == key and merging.is_complete(src, dst):
         return Summary(already_done=True)

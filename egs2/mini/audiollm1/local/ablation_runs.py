@@ -87,9 +87,15 @@ class Recipe:
         return f"{name}_".startswith(f"{self.kind}_{entry.tag}_")
 
     def experiment(self, entry: Entry) -> Path | None:
-        """Of an entry; None: it is not trained."""
-        found = Path("exp").glob(f"{self.kind}_*")
-        return next((path for path in found if self.is_model(entry, path.name)), None)
+        """Of an entry; None: it is not trained. Errors (ValueError): there are several."""
+        places = sorted(Path("exp").glob(f"{self.kind}_*"))
+        found = [path for path in places if self.is_model(entry, path.name)]
+        if len(found) > 1:
+            raise ValueError(
+                f"{entry.key} was trained {len(found)} times, with other options (first: "
+                f"{found[0]}, {found[1]}): move away those that are not meant"
+            )
+        return found[0] if found else None
 
     def train(self, entry: Entry, more: Sequence[str]) -> None:
         """Its stages; what the training takes is kept.
@@ -181,15 +187,21 @@ def read_list(path: str, seeds: Sequence[int], names: Sequence[str] | None) -> l
 def run_all(recipe: Recipe, entries: Sequence[Entry], more: Sequence[str]) -> None:
     """Train what is missing. Errors (ValueError): a stage failed; options that each system has for
     itself, which would be lost."""
-    own = [word for word in more if word.partition("=")[0] in (recipe.tag, recipe.args)]
+    lost = [recipe.tag, recipe.args] + [recipe.config] * any(entry.config for entry in entries)
+    own = [word for word in more if _option(word) in lost]
     if own:
         raise ValueError(
-            f"{own[0]} is each system's own: write it into the list, or give a configuration for "
-            f"all of them ({recipe.config} FILE)"
+            f"{own[0]} is each system's own, and would be lost: write it into the list, or give "
+            "another list (--list FILE)"
         )
     for entry in entries:
         print(f"=== {entry.key}", flush=True)
         recipe.train(entry, more)
+
+
+def _option(word: str) -> str:
+    """--align_args of --align-args=..., as run.sh reads it."""
+    return "--" + word.partition("=")[0].removeprefix("--").replace("-", "_")
 
 
 def run_sh(words: Sequence[str], first: int, last: int, key: str) -> float:

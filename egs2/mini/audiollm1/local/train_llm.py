@@ -325,10 +325,25 @@ def save(model, tokenizer, report: dict, output: Path) -> None:
     os.replace(aside, output)
 
 
+def check_same(output: Path, asked: dict) -> None:
+    """Refuse (ValueError) an LLM that was made with other settings or another seed."""
+    made = json.loads((output / "eval.json").read_text(encoding="utf-8"))["settings"]
+    other = [name for name, value in asked.items() if made.get(name, value) != value]
+    if other:
+        name = other[0]
+        raise ValueError(
+            f"{output} was made with other settings ({len(other)}, first: {name} {made[name]}, now "
+            f"{asked[name]}): move it away, or give the settings that it was made with"
+        )
+
+
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
+    settings = Settings(**{name: getattr(args, name) for name in vars(Settings())})
+    asked = {**vars(settings), "seed": args.seed}
     if (args.output / "eval.json").exists():
+        check_same(args.output, asked)
         print(f"{args.output}: trained already, skipped", file=sys.stderr)
         return 0
     if args.output.exists():
@@ -338,7 +353,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    settings = Settings(**{name: getattr(args, name) for name in vars(Settings())})
     rng = random.Random(args.seed)
     start = time.monotonic()
     chats = [conversation(rng) for _ in range(settings.conversations)]
@@ -357,7 +371,7 @@ def main(argv: list[str] | None = None) -> int:
     report |= {
         "command": " ".join(["train_llm.py", *(argv if argv is not None else sys.argv[1:])]),
         "train_seconds": round(seconds, 1),
-        "settings": vars(settings),
+        "settings": asked,
     }
     save(model, tokenizer, report, args.output)
     print(

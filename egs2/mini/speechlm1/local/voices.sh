@@ -57,48 +57,12 @@ done
 
 # extract QUANTISER DATA OUTPUT
 extract() {
-    once "$3/.done" "$2/wav.scp" "$1/quantiser.json" -- \
+    local marks
+    marks_of "$2"
+    once "$3/.done" "${marks[@]}" "$1/quantiser.json" -- \
         in_jobs "${train_cmd}" "${inference_nj}" "$3/log" \
         python -m espnet_audiollm.bin.extract_units --quantiser "$1" --data "$2" --output "$3"
 }
-
-if runs 1; then
-    log "Stage 1: sentences of a speaker behind one another, and their units"
-    once "${rvq}.log/.done" "${data}/train/wav.scp" -- \
-        anew "${rvq}" ${train_cmd} "${rvq}.log/learn.log" \
-        python -m espnet_audiollm.bin.learn_units --source "${level_source}" --data "${data}/train" \
-        --size "${level_size}" --levels "${levels}" --max_hours 1 --output "${rvq}"
-    for split in train valid test; do
-        once "${dumpdir}/${split}.log/.done" "${data}/${split}"/{wav.scp,text,utt2spk} -- \
-            anew "${dumpdir}/${split}.parts" ${train_cmd} "${dumpdir}/${split}.log/join.log" \
-            python utils/data/segments.py join "${data}/${split}" "${dumpdir}/${split}.parts" \
-            --seconds "${seconds}" --gap 0.1
-        once "${dumpdir}/${split}.log/.joined" "${dumpdir}/${split}.parts"/{wav.scp,segments} -- \
-            anew "${dumpdir}/${split}.given" python local/voices.py joined "${dumpdir}/${split}"{.parts,.given}
-        format_data "${dumpdir}/${split}.given" "${dumpdir}/${split}"
-        if [ "${split}" != test ]; then
-            extract "${quantiser}" "${dumpdir}/${split}" "${dumpdir}/${split}/units"
-            extract "${rvq}" "${dumpdir}/${split}" "${dumpdir}/${split}/levels"
-        fi
-    done
-fi
-
-if runs 2; then
-    log "Stage 2: what speaks the levels, and what compares voices"
-    once "${patches}.log/.done" "${dumpdir}/train/levels/units" -- \
-        anew "${patches}" ${train_cmd} "${patches}.log/patches.log" \
-        python -m espnet_audiollm.bin.mean_patches --levels true --data "${dumpdir}/train" \
-        --units "${dumpdir}/train/levels" --output "${patches}"
-    # shellcheck disable=SC2086
-    once "${encoder}/.done" "${configs}/train_speaker.yaml" "${data}"/{train,valid}/wav.scp -- \
-        ${training} "${encoder}/train.log" \
-        python -m espnet_audiollm.bin.speaker_train --config "${configs}/train_speaker.yaml" \
-        --train_data "${data}/train" --valid_data "${data}/valid" --resume true \
-        --output_dir "${encoder}" ${speaker_args}
-    once "${encoder}/verified/.done" "${encoder}/valid.loss.ave.pth" "${data}/test/wav.scp" -- \
-        ${cuda_cmd} "${encoder}/verified/log" python -m espnet_audiollm.bin.speaker_verify \
-        --exp "${encoder}" --data "${data}/test" --output "${encoder}/verified"
-fi
 
 # train NAME COMMAND OPTION...: a training of conf/train_NAME.yaml on the joined recordings.
 train() {
@@ -108,66 +72,24 @@ train() {
         [ "${name}" == audiolm_fine ] || given+=("--${split}_units" "${dumpdir}/${split}/units")
     done
     # shellcheck disable=SC2086
-    once "${expdir}/${name}/.done" "${configs}/train_${name}.yaml" "${dumpdir}"/{train,valid}/{units,levels}/units -- \
+    once "${expdir}/${name}/.done" "${configs}/train_${name}.yaml" \
+        "${dumpdir}"/{train,valid}/{units,levels}/units{,.json} -- \
         ${training} "${expdir}/${name}/train.log" \
         python -m "espnet_audiollm.bin.$2" --config "${configs}/train_${name}.yaml" "${given[@]}" \
         --resume true --output_dir "${expdir}/${name}" ${train_args}
 }
 
-if runs 3 && [[ ${kinds} == *soundstorm* ]]; then
-    log "Stage 3: SoundStorm"
-    train soundstorm soundstorm_train
-fi
-
-if runs 4 && [[ ${kinds} == *audiolm* ]]; then
-    log "Stage 4: AudioLM's coarse and fine stages"
-    train audiolm_coarse audiolm_train
-    train audiolm_fine audiolm_train
-fi
-
-sample="${dumpdir}/sample"
-said=(true="${sample}" levels="${expdir}/spoken/levels") own=() other=()
-for kind in ${kinds}; do
-    for whose in own other none; do said+=("${kind}_${whose}=${expdir}/spoken/${kind}_${whose}"); done
-    own+=("${kind}_own=${expdir}/spoken/${kind}_own")
-    other+=("${kind}_other=${expdir}/spoken/${kind}_other")
-done
-
-# speak NAME UNITS OPTION...: the sample's units.
+# speak NAME UNITS INPUT... -- OPTION...: the sample's units. INPUT: files that are other ones where the
+# speech is.
 speak() {
-    once "${expdir}/spoken/$1/.done" "${sample}/text" "$2/units" "${@:3:1}" -- \
-        ${cuda_cmd} "${expdir}/spoken/$1/log" python -m espnet_audiollm.bin.speak --vocoder "${patches}" \
-        --units "$2" --only "${sample}/text" --output "${expdir}/spoken/$1" "${@:4}"
+    local name="$1" units="$2" inputs=()
+    shift 2
+    while [ "$1" != -- ]; do inputs+=("$1") && shift; done
+    shift
+    once "${expdir}/spoken/${name}/.done" "${sample}/text" "${units}/units" "${patches}.log/.done" "${inputs[@]}" -- \
+        ${cuda_cmd} "${expdir}/spoken/${name}/log" python -m espnet_audiollm.bin.speak --vocoder "${patches}" \
+        --units "${units}" --only "${sample}/text" --output "${expdir}/spoken/${name}" "$@"
 }
-
-if runs 5; then
-    log "Stage 5: test sentences in their speaker's voice, in another's, and without a prompt"
-    once "${sample}.log/.done" "${data}/test/wav.scp" -- \
-        anew "${sample}" ${train_cmd} "${sample}.log/subset.log" \
-        python utils/data/subset.py "${data}/test" "${sample}" --random "${sentences}"
-    extract "${quantiser}" "${sample}" "${dumpdir}/units"
-    extract "${rvq}" "${sample}" "${dumpdir}/levels"
-    for whose in own other; do
-        prompts="${dumpdir}/prompts_${whose}"
-        once "${prompts}.log/.done" "${sample}/utt2spk" "${dumpdir}/test.parts/segments" -- \
-            anew "${prompts}" python local/voices.py prompts "${sample}/utt2spk" "${dumpdir}/test.parts" \
-            "${prompts}" --whose "${whose}"
-    done
-    speak levels "${dumpdir}/levels" "${patches}.log/.done"
-    for kind in ${kinds}; do
-        model=(--acoustic "${expdir}/soundstorm") trained="${expdir}/soundstorm/.done"
-        if [ "${kind}" == audiolm ]; then
-            model=(--acoustic "${expdir}/audiolm_coarse" --fine "${expdir}/audiolm_fine")
-            trained="${expdir}/audiolm_fine/.done"
-        fi
-        speak "${kind}_none" "${dumpdir}/units" "${trained}" "${model[@]}"
-        for whose in own other; do
-            speak "${kind}_${whose}" "${dumpdir}/units" "${trained}" "${model[@]}" \
-                --voice_prompts "${dumpdir}/prompts_${whose}/wav.scp" --allow_voice_cloning true \
-                --quantiser "${quantiser}" --level_quantiser "${rvq}"
-        done
-    done
-fi
 
 # judge NAME REFERENCES OPTION... -- SPEECH...: exp/voices/judged/NAME.
 judge() {
@@ -180,10 +102,105 @@ judge() {
         --output "${place}" || failed
 }
 
-if runs 6; then
-    log "Stage 6: ${expdir}/table.md"
-    judge true "${data}/test" --lm_text "${data}"/{train,valid,test}/text -- "${said[@]}"
-    judge own "${dumpdir}/prompts_own" --hypotheses "${expdir}/judged/true/hypotheses" -- "${own[@]}"
-    judge other "${dumpdir}/prompts_other" --hypotheses "${expdir}/judged/true/hypotheses" -- "${other[@]}"
-    python local/voices.py table "${expdir}/judged" | tee "${expdir}/table.md"
-fi
+main() { # Read before it runs: an edit of this file during a run does no harm.
+    local split kind whose prompts model trained marks sample="${dumpdir}/sample"
+    local said=(true="${sample}" levels="${expdir}/spoken/levels") own=() other=()
+    if runs 1; then
+        log "Stage 1: sentences of a speaker behind one another, and their units"
+        marks_of "${data}/train"
+        once "${rvq}.log/.done" "${marks[@]}" -- \
+            ${train_cmd} "${rvq}.log/learn.log" utils/anew.sh "${rvq}" \
+            python -m espnet_audiollm.bin.learn_units --source "${level_source}" --data "${data}/train" \
+            --size "${level_size}" --levels "${levels}" --max_hours 1 --output "${rvq}"
+        for split in train valid test; do
+            marks_of "${data}/${split}"
+            once "${dumpdir}/${split}.log/.done" "${marks[@]}" "${data}/${split}"/{text,utt2spk} -- \
+                ${train_cmd} "${dumpdir}/${split}.log/join.log" utils/anew.sh "${dumpdir}/${split}.parts" \
+                python utils/data/segments.py join "${data}/${split}" "${dumpdir}/${split}.parts" \
+                --seconds "${seconds}" --gap 0.1
+            once "${dumpdir}/${split}.log/.joined" "${dumpdir}/${split}.log/.done" -- \
+                utils/anew.sh "${dumpdir}/${split}.given" python local/voices.py joined "${dumpdir}/${split}"{.parts,.given}
+            format_data "${dumpdir}/${split}.given" "${dumpdir}/${split}"
+            if [ "${split}" != test ]; then
+                extract "${quantiser}" "${dumpdir}/${split}" "${dumpdir}/${split}/units"
+                extract "${rvq}" "${dumpdir}/${split}" "${dumpdir}/${split}/levels"
+            fi
+        done
+    fi
+
+    if runs 2; then
+        log "Stage 2: what speaks the levels, and what compares voices"
+        once "${patches}.log/.done" "${dumpdir}/train/levels"/{.done,units.json} -- \
+            ${train_cmd} "${patches}.log/patches.log" utils/anew.sh "${patches}" \
+            python -m espnet_audiollm.bin.mean_patches --levels true --data "${dumpdir}/train" \
+            --units "${dumpdir}/train/levels" --output "${patches}"
+        marks_of "${data}"/{train,valid}
+        # shellcheck disable=SC2086
+        once "${encoder}/.done" "${configs}/train_speaker.yaml" "${marks[@]}" -- \
+            ${training} "${encoder}/train.log" \
+            python -m espnet_audiollm.bin.speaker_train --config "${configs}/train_speaker.yaml" \
+            --train_data "${data}/train" --valid_data "${data}/valid" --resume true \
+            --output_dir "${encoder}" ${speaker_args}
+        once "${encoder}/verified/.done" "${encoder}/valid.loss.ave.pth" "${data}/test/wav.scp" -- \
+            ${cuda_cmd} "${encoder}/verified/log" python -m espnet_audiollm.bin.speaker_verify \
+            --exp "${encoder}" --data "${data}/test" --output "${encoder}/verified"
+    fi
+
+    if runs 3 && [[ ${kinds} == *soundstorm* ]]; then
+        log "Stage 3: SoundStorm"
+        train soundstorm soundstorm_train
+    fi
+
+    if runs 4 && [[ ${kinds} == *audiolm* ]]; then
+        log "Stage 4: AudioLM's coarse and fine stages"
+        train audiolm_coarse audiolm_train
+        train audiolm_fine audiolm_train
+    fi
+
+    for kind in ${kinds}; do
+        for whose in own other none; do said+=("${kind}_${whose}=${expdir}/spoken/${kind}_${whose}"); done
+        own+=("${kind}_own=${expdir}/spoken/${kind}_own")
+        other+=("${kind}_other=${expdir}/spoken/${kind}_other")
+    done
+
+    if runs 5; then
+        log "Stage 5: test sentences in their speaker's voice, in another's, and without a prompt"
+        marks_of "${data}/test"
+        once "${sample}.log/.done" "${marks[@]}" -- \
+            ${train_cmd} "${sample}.log/subset.log" utils/anew.sh "${sample}" \
+            python utils/data/subset.py "${data}/test" "${sample}" --random "${sentences}"
+        extract "${quantiser}" "${sample}" "${dumpdir}/units"
+        extract "${rvq}" "${sample}" "${dumpdir}/levels"
+        for whose in own other; do
+            prompts="${dumpdir}/prompts_${whose}"
+            once "${prompts}.log/.done" "${sample}/utt2spk" "${dumpdir}/test.log/.done" -- \
+                utils/anew.sh "${prompts}" python local/voices.py prompts "${sample}/utt2spk" "${dumpdir}/test.parts" \
+                "${prompts}" --whose "${whose}"
+        done
+        speak levels "${dumpdir}/levels" --
+        for kind in ${kinds}; do
+            model=(--acoustic "${expdir}/soundstorm") trained=("${expdir}/soundstorm/.done")
+            if [ "${kind}" == audiolm ]; then
+                model=(--acoustic "${expdir}/audiolm_coarse" --fine "${expdir}/audiolm_fine")
+                trained=("${expdir}"/audiolm_{coarse,fine}/.done)
+            fi
+            speak "${kind}_none" "${dumpdir}/units" "${trained[@]}" -- "${model[@]}"
+            for whose in own other; do
+                speak "${kind}_${whose}" "${dumpdir}/units" "${trained[@]}" \
+                    "${dumpdir}/prompts_${whose}.log/.done" -- "${model[@]}" --voice_prompts "${dumpdir}/prompts_${whose}/wav.scp" --allow_voice_cloning true \
+                    --quantiser "${quantiser}" --level_quantiser "${rvq}"
+            done
+        done
+    fi
+
+    if runs 6; then
+        log "Stage 6: ${expdir}/table.md"
+        judge true "${data}/test" --lm_text "${data}"/{train,valid,test}/text -- "${said[@]}"
+        judge own "${dumpdir}/prompts_own" --hypotheses "${expdir}/judged/true/hypotheses" -- "${own[@]}"
+        judge other "${dumpdir}/prompts_other" --hypotheses "${expdir}/judged/true/hypotheses" -- "${other[@]}"
+        python local/voices.py table "${expdir}/judged" | tee "${expdir}/table.md"
+    fi
+    exit # Before bash reads on, in a file that may be another one by now.
+}
+
+main

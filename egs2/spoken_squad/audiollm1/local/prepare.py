@@ -5,8 +5,8 @@ The layout is spoken_{train,test}-v1.1.json, which say what questions the corpus
 Spoken-SQuAD_audio/{train,dev}_wav/{topic}_{paragraph}_{sentence}.wav, whose numbers count in
 SQuAD's own {train,dev}-v1.1.json. The sentences of a paragraph are joined to one recording; its
 transcript is SQuAD's paragraph (the corpus's own is a recogniser's, with 23 % of errors). An
-utterance is a paragraph; a conversation of conversations/{valid,test}.jsonl is a question about
-one, read in a system turn, and the paragraph, as audio. One training topic in twenty is for
+utterance is a paragraph; a conversation of conversations/questions_{valid,test}.jsonl is a question
+about one, read in a system turn, and the paragraph, as audio. One training topic in twenty is for
 validation.
 """
 
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
         faults,
     )
     for name in ("valid", "test"):
-        path = args.output / "conversations" / f"{name}.jsonl"
+        path = args.output / "conversations" / f"questions_{name}.jsonl"
         print(write_conversations(path, splits[name], args.output, args.max_passage))
     return 0
 
