@@ -14,19 +14,23 @@ process's own time, whatever else is running):
 
     packed, gathered, padded     sequences end to end, with attention by FlashAttention's kernel for
                                  variable lengths (on a GPU) or by laying them out; a padded batch
+    repeated                     packed, and the --prefix tokens with which all prompts begin are
+                                 read with each of them (packed: once, where they are enough)
     none, encoder, LLM, both     whose activations are computed again in the backward pass
     eager, LLM, both             whose layers torch.compile has compiled
     response, distribution,      what is learned from (model/targets.py): the paper's, then each
     hidden, all                  term beside it; the text prompt has three tokens a second of audio
 
 MFU: see espnet_audiollm/model/flops.py; neither padding nor recomputing nor reading the text again
-counts as work. Peak memory is the allocator's, of the worst batch. Waits are the times that the
-host waits for the GPU in a step. The optimiser runs after every batch here (the paper: every 8th).
+counts as work; the prefix counts with each prompt. Peak memory is the allocator's, of the worst
+batch. Waits are the times that the host waits for the GPU in a step. The optimiser runs after every
+batch here (the paper: every 8th).
 """
 
 import argparse
 import gc
 import statistics
+import sys
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -50,6 +54,7 @@ from espnet_audiollm.data.prompt import AUDIO_SLOT
 from espnet_audiollm.model import packing
 from espnet_audiollm.model.adapters import StackAdapter
 from espnet_audiollm.model.audiollm import AudioLLMESPnetModel
+from espnet_audiollm.model.beginnings import Beginnings
 from espnet_audiollm.model.compiling import compile_layers
 from espnet_audiollm.model.conformer import ConformerEncoder
 from espnet_audiollm.model.flops import (
@@ -69,7 +74,7 @@ from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
 PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", "optimiser")
-LAYOUTS = ("packed", "gathered", "padded")
+LAYOUTS = ("packed", "gathered", "padded", "repeated")
 RECOMPUTE = ("none", "encoder", "LLM", "both")
 COMPILED = ("eager", "LLM", "both")
 TARGETS = {
@@ -110,12 +115,13 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--layers", type=int, nargs="+", default=[18, 36], help="of the encoder")
-    parser.add_argument("--layout", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
+    parser.add_argument("--layout", nargs="+", default=list(LAYOUTS[:3]), choices=LAYOUTS)
     parser.add_argument("--recompute", nargs="+", default=["none", "both"], choices=RECOMPUTE)
     parser.add_argument("--compile", nargs="+", default=["eager"], choices=COMPILED)
     parser.add_argument("--targets", nargs="+", default=["response"], choices=TARGETS)
     parser.add_argument("--top_k", type=int, default=16, help="tokens of the teacher that are kept")
     parser.add_argument("--audio", type=float, nargs="+", default=[40], help="seconds in a batch")
+    parser.add_argument("--prefix", type=int, default=PREFIX, help="tokens before the audio")
     parser.add_argument("--batches", type=int, default=8, help="measured steps of each system")
     parser.add_argument("--warm_up", type=int, default=2, help="steps before them")
     parser.add_argument("--peak", help=f"{', '.join(PEAK_FLOPS)}, or TFLOP/s (default: by name)")
@@ -152,7 +158,7 @@ def make_model(layers: int, llm: LLM, args) -> AudioLLMESPnetModel:
         sizes |= dict(output_size=width, attention_heads=heads, linear_units=width * 4)
     encoder = ConformerEncoder(80, **sizes)
     adapter = StackAdapter(encoder.output_size(), llm.model.config.hidden_size)
-    prompt = [1] * PREFIX + [AUDIO_SLOT] + [1] * SUFFIX
+    prompt = [1] * args.prefix + [AUDIO_SLOT] + [1] * SUFFIX
     speech_encoder = SpeechEncoder(Filterbank(), None, UtteranceMVN(), encoder)
     return AudioLLMESPnetModel(speech_encoder, adapter, llm, prompt).to(args.device).train()
 
@@ -177,7 +183,7 @@ def make_teacher(args, vocab: int, durations: list[float], responses: list[int])
     """What the targets beside the response read."""
     if set(args.targets) == {"response"}:
         return {}
-    prompts = [PREFIX + round(WORDS * d) + SUFFIX for d in durations]
+    prompts = [args.prefix + round(WORDS * d) + SUFFIX for d in durations]
     shape = len(responses), max(responses)
     return {
         "teacher_ids": torch.arange(args.top_k).repeat(*shape, 1),
@@ -239,6 +245,7 @@ def step(model: AudioLLMESPnetModel, optimizer, batch: Batch, device: str) -> di
 def set_up(model: AudioLLMESPnetModel, system: System, ready: dict) -> None:
     """ready: the layers' forward passes for each way in which they were needed before."""
     model.packed, model.targets = system.layout != "padded", TARGETS[system.targets]
+    model.beginnings = Beginnings(sys.maxsize if system.layout == "repeated" else None)
     packing._has_flash = _no_flash if system.layout == "gathered" else _HAS_FLASH
     encoder, llm = model.speech_encoder.encoder, model.llm.model
     encoder.activation_checkpointing = system.recompute in ("encoder", "both")
@@ -320,11 +327,11 @@ def count_waits(run) -> Counter:
     return Counter(lines)
 
 
-def positions(batch: Batch) -> list[int]:
+def positions(batch: Batch, prefix: int) -> list[int]:
     """Of the LLM, for each utterance; the last response token is never read."""
     frames = (1 + (round(d * RATE) - 400) // 160 for d in batch.durations)  # 25 ms every 10 ms
     pairs = zip(frames, batch.responses, strict=True)
-    return [PREFIX + -(-f // 8) + SUFFIX + answer - 1 for f, answer in pairs]
+    return [prefix + -(-f // 8) + SUFFIX + answer - 1 for f, answer in pairs]
 
 
 def step_flops(llm: LLM, layers: int, batches: list[Batch], args) -> float:
@@ -332,13 +339,15 @@ def step_flops(llm: LLM, layers: int, batches: list[Batch], args) -> float:
     meta = make_model(layers, llm, argparse.Namespace(**{**vars(args), "device": "meta"}))
     durations = [duration for batch in batches for duration in batch.durations]
     one = encoder_flops(meta.speech_encoder.encoder, statistics.mean(durations))
-    answers = sum(llm_step_flops(llm.model, positions(b), sum(b.responses)) for b in batches)
-    return (3 * len(durations) * one + answers) / len(batches)
+    answers = (
+        llm_step_flops(llm.model, positions(b, args.prefix), sum(b.responses)) for b in batches
+    )
+    return (3 * len(durations) * one + sum(answers)) / len(batches)
 
 
 def report(measured, model, batches: list[Batch], args, peak: float | None) -> None:
     audio = statistics.mean(sum(b.durations) for b in batches)
-    tokens = statistics.mean(sum(positions(b)) for b in batches)
+    tokens = statistics.mean(sum(positions(b, args.prefix)) for b in batches)
     layers = next(iter(measured)).layers
     flops = step_flops(model.llm, layers, batches, args)
     for system, result in measured.items():
@@ -408,7 +417,8 @@ def run(layers: int, audio: float, llm: LLM, peak: float | None, args) -> str:
     ready: dict = {}
     measured = measure(model, optimizer, systems, batches, ready, args)
     report(measured, model, batches[args.warm_up :], args, peak)
-    used = [sum(positions(b)) / (len(b.responses) * max(positions(b))) for b in batches]
+    lengths = [positions(batch, args.prefix) for batch in batches]
+    used = [sum(each) / (len(each) * max(each)) for each in lengths]
     notes = [
         f"At most {audio:g} s of audio: padding is {100 * (1 - statistics.mean(used)):.0f} % of a "
         "padded batch in the LLM."
