@@ -9,7 +9,7 @@
 # --max-audio 20 or --max_audio=20; a comment behind it is its help. Names that begin with a capital
 # or an underscore, and arrays, are no options. Values may hold spaces. An option whose default is
 # true or false, or a number, takes nothing else. Anything unknown is refused, with the nearest
-# option there is. Parsing stops at the first argument without dashes; what is left is in "$@".
+# option there is, and so is a word that belongs to no option. What stands behind -- is in "$@".
 #
 # Afterwards a script with "set -e" does not end silently: a command that fails is named, with its
 # file and line.
@@ -85,7 +85,7 @@ _po_failed() { # STATUS FILE LINE COMMAND; what runs in a subshell is named by w
     ((BASH_SUBSHELL > 0)) || echo "$2: line $3 failed (exit status $1): $4" >&2
 }
 
-while [[ $# -gt 0 && $1 == -* ]]; do
+while [[ $# -gt 0 ]]; do
     case "$1" in
         -h | --help)
             _po_help

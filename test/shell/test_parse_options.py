@@ -46,7 +46,7 @@ def script(tmp_path):
         (["--name", "--train_opts 3"], "[20][--train_opts 3][false][1]"),
         (["--name", ""], "[20][][false][1]"),
         (["--bare", "2"], "[20][plain][false][2]"),
-        (["--name", "x", "rest", "--name", "y"], "[20][x][false][1][rest][--name][y]"),
+        (["--name", "x", "--", "rest", "--name", "y"], "[20][x][false][1][rest][--name][y]"),
         (["--", "--name"], "[20][plain][false][1][--name]"),
     ],
 )
@@ -71,6 +71,7 @@ def test_values_arrive_as_given(script, words, printed):
         (["--resume", "yes"], "--resume takes true or false, not 'yes'"),
         (["--max_audio", "long"], "--max_audio takes a number, not 'long'"),
         (["-n", "3"], "'-n' is no option"),
+        (["--name", "1", "0.9", "--bare", "2"], "'0.9' is no option"),
     ],
 )
 def test_mistakes_are_refused(script, words, message):

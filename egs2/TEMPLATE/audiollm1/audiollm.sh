@@ -28,6 +28,7 @@ test_sets="test"                           # Splits to report on; exp/results.js
 min_audio=0.1                              # Shortest utterance kept (seconds).
 max_audio=20                               # Longest utterance kept (seconds).
 allow_pipes=false                          # Run the commands in wav.scp (sox, ffmpeg, sph2pipe, flac).
+drop_bad_audio=false                       # Leave out recordings that are damaged (false: name them, and stop).
 
 ## Tokens of the recogniser (stage 3)
 token_type=bpe   # bpe (SentencePiece pieces), char (characters), word, or llm (the LLM's own tokens).
@@ -92,7 +93,6 @@ _given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
-[ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
 check_stages 12
 
 main() { # Read before it runs: an edit of this file during a run does no harm.

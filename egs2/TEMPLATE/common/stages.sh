@@ -192,11 +192,11 @@ prepare_data() {
 
 # format_data DATA OUTPUT: stage 2, a data directory as 16 kHz mono.
 format_data() {
-    JOB_KEY="$(hash_of "$2" "$1/wav.scp")" \
+    JOB_KEY="$(hash_of "$2 ${drop_bad_audio}" "$1/wav.scp")" \
         in_jobs "${train_cmd}" "${nj}" "$2/log/format" \
         python -m espnet_audiollm.bin.format_data "$1" "$2" \
         --min_audio "${min_audio}" --max_audio "${max_audio}" \
-        --allow_pipes "${allow_pipes}" || failed
+        --allow_pipes "${allow_pipes}" --drop_bad_audio "${drop_bad_audio}" || failed
 }
 
 # add_noise SPLIT NOISE COPY: stage 2, a formatted split with noise ("babble:10").

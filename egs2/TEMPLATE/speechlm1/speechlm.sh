@@ -40,6 +40,7 @@ spoken_translations=false # The corpus has recordings of the translations (table
 translation_speaker=""    # One name for their voice (empty: that of each utterance's speaker).
 min_audio=0.1             # Shortest of them kept (seconds).
 max_audio=20              # Longest of them kept (seconds).
+drop_bad_audio=false      # Leave out recordings that are damaged (false: name them, and stop).
 answer_voice=""           # Voice of espeak-ng that speaks the LLM's answers (en-us+edward); empty: none does.
 answer_speed=160          # Its words per minute.
 
@@ -92,7 +93,6 @@ _given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
-[ $# -eq 0 ] || die "'$1' is no option: options begin with two dashes (--help lists them)"
 check_stages 13
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
@@ -185,7 +185,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         [ -z "${llm}" ] || more+=(--llm "$(from_there "${llm}")")
         # shellcheck disable=SC2086
         (cd "${audiollm}" && ./run.sh --behaviours "" --stage "$1" --stop_stage "$2" --ngpu "${ngpu}" \
-            --cmd_backend "${cmd_backend}" "${more[@]}" ${audiollm_args}) || failed
+            --num_nodes "${num_nodes}" --num_procs "${num_procs}" --nj "${nj}" --inference_nj "${inference_nj}" \
+            --cmd_backend "${cmd_backend}" --slurm_config "$(from_there "${slurm_config}")" \
+            --train_set "${train_set}" --valid_set "${valid_set}" --drop_bad_audio "${drop_bad_audio}" "${more[@]}" ${audiollm_args}) || failed
     }
     # from_there PATH: a path as the other recipe says it; what is none stays as it is.
     from_there() {

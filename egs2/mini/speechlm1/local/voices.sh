@@ -50,7 +50,7 @@ check_stages 6
 training="${cuda_cmd} --gpu 0 --num_nodes 1 --num_procs 1"
 data="${audiollm}/dump"
 rvq="${expdir}/units_levels" patches="${expdir}/patches" encoder="${expdir}/speaker"
-min_audio=0.1 max_audio=60 allow_pipes=false # Of format_data.
+min_audio=0.1 max_audio=60 allow_pipes=false drop_bad_audio=false # Of format_data.
 for kind in ${kinds}; do
     [[ ${kind} =~ ^(soundstorm|audiolm)$ ]] || die "--kinds ${kind}: soundstorm and audiolm are the kinds"
 done
