@@ -1,6 +1,14 @@
 #!/usr/bin/env bash
 # anew.sh DIR COMMAND...: a directory that COMMAND makes, and does not write over. To be run within a
-# job: who takes up a job that has ended finds what it made.
+# job: who takes up a job that has ended finds what it made, and so does who has waited for another run of
+# the same command (JOB_KEY says which it is).
 set -euo pipefail
-rm -rf -- "$1"
-exec "${@:2}"
+made="$1.log/.made"
+if [ -n "${JOB_KEY:-}" ] && [ -d "$1" ] && [ -f "${made}" ] && [ "$(<"${made}")" == "${JOB_KEY}" ]; then
+    echo "$1: another run has made it in the meantime"
+    exit 0
+fi
+rm -rf -- "$1" "${made}"
+"${@:2}"
+mkdir -p "${made%/*}"
+echo "${JOB_KEY:-}" >"${made}.tmp" && mv "${made}.tmp" "${made}"

@@ -216,12 +216,21 @@ class Runner:
         starts those again that it pre-empted, or whose node it lost."""
         if end is not None and end.status == 0:
             self.open.discard(number)
+        elif end is None and self.settled_elsewhere(number):
+            self.open.discard(number)
         elif self.active(number):
             self.absent.pop(number, None)
         else:
             since = self.absent.setdefault(number, self.looked)
             if self.looked > since if end else self.looked - since > self.config.file_delay:
                 self.fail(number, end)
+
+    def settled_elsewhere(self, number: int) -> bool:
+        """Whether another call of the same command, which follows the same job, has seen it end
+        well and removed what is known of it."""
+        entry = self.entries.get(number)
+        gone = self.state.key() != self.key
+        return gone and entry is not None and entry.state == "COMPLETED"
 
     def fail(self, number: int, end: Exit | None) -> None:
         """Settle a job that failed, with the cluster's reason."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..store.atomic import atomic_write
+from ..store.atomic import MAY_PASS, atomic_write
 from ..types import SAMPLE_RATE, Seconds
 from . import containers, pipes, sources
 from .containers import AudioError as AudioError
@@ -219,7 +219,9 @@ def read_comment(path: str | Path) -> str:
 
 
 def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> containers.File:
-    """The audio file that a source stands for, open; `stack` closes it."""
+    """The audio file that a source stands for, open; `stack` closes it.
+
+    Errors: AudioError; OSError where the file system may answer at another time."""
     if source.command is not None:
         if not allow_pipes:
             raise AudioError(f"a command, which is run only with {pipes.OPTION}")
@@ -230,6 +232,8 @@ def _bytes_of(source: sources.Source, allow_pipes: bool, stack: ExitStack) -> co
         file = stack.enter_context(open(source.path, "rb"))
         size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in MAY_PASS:
+            raise
         raise AudioError(f"cannot be opened ({error})") from error
     if size == 0:
         raise AudioError("empty: 0 bytes")

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import IO
 
 FORGOTTEN = 3600.0  # seconds without a change: then no process of another machine writes a file
+MAY_PASS = (  # what a network file system says when it is away for a while
+    *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.ETIMEDOUT),
+)
 
 
 def aside_of(path: Path) -> Path:
@@ -152,7 +155,9 @@ def _remove_dead(path: Path) -> None:
     start = f".{path.name}.{socket.gethostname()}."
     for aside in path.parent.glob(".*.tmp"):
         process = _writer(aside)
-        if aside.name.startswith(start) and process is not None and not _is_alive(process):
+        if not aside.name.startswith(start) or process is None:
+            continue
+        if process == os.getpid() or not _is_alive(process):  # ours comes later: of an equal number
             _remove_while_written(aside)
 
 

@@ -13,6 +13,7 @@ Nothing here holds an object for each of the prompts, of which there may be mill
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -138,10 +139,11 @@ def open_store(directory: str | Path, settings: Settings, about: Mapping | None 
 
     Errors (ValueError): the directory holds a store made with other settings, or other files."""
     directory = Path(directory)
-    if (directory / "store.json").exists():
+    listed = sorted(os.listdir(directory)) if directory.is_dir() else []  # see jobs/state.py
+    if "store.json" in listed:
         check_settings(directory, settings)
         return _shards(directory, settings)
-    leftover = sorted(directory.glob("*shard.*"))
+    leftover = [directory / name for name in listed if "shard." in name]
     if leftover:
         raise ValueError(
             f"{directory} has {len(leftover)} shards (first: {leftover[0].name}) but no "

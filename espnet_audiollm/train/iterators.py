@@ -121,7 +121,7 @@ class TableDataset(AbsDataset):
             try:
                 found = self.readers[name](value)
             except (ValueError, OSError) as error:
-                raise type_of(error)(f"{table.path}: utterance {id_}: {error}") from error
+                raise alike(error, f"{table.path}: utterance {id_}: {error}") from error
             if isinstance(found, dict):
                 data |= {f"{name}_{part}": array for part, array in found.items()}
             else:
@@ -135,7 +135,7 @@ class TableDataset(AbsDataset):
         try:
             return [self[row] for row in rows]
         except (ValueError, OSError) as error:
-            return Fault(type_of(error), str(error))
+            return Fault(getattr(error, "errno", None), str(error))
 
     def _cast(self, value: np.ndarray) -> np.ndarray:
         return value.astype(self.float_dtype if value.dtype.kind == "f" else np.int64, copy=False)
@@ -145,13 +145,17 @@ class TableDataset(AbsDataset):
 class Fault:
     """What was wrong with a batch, carried from a worker without its traceback."""
 
-    kind: type[Exception]
+    errno: int | None  # None: the data are wrong
     text: str
 
+    def error(self) -> Exception:
+        """It as it was met."""
+        return ValueError(self.text) if self.errno is None else OSError(self.errno, self.text)
 
-def type_of(error: Exception) -> type[Exception]:
-    """OSError stays apart: what the file system could not do may pass."""
-    return OSError if isinstance(error, OSError) else ValueError
+
+def alike(error: Exception, text: str) -> Exception:
+    """A ValueError; of an OSError one of its number: what a file system could not do may pass."""
+    return Fault(getattr(error, "errno", None), text).error()
 
 
 # --- one epoch ----------------------------------------------------------------------------------
@@ -272,7 +276,7 @@ class Epoch:
     def __iter__(self) -> Iterator[tuple[list[str], dict[str, torch.Tensor]]]:
         for batch in self.loader:
             if isinstance(batch, Fault):
-                raise batch.kind(batch.text)
+                raise batch.error()
             yield batch
 
 

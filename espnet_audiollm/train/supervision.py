@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import faulthandler
 import json
 import os
@@ -29,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..store.atomic import MAY_PASS
 from ..types import Seconds
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def classify(error: BaseException, explain: Callable[[Exception], str] = str) ->
         )
     if isinstance(error, ConnectionError | TimeoutError | torch.distributed.DistError):
         return "lost", story
-    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE):
+    if isinstance(error, OSError) and error.errno in MAY_PASS:
         return "passing", story
     for kind, signs in (("lost", LOST), ("passing", PASSING)):
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs):

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 import soundfile
@@ -77,6 +79,17 @@ def test_missing(tmp_path):
         audio.info(tmp_path / "a.wav")
     with pytest.raises(audio.AudioError, match="cannot be opened"):
         audio.info(tmp_path)  # a directory
+
+
+def test_a_file_system_that_is_away_says_nothing_of_the_recording(tmp_path, monkeypatch):
+    def away(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16_000)
+    monkeypatch.setattr(audio.os, "stat", away)
+    with pytest.raises(OSError, match="Stale") as caught:
+        audio.info(tmp_path / "a.wav")
+    assert caught.value.errno == errno.ESTALE
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

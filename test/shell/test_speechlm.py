@@ -190,6 +190,39 @@ def test_answers_that_are_spoken_anew(recipe):
     assert not of(calls, "learn_units") and not of(calls, "vocoder_train")
 
 
+def test_a_directory_that_was_removed_is_made_again(recipe):
+    """Its marker lies beside it."""
+    run(recipe, "--stop_stage", 6)
+    [joint] = [path for path in recipe.glob("exp/joint_*") if path.suffix != ".log"]
+    shutil.rmtree(joint)
+    done, calls = run(recipe, "--stop_stage", 6)
+    assert done.returncode == 0 and [call.split()[0] for call in calls] == ["extend_llm"]
+
+
+@pytest.mark.parametrize("key, made", [("one", ["old"]), ("two", ["new"])])
+def test_who_waited_for_the_same_work_takes_what_was_made(tmp_path, key, made):
+    """Another run of the same command wrote the log that this one waited for."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/old").touch()
+    (tmp_path / "d.log").mkdir()
+    (tmp_path / "d.log/.made").write_text("one\n")
+    command = [ROOT / "utils/anew.sh", "d", "bash", "-c", "mkdir d && touch d/new"]
+    environment = {"PATH": "/usr/bin:/bin", "JOB_KEY": key}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert [path.name for path in (tmp_path / "d").iterdir()] == made
+    assert (tmp_path / "d.log/.made").read_text() == f"{key}\n"
+
+
+def test_what_the_other_recipe_is_told(recipe):
+    (recipe / "conf/site.yaml").write_text("default: {}\n")
+    words = ["--slurm_config", "conf/site.yaml", "--test_set", "hard", "--drop_bad_audio", "true"]
+    run(recipe, *words, "--stop_stage", 1)
+    asked = (recipe.parent / "audiollm1/words").read_text()
+    assert "--slurm_config|../speechlm1/conf/site.yaml|" in asked
+    assert "--test_sets|hard|" in asked and "--drop_bad_audio|true|" in asked
+    assert "--nj|1|--inference_nj|1|" in asked and "--train_set|train|--valid_set|valid|" in asked
+
+
 def test_a_recogniser_that_was_trained_on(recipe):
     run(recipe, "--stop_stage", 5)
     (recipe.parent / "audiollm1/exp/ctc_long/valid.loss.ave.pth").write_text("others\n")

@@ -239,18 +239,18 @@ def test_a_lost_runners_jobs_are_taken_up(call, number):
 def test_what_a_taken_up_job_made_is_kept(call):
     script = "echo begun; while ! test -e go; do sleep 0.1; done; mkdir made"
     anew = os.path.join(os.path.dirname(RUNNER), "anew.sh")
-    work = ("made.log", anew, "made", *sh(script))
+    work = ("one.log", anew, "made", *sh(script))
     (call.dir / "made/old").mkdir(parents=True)
     runner = call.start(*work)
-    call.wait_for(lambda: "begun\n" in call.text("made.log"))
+    call.wait_for(lambda: "begun\n" in call.text("one.log"))
     assert not (call.dir / "made").exists()
     runner.send_signal(signal.SIGHUP)
     runner.communicate(timeout=30)
     (call.dir / "go").touch()
-    call.wait_for(lambda: "# exit: 0" in call.text("made.log"))
+    call.wait_for(lambda: "# exit: 0" in call.text("one.log"))
     again = call.run(*work)
     assert again.returncode == 0, again.stderr
-    assert (call.dir / "made").is_dir() and call.text("made.log").count("begun") == 1
+    assert (call.dir / "made").is_dir() and call.text("one.log").count("begun") == 1
 
 
 def test_another_command_for_the_same_log_is_refused(call):

@@ -8,7 +8,13 @@ import time
 import pytest
 from written_runs import NO_PROCESS
 
-from espnet_audiollm.store.atomic import FORGOTTEN, aside_of, atomic_write, remove_asides
+from espnet_audiollm.store.atomic import (
+    FORGOTTEN,
+    aside_of,
+    atomic_write,
+    new_directories,
+    remove_asides,
+)
 
 HERE = socket.gethostname()
 
@@ -23,6 +29,15 @@ def other_machine(monkeypatch):
             return aside_of(path)
 
     return name
+
+
+def test_what_a_killed_process_of_an_equal_number_left_is_in_nobodys_way(tmp_path):
+    """As the first process of each container has."""
+    target = tmp_path / "made"
+    (aside_of(target) / "half").mkdir(parents=True)
+    with new_directories(target) as (aside,):
+        (aside / "file").touch()
+    assert [path.name for path in target.iterdir()] == ["file"]
 
 
 def test_two_machines_with_equal_process_numbers_write_the_same_file(tmp_path, other_machine):

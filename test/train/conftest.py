@@ -2,6 +2,8 @@
 
 import pytest
 
+import espnet_audiollm.tasks  # noqa: F401 (before ESPnet's own modules, which ask for more packages)
+
 
 @pytest.fixture
 def requests(monkeypatch):

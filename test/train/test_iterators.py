@@ -1,5 +1,6 @@
 """Our iterators give ESPnet's batches, in ESPnet's order, with ESPnet's values."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from espnet_audiollm.data.batches import Plan, Rules
 from espnet_audiollm.data.kaldi_dir import write_table
 from espnet_audiollm.tasks.ctc import CTCTask
 from espnet_audiollm.train.iterators import BatchIterFactory, TableDataset
+from espnet_audiollm.train.supervision import classify
 
 SEED = 3
 IDS = [f"u{i:02d}" for i in range(23)]
@@ -177,6 +179,20 @@ def test_a_fault_names_utterance_and_file(broken, build, num_workers, name, mess
     with pytest.raises(ValueError, match=message) as caught:
         list(factory.build_iter(1))
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_system_that_is_away_keeps_its_number(recordings, build, monkeypatch, num_workers):
+    """By which a training is started again, not given up (train/supervision.py)."""
+    factory = build(num_workers=num_workers)
+
+    def away(value):
+        raise OSError(errno.EIO, "Input/output error")
+
+    factory.dataset.readers["speech"] = away
+    with pytest.raises(OSError, match="utterance u.*Input/output error") as caught:
+        list(factory.build_iter(1))
+    assert classify(caught.value)[0] == "passing"
 
 
 def test_other_types_and_other_ids_are_refused(recordings, tmp_path):

@@ -422,7 +422,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
             marks_of "${train}" "${valid}"
             # shellcheck disable=SC2086
             once "${exp}/.done" "${config}" "${init[@]:1}" ${text[@]+"${train}/text" "${valid}/text"} \
-                "${marks[@]}" {"${train}","${valid}"}/responses${drawn}/response_ids "${asked[@]}" "${taught[@]}" \
+                "${marks[@]}" {"${train}","${valid}"}"/responses${drawn}/response_ids" "${asked[@]}" "${taught[@]}" \
                 "${align_stats}"/{train,valid}/{speech,response}_shape -- \
                 ${training} "${exp}/train.log" \
                 python -m espnet_audiollm.bin.audiollm_train --config "${config}" "${align_data[@]}" "${text[@]}" \

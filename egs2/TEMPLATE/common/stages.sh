@@ -43,7 +43,7 @@ hint_at_gpus() {
 state_of() {
     local found
     mkdir -p "${1%/*}"
-    found="$(cd "$2" && sort -u | { xargs -r -d '\n' stat -c '%n %s %Y' -- 2>&1 || true; })"
+    found="$(cd "$2" && sort -u | { xargs -r -d '\n' stat -L -c '%n %s %Y' -- 2>&1 || true; })"
     echo "${found:-none}" >"$1.tmp" && mv "$1.tmp" "$1"
 }
 
@@ -62,7 +62,8 @@ same_words() {
 }
 
 # outdated MARKER INPUT... -- COMMAND...: whether the same command with the same contents of INPUT has
-# not come to its end before, in this FORMAT. Sets `now`, which `finished` writes into MARKER.
+# not come to its end before, in this FORMAT, or DIR is gone where MARKER is DIR.log/.done. Sets `now`,
+# which `finished` writes into MARKER.
 outdated() {
     local marker="$1" inputs=()
     shift
@@ -73,7 +74,7 @@ outdated() {
     done
     shift
     now="$(hash_of "format ${FORMAT} $(same_words "$@")" "${inputs[@]}")"
-    if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ]; then
+    if [ -f "${marker}" ] && [ "$(<"${marker}")" == "${now}" ] && [ -e "${marker%.log/.done}" ]; then
         log "  up to date: ${marker%/*}"
         return 1
     fi
@@ -207,7 +208,7 @@ add_noise() {
         place="${2#files:}"
         place="${place%:*}"
         [ -d "${place}" ] || die "--noises $2: ${place} is no directory"
-        find "${place}" -type f -printf '%P\n' | state_of "${out}.state" "${place}"
+        find -L "${place}/" -type f -printf '%P\n' | state_of "${out}.state" "${place}"
         inputs+=("${out}.state")
     fi
     once "${out}/.done" "${inputs[@]}" -- \

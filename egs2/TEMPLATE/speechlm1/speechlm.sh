@@ -176,7 +176,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
     # others FIRST LAST OPTIONS...: stages of the other recipe. Without behaviours: an answer to each
     # transcript.
     others() {
-        local more=("${@:3}") tag
+        local more=("${@:3}" --slurm_config "$(from_there "${slurm_config}")") tag
+        [ "${test_set}" == test ] || more+=(--test_sets "${test_set}")
         [ -z "${local_data_opts}" ] || more+=(--local_data_opts "${local_data_opts}")
         if [ -n "${ctc_config}" ]; then # Tokens are not in the name: --unit_source has to know it.
             tag="$(name_of ctc "${ctc_config}")"
@@ -186,8 +187,8 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         # shellcheck disable=SC2086
         (cd "${audiollm}" && ./run.sh --behaviours "" --stage "$1" --stop_stage "$2" --ngpu "${ngpu}" \
             --num_nodes "${num_nodes}" --num_procs "${num_procs}" --nj "${nj}" --inference_nj "${inference_nj}" \
-            --cmd_backend "${cmd_backend}" --slurm_config "$(from_there "${slurm_config}")" \
-            --train_set "${train_set}" --valid_set "${valid_set}" --drop_bad_audio "${drop_bad_audio}" "${more[@]}" ${audiollm_args}) || failed
+            --cmd_backend "${cmd_backend}" --train_set "${train_set}" --valid_set "${valid_set}" \
+            --drop_bad_audio "${drop_bad_audio}" "${more[@]}" ${audiollm_args}) || failed
     }
     # from_there PATH: a path as the other recipe says it; what is none stays as it is.
     from_there() {
@@ -464,7 +465,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
         local voice=()
         if [ "${voiced}" != answer_audio ] && [ "${vocoder}" == train ]; then
             [ -n "${speaker}" ] || speaker="$(most_frequent "${vocoder_exp}.data/utt2spk")"
-            voice=(--voice "${speaker}")
+            voice=("--voice=${speaker}") # It may begin with a dash.
         fi
         once "$3/.done" "$1/units" "$2" "${vocoder_exp}/valid.loss.ave.pth" -- \
             in_jobs "${inference}" "${inference_nj}" "$3/log" \
@@ -594,7 +595,9 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     compared+=("${run%/run.json}")
                 fi
             done
-            ${inference} "${expdir}/comparison.log" python -m espnet_audiollm.bin.compare_systems \
+            answered="$({ cat "${compared[@]/%//answers.jsonl}" 2>/dev/null || true; } | sha256sum)"
+            JOB_KEY="$(hash_of "${answered}" "${compared[@]/%//run.json}")" \
+                ${inference} "${expdir}/comparison.log" python -m espnet_audiollm.bin.compare_systems \
                 "${compared[@]}" --data "${data}/${test_set}" --measure "${timed}" --device "${device}" \
                 --success_rule "${success_rule}" --recipe "${recipe}" --command "${command}" \
                 --output "${expdir}" || failed

@@ -2,7 +2,6 @@
 
 exp/audiollm_ablation_NAME_seedN_*/   an experiment of stage 9, and its answers
 exp/ablation/                         stage 11's results, of these and of all else in exp/
-exp/ablation/memory/NAME_seedN.json   the largest process of the training, MB
 exp/ablation/table.md                 the table
 """
 
@@ -29,7 +28,7 @@ from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.report.tables import NONE, Table, number, within
 
 OPTIONS = "--align_tag", "--align_configs", "--align_args"
-RECIPE = Recipe("audiollm", *OPTIONS, first=7, training=9, last=10)
+RECIPE = Recipe("audiollm", *OPTIONS, first=7, last=10)
 
 
 @user_errors

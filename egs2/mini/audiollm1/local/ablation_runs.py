@@ -12,8 +12,6 @@ local/speech_ablation.py share.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import shlex
 import statistics
@@ -25,6 +23,7 @@ from pathlib import Path
 
 from espnet_audiollm.report.tables import NONE
 from espnet_audiollm.store.atomic import atomic_write
+from espnet_audiollm.store.training_cost import read_cost
 from espnet_audiollm.store.yaml_files import read_yaml
 
 RESULTS = Path("exp/ablation")
@@ -65,15 +64,13 @@ class Recipe:
     """How run.sh trains an entry.
 
     kind: how its experiment's name begins (exp/KIND_TAG_...). tag, config, args: the options
-    for the tag, the training's configuration, and more options of it. first, training, last:
-    stages."""
+    for the tag, the training's configuration, and more options of it. first, last: stages."""
 
     kind: str
     tag: str
     config: str
     args: str
     first: int
-    training: int
     last: int
 
     def words(self, entry: Entry) -> list[str]:
@@ -98,39 +95,24 @@ class Recipe:
         return found[0] if found else None
 
     def train(self, entry: Entry, more: Sequence[str]) -> None:
-        """Its stages; what the training takes is kept.
-
-        Errors (ValueError): a stage failed."""
-        words = [*more, *self.words(entry)]
+        """Its stages. Errors (ValueError): a stage failed."""
         if entry.before:
             run([sys.executable, *shlex.split(entry.before)], entry.key, entry.before)
-        if self.first < self.training:
-            run_sh(words, self.first, self.training - 1, entry.key)
-        before = self._log_time(entry)
-        peak_MB = run_sh(words, self.training, self.training, entry.key)
-        if self._log_time(entry) != before:
-            (RESULTS / "memory").mkdir(parents=True, exist_ok=True)
-            with atomic_write(RESULTS / "memory" / f"{entry.key}.json") as out:
-                json.dump({"peak_MB": peak_MB}, out)
-        run_sh(words, self.training + 1, self.last, entry.key)
+        run_sh([*more, *self.words(entry)], self.first, self.last, entry.key)
 
     def cost(self, entry: Entry) -> tuple[str, str]:
         """Seconds of a step (the median of the epochs), the training's largest process, GB."""
-        experiment, memory = self.experiment(entry), RESULTS / "memory" / f"{entry.key}.json"
-        log = (experiment / "train.log").read_text("utf-8") if experiment else ""
+        experiment = self.experiment(entry)
+        if experiment is None:
+            return NONE, NONE
+        log = (experiment / "train.log").read_text("utf-8")
         epochs = re.findall(r"epoch results: \[train\].*?[ ,]train_time=([\d.e+-]+)", log)
         seconds = f"{statistics.median(map(float, epochs)):.2f}" if epochs else NONE
-        gpu = re.findall(r"gpu_max_cached_mem_GB=([\d.]+)", log)
-        if gpu:
-            return seconds, f"{max(map(float, gpu)):.1f} (GPU)"
-        if not memory.is_file():
+        found = read_cost(experiment)
+        if found is None or not (found.gpu_memory or found.memory):
             return seconds, NONE
-        return seconds, f"{json.loads(memory.read_text())['peak_MB'] / 1024:.1f}"
-
-    def _log_time(self, entry: Entry) -> float:
-        experiment = self.experiment(entry)
-        log = experiment / "train.log" if experiment else None
-        return log.stat().st_mtime if log and log.exists() else 0.0
+        on_gpu = f"{found.gpu_memory / 2**30:.1f} (GPU)"
+        return seconds, on_gpu if found.gpu_memory else f"{found.memory / 2**30:.1f}"
 
 
 def get_parser(description: str) -> argparse.ArgumentParser:
@@ -204,23 +186,19 @@ def _option(word: str) -> str:
     return "--" + word.partition("=")[0].removeprefix("--").replace("-", "_")
 
 
-def run_sh(words: Sequence[str], first: int, last: int, key: str) -> float:
-    """run.sh from one stage to another; the memory of its largest process, MB."""
+def run_sh(words: Sequence[str], first: int, last: int, key: str) -> None:
+    """run.sh from one stage to another. Errors (ValueError): it failed."""
     stages = ["--stage", str(first), "--stop_stage", str(last)]
-    return run(["./run.sh", *words, *stages], key, f"run.sh in stages {first} to {last}")
+    run(["./run.sh", *words, *stages], key, f"run.sh in stages {first} to {last}")
 
 
-def run(words: Sequence[str], key: str, what: str) -> float:
-    """A command; the memory of its largest process, MB. Errors (ValueError): it failed."""
-    child = subprocess.Popen(words)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+def run(words: Sequence[str], key: str, what: str) -> None:
+    """A command. Errors (ValueError): it failed."""
+    if status := subprocess.run(words, check=False).returncode:
         raise ValueError(
-            f"{key}: {what} ended with exit status {child.returncode}, see above; once fixed, the "
-            "same command goes on from there"
+            f"{key}: {what} ended with exit status {status}, see above; once fixed, the same "
+            "command goes on from there"
         )
-    return usage.ru_maxrss / 1024
 
 
 def show(table: str) -> None:

@@ -1,7 +1,6 @@
 """Speech LMs of a list, each with each seed, through stages 3 to 12 of run.sh; and their table.
 
 exp/speechlm_ablation_NAME_seedN_*/   an experiment of stage 8, its answers and its results
-exp/ablation/memory/NAME_seedN.json   the largest process of the training, MB
 exp/ablation/table.md                 the table
 """
 
@@ -30,7 +29,7 @@ COLUMNS = (
 
 
 OPTIONS = "--lm_tag", "--lm_config", "--lm_args"
-RECIPE = Recipe("speechlm", *OPTIONS, first=3, training=8, last=12)
+RECIPE = Recipe("speechlm", *OPTIONS, first=3, last=12)
 
 
 @user_errors

@@ -97,7 +97,8 @@ judge() {
     shift 2
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
-    ${cuda_cmd} "${place}/log" python -m espnet_audiollm.bin.judge_speech "$@" "${options[@]}" \
+    JOB_KEY="$(hash_of "$*" "${expdir}"/spoken/*/.done)" \
+        ${cuda_cmd} "${place}/log" python -m espnet_audiollm.bin.judge_speech "$@" "${options[@]}" \
         --nj "${nj}" --text "${sample}/text" --speaker_encoder "${encoder}" --voice_references "${references}" \
         --output "${place}" || failed
 }
