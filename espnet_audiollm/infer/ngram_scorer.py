@@ -21,7 +21,8 @@ UNKNOWN_WORDS = (UNKNOWN, "<UNK>")  # as KenLM and SRILM write it
 class NGramScorer(BatchScorerInterface):
     """The log-probability of each next token after the last ones; its end after all.
 
-    A token that the model lacks is its `<unk>`.
+    A token that the model lacks is its `<unk>`; the recogniser's own `<unk>` never comes where the
+    model has none.
 
     path: an ARPA file of the recogniser's tokens, in the forms that tokens.txt has.
 
@@ -37,7 +38,10 @@ class NGramScorer(BatchScorerInterface):
         self._place_V = np.array([place_of.get(token, unknown) for token in token_list])
         self._read_V = self._place_V.copy()  # as a context: the sign that ends also begins
         self._read_V[token_list.index(END)] = place_of[arpa.BEGIN]
-        self._cannot_V = np.array([token == BLANK for token in token_list])
+        scored = place_of.keys() - {BLANK}
+        if any(word in place_of for word in UNKNOWN_WORDS):
+            scored |= set(token_list) - {BLANK}
+        self._cannot_V = np.array([token not in scored for token in token_list])
 
     def batch_score(
         self, ys: torch.Tensor, states: list[None], xs: torch.Tensor

@@ -16,8 +16,9 @@ as in a short one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as nnf
@@ -228,6 +229,7 @@ class AcousticLMESPnetModel(AbsESPnetModel):
         units: torch.Tensor | None = None,
         units_lengths: torch.Tensor | None = None,
         durations: torch.Tensor | None = None,
+        duration_share: float = 1.0,
         **kwargs: object,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """Returns the loss, statistics and the number of predicted units as weight. The loss is the
@@ -236,7 +238,8 @@ class AcousticLMESPnetModel(AbsESPnetModel):
 
         Args:
             prefix: (B, N); sequence: (B, S).
-            units, durations: (B, L) semantic units without repeats, -1 where padded."""
+            units, durations: (B, L) semantic units without repeats, -1 where padded.
+            duration_share: of the term of durations (see `term_counts`)."""
         lm, frames_B = self.lm, on_host(sequence_lengths) // self.lm.levels
         cuts = [self._cut(frames) for frames in frames_B.tolist()]
         pairs = [
@@ -257,11 +260,20 @@ class AcousticLMESPnetModel(AbsESPnetModel):
         stats = {"units": loss, "accuracy": accuracy}
         if self.duration_predictor is not None:
             row = units, durations, units_lengths
-            stats["duration"] = _duration_loss(self.duration_predictor, *row)
+            stats["duration"] = duration_share * _duration_loss(self.duration_predictor, *row)
             loss = loss + stats["duration"]
         stats = {name: value.detach() for name, value in {"loss": loss, **stats}.items()}
         weight = loss.new_full((), targets_TQ.numel())
         return force_gatherable((loss, stats, weight), loss.device)
+
+    def term_counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        """Units that are predicted, which the loss's weight counts, and semantic units without
+        repeats, which the term of durations is a mean over (see train/shares.py)."""
+        if self.duration_predictor is None:
+            return {}
+        frames_B = on_host(batch["sequence_lengths"]) // self.lm.levels
+        predicted = int(frames_B.clamp(max=self.longest).sum()) * self.lm.levels
+        return {"weight": predicted, "duration_share": int(sum(batch["units_lengths"]))}
 
     def collect_feats(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Nothing is collected before the training."""

@@ -38,6 +38,9 @@ def waveform(mel_FM: torch.Tensor, filterbank: Filterbank, rounds: int = ROUNDS)
 
     N is that of the recording that had F frames, the last incomplete frame left out."""
     frames, hop, length = len(mel_FM), filterbank.hop_length, filterbank.win_length
+    fewest = filterbank.n_fft // 2 // hop + 2  # of a waveform that torch can reflect at its ends
+    if frames < fewest:
+        mel_FM = torch.cat([mel_FM, mel_FM[-1:].expand(fewest - frames, -1)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         wave_N = griffinlim(
@@ -49,7 +52,7 @@ def waveform(mel_FM: torch.Tensor, filterbank: Filterbank, rounds: int = ROUNDS)
             power=2.0,
             n_iter=rounds,
             momentum=MOMENTUM,
-            length=max(hop * (frames - 1), 1),
+            length=hop * (len(mel_FM) - 1),
             rand_init=True,
         )
     # torch's frames lie around multiples of the hop, the filterbank's begin there

@@ -119,7 +119,7 @@ class KaldiMel(nn.Module):
 
 def _normalize_bands(x_BFM: torch.Tensor, frames_B: torch.Tensor) -> torch.Tensor:
     """Each band of each utterance to mean 0 and (unbiased) variance 1, zero where padded."""
-    frames_B11 = frames_B[:, None, None]
+    frames_B11 = frames_B.to(x_BFM.device, non_blocking=True)[:, None, None]
     x_BFM = mask_padding(x_BFM, frames_B)
     centred_BFM = mask_padding(x_BFM - x_BFM.sum(1, keepdim=True) / frames_B11, frames_B)
     variance_B1M = centred_BFM.square().sum(1, keepdim=True) / (frames_B11 - 1)

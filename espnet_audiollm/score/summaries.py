@@ -1,7 +1,8 @@
 """ROUGE of summaries, by rouge-score (Google Research): F1, mean over the utterances.
 
 English: its own tokenizer (ASCII letters and digits) and Porter stemmer, as is usual for ROUGE.
-Other languages: the words of `text.normalize`, no stemmer. ROUGE-L is of the complete summary
+Other languages: the words of `text.normalize`, no stemmer; of a language without blanks its
+characters. ROUGE-L is of the complete summary
 (rougeL), not of its lines.
 
 N utterances, R resamples, M measures
@@ -16,7 +17,8 @@ from importlib.metadata import version
 import numpy as np
 
 from ..store.tables import check_none_empty, check_same_ids
-from ..text.normalize import words
+from ..text.languages import by_code
+from ..text.normalize import normalizer, words
 from .bootstrap import RESAMPLES, Units, bootstrap_sums, percentile_interval, two_sided_p
 
 MEASURES = ("rouge1", "rouge2", "rougeL")
@@ -39,11 +41,16 @@ class RougeScores:
         return {**kept, **self.values, "ci95": intervals}
 
 
+@dataclass(frozen=True)
 class _Words:
     """The tokenizer of languages other than English."""
 
+    language: str  # code, without a region
+
     def tokenize(self, text: str) -> list[str]:
-        return words(text)
+        known = by_code(self.language)
+        unspaced = known is not None and not known.spaced
+        return normalizer(self.language)(text).split() if unspaced else words(text)
 
 
 def rouge(
@@ -63,8 +70,9 @@ def rouge(
     empty = [id for id, text in references.items() if not words(text)]
     what = "reference summaries are empty"
     check_none_empty(empty, len(references), what, "correct the table summary")
-    english = language == "en"
-    scorer = RougeScorer(MEASURES, use_stemmer=english, tokenizer=None if english else _Words())
+    code = language.replace("_", "-").partition("-")[0].lower()
+    tokenizer = None if code == "en" else _Words(code)
+    scorer = RougeScorer(MEASURES, use_stemmer=tokenizer is None, tokenizer=tokenizer)
     scores_NM = np.array(
         [
             [100.0 * one.fmeasure for one in scorer.score(text, responses[id]).values()]
@@ -74,7 +82,8 @@ def rouge(
     counted_NM = np.column_stack([scores_NM, np.ones(len(scores_NM))])
     sums_RM = bootstrap_sums(counted_NM, resamples, seed, units)
     values_RM = sums_RM[:, :-1] / sums_RM[:, -1:]
-    signature = f"rouge-score:{version('rouge-score')}|{'stemmed' if english else 'words'}|f1|mean"
+    form = "words" if tokenizer else "stemmed"
+    signature = f"rouge-score:{version('rouge-score')}|{form}|f1|mean"
     means = dict(zip(MEASURES, scores_NM.mean(axis=0).tolist(), strict=True))
     intervals = map(percentile_interval, values_RM.T)
     ci95 = dict(zip(MEASURES, intervals, strict=True))

@@ -44,7 +44,7 @@ class TranslationScores:
 def bleu_tokenizer(target_lang: str | None) -> str:
     """sacrebleu's name of it. `target_lang`: "de", "zh-CN", ...; None: a language with spaces."""
     language = (target_lang or "").replace("_", "-").split("-")[0].lower()
-    if language == "zh":
+    if language in ("zh", "yue"):
         return "zh"
     return "char" if language in NO_SPACES else "13a"
 

@@ -30,7 +30,7 @@ from itertools import groupby
 
 import numpy as np
 
-from .bootstrap import RESAMPLES, rate_intervals
+from .bootstrap import RESAMPLES, Units, rate_intervals
 
 SILENCE, SILENCE_LETTERS = "", 2  # as long as a word of so many letters
 DIAGONAL = 10.0  # 1 / share of a recording after which a word is e times less likely
@@ -72,7 +72,7 @@ class Share:
 
     saved: float
     total: float
-    ci95: tuple[float, float]  # %, over recordings
+    ci95: tuple[float, float]  # %, of words over recordings, of the voice over speakers
 
     @property
     def percent(self) -> float:
@@ -140,7 +140,10 @@ def report(
     halves = split_in_halves(spoken)
     bits = [held_out_bits(known, unseen, size) for known, unseen in (halves, halves[::-1])]
     bits_N3 = np.concatenate(bits)
-    words, voice = (_share(bits_N3[:, [i, 2]], resamples, seed) for i in (0, 1))
+    words = _share(bits_N3[:, [0, 2]], resamples, seed)
+    speakers = [each.speaker for each in (*halves[1], *halves[0])]  # in the order of the bits
+    several = len(set(speakers)) > 1
+    voice = _share(bits_N3[:, [1, 2]], resamples, seed, speakers if several else None)
     frames = int(counts_K.sum())
     return UnitReport(
         recordings=len(spoken),
@@ -256,6 +259,7 @@ def _counts(spoken: Iterable[Spoken], size: int) -> np.ndarray:
     return sum((np.bincount(each.units_T, minlength=size) for each in spoken), np.zeros(size))
 
 
-def _share(bits_N2: np.ndarray, resamples: int, seed: int) -> Share:
+def _share(bits_N2: np.ndarray, resamples: int, seed: int, units: Units = None) -> Share:
+    """units: what is drawn (None: the recordings)."""
     saved, total = bits_N2.sum(0)
-    return Share(float(saved), float(total), rate_intervals([bits_N2], resamples, seed)[0])
+    return Share(float(saved), float(total), rate_intervals([bits_N2], resamples, seed, units)[0])

@@ -2,7 +2,8 @@
 
 Every rule is one that keeps a text of the right words from counting as wrong, because two
 keyboards, orthographies or corpora write the same word in two ways. Nothing is translated,
-stemmed or corrected. A language of `PLAIN` needs no more than the basic form.
+stemmed or corrected. A language of `PLAIN` needs no more than the basic form. Transcripts follow
+only those rules that keep words whole (`whole_words`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,23 @@ class Language:
 
     code: str  # ISO 639, as corpora name it
     name: str
-    folds: tuple[Fold, ...] = ()  # of a text in lower case, before its punctuation goes
+    folds: tuple[Fold, ...] = ()  # after `within`, before the punctuation goes
     about: tuple[str, ...] = ()  # the rules in words
     lower: Fold = str.lower
     spaced: bool = True  # False: no blanks between words, every character counts as a word
+    within: tuple[Fold, ...] = ()  # of punctuation that is part of a word, in lower case
+
+    def whole_words(self, text: str) -> str:
+        """Lower case, without what would part a word in two once the punctuation goes; letters are
+        as they were written."""
+        text = _without_format(self.lower(_QUOTES.sub("'", text)))
+        for rule in self.within:
+            text = rule(text)
+        return text
 
     def fold(self, text: str) -> str:
         """Lower case and one form of each letter; the punctuation is still there."""
-        text = _without_format(self.lower(_APOSTROPHES.sub("'", text)))
+        text = self.whole_words(_APOSTROPHES.sub("'", text))
         for fold in self.folds:
             text = fold(text)
         return text
@@ -43,6 +53,7 @@ class Language:
 # --- rules --------------------------------------------------------------------------------------
 
 _APOSTROPHES = re.compile("[\u2018\u2019\u02bb\u02bc\u02b9`\u00b4]")
+_QUOTES = re.compile("[\u2018\u2019`]")  # apostrophes that are no letters
 _FORMAT = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]")
 _OF_CHARACTERS = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
@@ -101,6 +112,10 @@ def _turkic(text: str) -> str:
     return text.replace("\u0130", "i").replace("I", "\u0131").lower()
 
 
+def _without_gershayim(text: str) -> str:
+    return _GERSHAYIM.sub(r"\1", text)
+
+
 # --- languages ----------------------------------------------------------------------------------
 
 FRENCH = "c|d|j|l|m|n|s|t|qu|jusqu|lorsqu|puisqu|quoiqu"
@@ -113,9 +128,9 @@ ELIDED = "an elided word is a word of its own (l'homme: l' homme)"
 CHARACTERS = "no blanks, so every character counts as a word"
 
 _ARABIC = (_without("[\u064b-\u0652\u0670\u0640]"),)  # vowel signs, tatweel
-_HEBREW = (
-    _without("[\u0591-\u05c7]"),
-    _without("(?<=[\u05d0-\u05ea])[\"'\u05f3\u05f4](?=[\u05d0-\u05ea])"),
+_HEBREW_POINTS = "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]"
+_GERSHAYIM = re.compile(  # between two letters, which may have points
+    f"([\u05d0-\u05ea]{_HEBREW_POINTS}*)[\"'\u05f3\u05f4](?={_HEBREW_POINTS}*[\u05d0-\u05ea])"
 )
 
 
@@ -129,20 +144,23 @@ _RULED = (
     Language(
         "it",
         "Italian",
-        (_elided(ITALIAN), _shortened("po'|mo'|be'")),
+        (_elided(ITALIAN),),
         ("an elided word is a word of its own (l'uomo: l' uomo)", "po' stays"),
+        within=(_shortened("po'|mo'|be'"),),
     ),
     Language(
         "ca",
         "Catalan",
-        (
-            lambda text: re.sub("(?<=l)[.\u00b7\u2022\u2219](?=l)", "", text),
-            _elided(CATALAN),
-            _attached(CATALAN_AFTER),
-        ),
+        (_elided(CATALAN), _attached(CATALAN_AFTER)),
         ("an elided word is a word of its own (l'home: l' home; compra'l: compra 'l)", "l·l is ll"),
+        within=(_without("(?<=l)[.\u00b7\u2022\u2219](?=l)"),),
     ),
-    Language("nl", "Dutch", (_shortened("'s|'t|'n|'k|'m|'r"),), ("'s and 't stay",)),
+    Language(
+        "nl",
+        "Dutch",
+        about=("'s and 't stay",),
+        within=(_shortened("'s|'t|'n|'k|'m|'r"),),
+    ),
     Language("tr", "Turkish", about=("I is ı, İ is i",), lower=_turkic),
     Language("az", "Azerbaijani", about=("I is ı, İ is i",), lower=_turkic),
     Language("ro", "Romanian", (_letters("şţ", "șț"),), ("ş and ţ are ș and ț",)),
@@ -154,7 +172,13 @@ _RULED = (
         (*_ARABIC, _letters("يك", "یک")),
         ("without vowel signs and tatweel", "Arabic ي ك are ی ک"),
     ),
-    Language("he", "Hebrew", _HEBREW, ("without points", 'צה"ל is one word')),
+    Language(
+        "he",
+        "Hebrew",
+        (_without(_HEBREW_POINTS),),
+        ("without points", 'צה"ל is one word'),
+        within=(_without_gershayim,),
+    ),
     _without_blanks("zh", "Chinese"),
     _without_blanks("yue", "Cantonese"),
     _without_blanks("ja", "Japanese"),

@@ -3,7 +3,8 @@
 What is spelled: whole numbers, decimal fractions (with the word for the mark where we know it) and
 English ordinals (1st). A number that begins with 0 or is very long is read digit by digit.
 What is not: signs, currencies, per cent, dates, fractions; years are read as numbers. A number
-within a word (mp3) stays. num2words' spelling of the language is taken as it is.
+within a word (mp3) stays; among Japanese, Korean, Thai or Chinese letters it is a word of its own.
+num2words' spelling of the language is taken as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cache
 LONGEST = 15  # digits read as one number; longer ones are telephone numbers and the like
 ALIASES = {"kk": "kz"}  # num2words' own names of languages
 
+BESIDE_LETTERS = {"ja", "ko", "th", "zh"}  # numbers stand among letters, without blanks
 DECIMAL_POINT = {"en", "he", "hi", "ja", "ko", "th", "zh"}  # 3.5; the others write 3,5
 MARK = {
     "ca": "coma",
@@ -56,8 +58,10 @@ def _pattern(code: str) -> re.Pattern:
     point, groups = (r"\.", ",") if code in DECIMAL_POINT else (",", ". ")
     integer = rf"\d{{1,3}}(?:[{groups}\u00a0\u202f]\d{{3}})+(?!\d)|\d+"
     ordinal = "(?P<ordinal>st|nd|rd|th)?" if code == "en" else "(?P<ordinal>(?!))?"
+    word = "[A-Za-z0-9_]" if code in BESIDE_LETTERS else r"\w"
     return re.compile(
-        rf"(?<!\w)(?P<integer>{integer})(?:{point}(?P<part>\d+))?{ordinal}(?!\w)", re.IGNORECASE
+        rf"(?<!{word})(?P<integer>{integer})(?:{point}(?P<part>\d+))?{ordinal}(?!{word})",
+        re.IGNORECASE,
     )
 
 

@@ -77,6 +77,13 @@ def test_a_token_that_the_text_lacked_is_its_unknown_one(tmp_path):
     assert scores[0, 3] == scores[0, 1] > LOG_ZERO
 
 
+def test_an_unknown_token_never_comes_where_the_model_has_none(tmp_path):
+    arpa = save(tmp_path / "lm.arpa", [["a"], ["a", "b"]], 2, None)
+    scorer = NGramScorer(arpa, ["<blank>", "<unk>", "a", "b", "<sos/eos>"])
+    scores, _ = scorer.batch_score(torch.tensor([[4, 2]]), [None], torch.zeros(1, 5))
+    assert scores[0, 1] == LOG_ZERO < min(scores[0, 2:])
+
+
 def test_a_model_of_something_else_is_refused(tmp_path):
     words = save(tmp_path / "words.arpa", [["the", "cat", "a"]], 2)
     tokens = ["<blank>", "<unk>", "a", "▁b", "▁c", "d", "<sos/eos>"]

@@ -7,6 +7,7 @@ from real_levels import real_levels
 
 from espnet_audiollm.data.unit_levels import flatten, unflatten
 from espnet_audiollm.model.acoustic_lm import AcousticLM, AcousticLMESPnetModel, Sampling
+from espnet_audiollm.model.durations import DurationPredictor
 
 PREFIX, SIZE, LEVELS = 6, 5, 2
 
@@ -141,6 +142,28 @@ def test_longer_utterances_are_cut():
         assert long[0] == middle[0] and long[2] == LEVELS * 10
         drawn = {float(model.train()(**batch_of([prefix], [sequence]))[0]) for _ in range(9)}
     assert len(drawn) > 3
+
+
+@torch.no_grad()
+def test_terms_count_what_they_are_means_of():
+    torch.manual_seed(0)
+    predictor = DurationPredictor(PREFIX, 8, 0.0).eval()
+    model = AcousticLMESPnetModel(small(), 10, predictor).eval()
+    parts = []
+    for frames, units in ((9, 2), (30, 7)):
+        sequence = flat(torch.randint(SIZE, (frames, LEVELS)))
+        row = {"units": torch.randint(PREFIX, (1, units)), "durations": torch.ones(1, units).long()}
+        row["units_lengths"] = torch.tensor([units])
+        parts.append(batch_of([torch.randint(PREFIX, (frames,))], [sequence], **row))
+    counts = [model.term_counts(part) for part in parts]
+    assert counts == [
+        {"weight": LEVELS * 9, "duration_share": 2},
+        {"weight": LEVELS * 10, "duration_share": 7},
+    ]
+    found = [model(**part) for part in parts]
+    assert [int(weight) for _, _, weight in found] == [each["weight"] for each in counts]
+    halved = model(**parts[0], duration_share=0.5)[1]["duration"]
+    assert float(halved) == pytest.approx(float(found[0][1]["duration"]) / 2)
 
 
 def trained(lm, batch, updates=120):

@@ -35,6 +35,12 @@ def written(mel_FM, step):
     return [writer.add(mel_FM[a:b], last=b == len(mel_FM)) for a, b in pairs]
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_some_frames_are_a_waveform_too(frames):
+    wave_N = waveform(mel(voiced())[:frames], BANK)
+    assert len(wave_N) == (frames - 1) * 160 + 400 and wave_N.isfinite().all()
+
+
 @pytest.mark.parametrize("step", [3, 24, 65, 1000])
 def test_parts_are_as_near_as_one_piece(step):
     mel_FM = mel(voiced())

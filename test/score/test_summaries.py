@@ -36,6 +36,16 @@ def test_other_languages_keep_their_letters():
     given = {"a": "\u00fcber den B\u00e4umen"}, {"a": "uber den B\u00e4umen"}
     assert rouge(*given, "de", resamples=5).values["rouge1"] == pytest.approx(200 / 3)
     assert "|words|" in rouge(*given, "de", resamples=5).signature
+    assert "|stemmed|" in rouge(*given, "en-GB", resamples=5).signature
+
+
+def test_characters_are_compared_where_there_are_no_blanks():
+    given = (
+        {"a": "\u4eca\u5929\u5f88\u597d\u3002"},
+        {"a": "\u4eca\u5929\u597d"},
+    )  # 4, 3
+    for language in ("zh", "zh-CN"):
+        assert rouge(*given, language, resamples=5).values["rouge1"] == pytest.approx(600 / 7)
 
 
 def test_bad_input():

@@ -87,7 +87,7 @@ def test_p_value_of_two_systems():
 
 @pytest.mark.parametrize(
     "language, tokenizer",
-    [(None, "13a"), ("sv-SE", "13a"), ("zh_TW", "zh"), ("ZH", "zh"), ("th", "char")],
+    [(None, "13a"), ("sv-SE", "13a"), ("zh_TW", "zh"), ("ZH", "zh"), ("yue", "zh"), ("th", "char")],
 )
 def test_tokenizers(language, tokenizer):
     assert bleu_tokenizer(language) == tokenizer

@@ -25,6 +25,7 @@ TEXTS = [
     ("ar", "مُحَمَّد", "محمد"),
     ("fa", "مي\u200cخواهم كتاب", "میخواهم کتاب"),
     ("he", 'צה"ל שָׁלוֹם', "צהל שלום"),
+    ("he", "בית\u05beספר", "בית ספר"),
     ("zh", "我用iPhone12，今天OK吗？", "我 用 iphone12 今 天 ok 吗"),
     ("zh-CN", "你好。", "你 好"),
     ("ja", "東京タワーへ、ｺﾞｰ！", "東 京 タ ワ ー へ ゴ ー"),
@@ -107,6 +108,9 @@ def test_names_that_are_none(name, message):
         ("fr", "2 000 francs, 71", "deux mille francs soixante et onze"),
         ("es", "16", "dieciséis"),
         ("hu", "2,5", "kettő öt"),  # we know no word for its mark
+        ("ja", "りんごを3個", "り ん ご を 三 個"),
+        ("ko", "사과 3개", "사과 삼 개"),
+        ("th", "มี3คน", "มี ส า ม ค น"),
     ],
 )  # fmt: skip
 def test_numbers_are_spelled(name, text, expected):
