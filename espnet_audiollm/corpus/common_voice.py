@@ -6,9 +6,11 @@ path (a clip) and sentence, among others that change from release to release, an
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..text.languages import KEPT, Language, by_code
 from ..text.normalize import normalize
 from ..types import Utterance
 from . import prepare as corpus
@@ -28,26 +30,12 @@ def language_directory(root: Path, lang: str) -> Path:
     )
 
 
-def utterances(
-    place: Path, split: str, text: str, faults: corpus.Faults, only: Container[str] | None = None
-) -> Iterator[tuple[str, Utterance]]:
-    """(clip's file name, utterance) of the rows of {split}.tsv, of the clips in `only`, in the
-    table's order."""
+def utterances(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[Utterance]:
+    """The utterances of {split}.tsv of a language's directory, in the table's order."""
     table = corpus.existing(place, f"{split}.tsv")
-    for row in corpus.read_columns(table, ("client_id", "path", "sentence"), faults):
-        name = row["path"] if Path(row["path"]).suffix else f"{row['path']}.mp3"
-        if only is not None and name not in only:
-            continue
-        if "/" in name or not row["client_id"]:
-            faults.add(table, "rows without a client_id, or with a path for a file name", name)
-            continue
-        sentence = corpus.one_line(unquote(row["sentence"]))
-        sentence = normalize(sentence) if text == "spoken" else sentence
-        id_ = name.rpartition(".")[0]
-        if not sentence:
-            faults.leave_out(table, corpus.EMPTY, id_)
-        elif corpus.has_audio(place / "clips" / name, id_, table, faults):
-            yield name, Utterance(id_, f"{place}/clips/{name}", row["client_id"], text=sentence)
+    for name, row in _rows(table, faults):
+        if utt := _utterance(table, name, row, text, faults):
+            yield utt
 
 
 def translated(
@@ -55,12 +43,48 @@ def translated(
 ) -> Iterator[corpus.Entry]:
     """The clips that others have translated, {clip's file name: its lines in further tables}, with
     these; a clip that the release lacks is an error."""
-    missing = set(extra)
-    for name, utt in utterances(place, "validated", text, faults, only=extra):
+    table, missing = corpus.existing(place, "validated.tsv"), set(extra)
+    for name, row in _rows(table, faults):
+        if name not in extra:
+            continue
         missing.discard(name)
-        yield corpus.Entry(utt, extra[name])
+        if utt := _utterance(table, name, row, text, faults):
+            yield corpus.Entry(utt, extra[name])
     for name in sorted(missing):
         faults.lacks(place, "translations whose clip is not there", name)
+
+
+def _rows(table: Path, faults: corpus.Faults) -> Iterator[tuple[str, dict[str, str]]]:
+    """(clip's file name, row) of a table."""
+    for row in corpus.read_columns(table, ("client_id", "path", "sentence"), faults):
+        yield row["path"] if Path(row["path"]).suffix else f"{row['path']}.mp3", row
+
+
+def _utterance(
+    table: Path, name: str, row: Mapping[str, str], text: str, faults: corpus.Faults
+) -> Utterance | None:
+    """The utterance of a row; None, with the reason in `faults`, where it has no word or clip.
+    Releases are published with clips of 0 bytes."""
+    if "/" in name or not row["client_id"]:
+        faults.add(table, "rows without a client_id, or with a path for a file name", name)
+        return None
+    place, id_ = table.parent, name.rpartition(".")[0]
+    clip = place / "clips" / name
+    sentence = corpus.one_line(unquote(row["sentence"]))
+    sentence = spoken(sentence, place.name) if text == "spoken" else sentence
+    if not sentence:
+        faults.leave_out(table, corpus.EMPTY, id_)
+    elif corpus.has_audio(clip, id_, table, faults, published_empty=True):
+        return Utterance(id_, str(clip), row["client_id"], text=sentence)
+    return None
+
+
+def spoken(sentence: str, lang: str) -> str:
+    """Lower case, without punctuation, by the rules of the language `lang`: its words stay whole,
+    and are no more than they were written ("l'homme" is one)."""
+    language = by_code(lang) or Language(lang, lang)
+    whole = language.whole_words(unicodedata.normalize("NFKC", sentence))
+    return normalize(whole).replace(KEPT, "'")
 
 
 def unquote(field: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ..data import audio
 from ..data.sorting import SEPARATOR, sort_rows, sorting_place, split_line
 from ..data.validation import Findings, Problem
 from ..store.atomic import atomic_write
@@ -34,6 +36,7 @@ NO_TEXT = "recordings without a transcript"
 TWICE = "ids that come twice"
 SHARED = "ids that another split has too"
 EMPTY = "transcripts without a word"
+NO_BYTES = "recordings of 0 bytes"
 
 
 def get_parser(description: str | None, holds: str) -> argparse.ArgumentParser:
@@ -89,6 +92,11 @@ class Faults(Findings):
             f"{found.file}: left out {found.count} {found.kind} (first: {found.first})"
             for found in self._left_out.problems()
         ]
+
+    def num_left_out(self, file: str | Path | None = None) -> int:
+        """How much is left out so far of this file (None: of all)."""
+        found = self._left_out.problems()
+        return sum(each.count for each in found if file is None or each.file == str(file))
 
     def problems(self) -> list[Problem]:
         """What was found; --subset true is named where it would help."""
@@ -183,8 +191,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
-    """Whether the recording is there and holds a byte; if not, it is an error."""
+def has_audio(
+    path: Path, id_: str, file: Path, faults: Faults, published_empty: bool = False
+) -> bool:
+    """Whether the recording is there and holds a byte; if not, it is an error. `published_empty`:
+    the corpus is published with recordings of 0 bytes, which are left out."""
     try:
         size = os.stat(path).st_size
     except OSError:
@@ -194,7 +205,7 @@ def has_audio(path: Path, id_: str, file: Path, faults: Faults) -> bool:
         faults.add(file, "recordings that are a directory or a pipe", str(path))
         return False
     if size == 0:
-        faults.add(file, "recordings of 0 bytes", str(path))
+        (faults.leave_out if published_empty else faults.add)(file, NO_BYTES, str(path))
     return size > 0
 
 
@@ -233,8 +244,9 @@ def write_splits(
 ) -> None:
     """Write {data directory: entries}, once all of them are read without an error.
 
-    `published`: {data directories: number of utterances}, what they should hold together; not
-    compared for a subset. Raises one ValueError for all that was found, and then writes nothing."""
+    `published`: {data directories: number of utterances}, what they should hold together with what
+    is left out of them on purpose; not compared for a subset. Raises one ValueError for all that
+    was found, and then writes nothing."""
     with ExitStack() as stack:
         sorted_ = {}
         for directory, entries in splits.items():
@@ -244,11 +256,13 @@ def write_splits(
         faults.refuse()
         for directory, split in sorted_.items():
             if split.count == 0:
-                raise ValueError(f"{directory}: not a single utterance was found for it")
+                nothing = f"{directory}: not a single utterance was found for it"
+                raise ValueError("\n  ".join([nothing, *faults.left_out()]))
         counts = [
-            (
+            with_left_out(
                 f"utterances for {' and '.join(together)}",
                 sum(sorted_[directory].count for directory in together),
+                sum(sorted_[directory].left_out for directory in together),
                 number,
             )
             for together, number in (published or {}).items()
@@ -262,18 +276,21 @@ def write_splits(
 
 
 class _Sorted:
-    """The entries of a split in order, in a file, without those whose id comes twice."""
+    """The entries of a split in order, in a file, without those whose id comes twice; and how many
+    were left out while they were read."""
 
     def __init__(self, directory: str, entries: Iterable[Entry], aside: Path, faults: Faults):
         self.count, self.speakers = 0, set[str]()
         self.extra: tuple[str, ...] = ()
         self._path = aside / "sorted"
+        before = faults.num_left_out()
         rows = unique(sort_rows(self._rows(entries), aside), directory, faults)
         with open(self._path, "w", encoding="utf-8", newline="\n") as out:
             for row in rows:
                 out.write(SEPARATOR.join(row) + "\n")
                 self.speakers.add(row[2])
                 self.count += 1
+        self.left_out = faults.num_left_out() - before
 
     def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[str, ...]]:
         for number, entry in enumerate(entries):
@@ -311,6 +328,12 @@ def _find_shared(sorted_: Mapping[str, _Sorted], faults: Findings) -> None:
                 seen.add(id_)
 
 
+def with_left_out(what: str, kept: int, left_out: int, published: int) -> tuple[str, int, int]:
+    """A row of `compare_counts`: what is left out on purpose is among what is published."""
+    note = f" (with {left_out} that are left out)" if left_out else ""
+    return what + note, kept + left_out, published
+
+
 def compare_counts(rows: Iterable[tuple[str, int, int]], faults: Faults) -> None:
     """(what, how many were found, how many are published): a ValueError names those that differ;
     a subset's are not compared."""
@@ -337,6 +360,20 @@ def stamp(*files: Path) -> list:
     ]
 
 
+def digest(*files: Path) -> str:
+    """A hash of what `stamp` says of files: of thousands, or to be the comment of a recording that
+    is made of them."""
+    return hashlib.sha256(json.dumps(stamp(*files)).encode()).hexdigest()
+
+
+def has_comment(recording: Path, comment: str) -> bool:
+    """Whether a recording is there, can be opened, and has this comment."""
+    try:
+        return audio.read_comment(recording) == comment
+    except RuntimeError:  # libsndfile's, of a file that is missing or damaged
+        return False
+
+
 def settings_of(args: argparse.Namespace, *files: Path) -> dict:
     """What a preparation follows from: its options (but how many processes do it, and where from
     its files came) and its files."""
@@ -345,8 +382,10 @@ def settings_of(args: argparse.Namespace, *files: Path) -> dict:
 
 
 def made_before(marker: Path, settings: dict) -> bool:
-    """Whether the marker, written last, says that the same settings came to their end; says so."""
+    """Whether the marker, written last, says that the same settings came to their end; says so. A
+    marker of other settings is removed: what it speaks of is about to be overwritten."""
     if not marker.is_file() or json.loads(marker.read_text()) != json.loads(json.dumps(settings)):
+        marker.unlink(missing_ok=True)
         return False
     print(f"{marker}: made already, skipped (remove this file to do it again)", file=sys.stderr)
     return True

@@ -46,8 +46,13 @@ def prepare(
     }
     faults.refuse()
     counts = [
-        (f"questions in {source.files[split]}", len(each), source.published[split])
-        for split, each in found.items()
+        corpus.with_left_out(
+            f"questions in {path}",
+            len(found[split]),
+            faults.num_left_out(path),
+            source.published[split],
+        )
+        for split, path in source.files.items()
     ]
     corpus.compare_counts(counts, faults)
     questions.speak_splits(deal(found), args, faults)

@@ -47,6 +47,37 @@ def test_layout(prepare, tmp_path, suffix, monkeypatch):
         assert audio.info(utt.audio).container == {".sph": "NIST", ".raw": "FLAC"}[suffix]
 
 
+def test_bare_samples_are_converted_once(prepare, tmp_path):
+    """A new FLAC would be another one to whatever is made from it."""
+    corpora.an4(tmp_path / "an4", ".raw")
+    flacs = [tmp_path / f"data/audio/train/{id_}.flac" for id_ in ("cen4-fash-b", "cen7-mblw-b")]
+    made = []
+    for _ in range(2):
+        assert prepare("--corpus", tmp_path / "an4", *SUBSET, "data").returncode == 0
+        made.append([flac.stat().st_mtime_ns for flac in flacs])
+    assert made[0] == made[1]
+    raw = tmp_path / "an4/wav/an4_clstk/fash/cen4-fash-b.raw"
+    raw.write_bytes(an4_samples(5).astype(">i2").tobytes())
+    flacs[1].write_bytes(b"fLaC")
+    assert prepare("--corpus", tmp_path / "an4", *SUBSET, "data").returncode == 0
+    assert (samples_of(flacs[0]) == an4_samples(5)).all()
+    assert (samples_of(flacs[1]) == an4_samples(2)).all()
+
+
+def test_little_endian_samples_are_refused(prepare, tmp_path):
+    """CMU's other archive has the same names; read as big-endian it is noise."""
+    corpora.an4(tmp_path / "an4", ".raw")
+    for path in tmp_path.glob("an4/wav/*/*/*.raw"):
+        path.write_bytes(np.frombuffer(path.read_bytes(), ">i2").astype("<i2").tobytes())
+    fails(
+        prepare("--corpus", tmp_path / "an4", *SUBSET, "data"),
+        "an4_train: 3 recordings whose samples are in little-endian order (first: ",
+        "an251-fash-b.raw); give the directory of an4_sphere or an4_raw.bigendian",
+        "an4_test: 1 recordings",
+    )
+    assert not list((tmp_path / "data").iterdir())
+
+
 def test_counts_are_the_published_ones(prepare, an4, tmp_path):
     words = ("utterances for data/train and data/valid: 3, not 948", "data/test: 1, not 130")
     fails(prepare("--corpus", an4, "data"), *words)

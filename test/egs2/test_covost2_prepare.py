@@ -21,6 +21,27 @@ def prepare(root, tmp_path):
     return lambda *more: call(*given, *more, "data")
 
 
+@pytest.fixture
+def prepare_counted(root, prepare, tmp_path):
+    """call(train, dev, test): the preparation, were so many published for French."""
+    code = (
+        "import sys, prepare\n"
+        "prepare.PUBLISHED['fr_en'] = tuple(map(int, sys.argv[1:]))\n"
+        "prepare.main(['--corpus', 'covost', '--commonvoice', 'cv', 'data'])"
+    )
+
+    def call(*counts):
+        return subprocess.run(
+            [sys.executable, "-c", f"{code}\n", *map(str, counts)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": f"{root}:{root}/egs2/covost2/audiollm1/local"},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
 SUBSET = ("--subset", "true")
 
 
@@ -56,10 +77,45 @@ def test_all_faults_in_one_report(prepare, tmp_path):
         "1 ids that come twice (first: common_voice_fr_39.mp3)",
         "1 lines that have not 3 fields (first: line 11)",
         "1 transcripts without audio (first: common_voice_fr_35: ",
-        "2 translations whose clip is not there (first: common_voice_fr_1.mp3)",
+        "1 translations whose clip is not there (first: common_voice_fr_1.mp3)",
         "where a part of the corpus is meant, say --subset true",
     )
     assert not (tmp_path / "data/train").exists()
+
+
+def test_what_is_left_out_on_purpose_is_among_what_is_published(prepare_counted, tmp_path):
+    """The complete corpus: clips of 0 bytes, an empty sentence, translations that are none."""
+    (tmp_path / "cv/fr/clips/common_voice_fr_38.mp3").write_bytes(b"")
+    clips = tmp_path / "cv/fr/validated.tsv"
+    row = corpora.cv_row("2" * 128, "common_voice_fr_33.mp3", " ")
+    clips.write_text(clips.read_text(encoding="utf-8") + row, encoding="utf-8")
+    table = tmp_path / "covost/covost_v2.fr_en.tsv"
+    marks = ["[TO REMOVE]", "Removed", "REJECT", "[to reject"]
+    more = ["33.mp3\tNothing\ttrain", "32.mp3\t \ttrain", "31.mp3\t\ttest"]
+    more += [f"{number}.mp3\t{mark}\ttrain" for number, mark in enumerate(marks)]
+    table.write_text(table.read_text() + "".join(f"common_voice_fr_{line}\n" for line in more))
+    wrong = "data/train (with 7 that are left out): 9, not 10 as published"
+    fails(prepare_counted(10, 1, 2), wrong)
+    done = prepare_counted(9, 1, 2)
+    assert done.returncode == 0, done.stderr
+    zero = f"1 recordings of 0 bytes (first: {tmp_path}/cv/fr/clips/common_voice_fr_38.mp3)"
+    assert f"{clips}: left out {zero}" in done.stdout
+    for words in (
+        f"{clips}: left out 1 transcripts without a word (first: common_voice_fr_33)",
+        f"{table}: left out 2 clips without a translation (first: common_voice_fr_32.mp3)",
+        "left out 4 translations that are only a translator's mark (first: common_voice_fr_0.mp3)",
+    ):
+        assert words in done.stdout
+    train = utterances(tmp_path / "data/train")
+    assert list(train) == ["common_voice_fr_37", "common_voice_fr_39"]
+
+
+def test_a_sentence_with_a_translator_s_word_is_a_translation(prepare, tmp_path):
+    table = tmp_path / "covost/covost_v2.fr_en.tsv"
+    table.write_text(table.read_text().replace("How are you?", "To remove it."))
+    assert prepare(*SUBSET).returncode == 0
+    translations = kaldi_dir.read_dict(tmp_path / "data/train/translation")
+    assert translations["common_voice_fr_38"] == "To remove it."
 
 
 def test_a_later_release_lacks_clips(prepare, tmp_path):

@@ -90,13 +90,29 @@ def test_all_faults_in_one_report(prepare, tmp_path):
         done,
         "1 transcripts without audio (first: common_voice_fr_38.mp3: ",
         "1 transcripts without audio (first: common_voice_fr_39: ",
-        "2 translations whose clip is not there (first: common_voice_fr_39.mp3)",
+        "1 translations whose clip is not there (first: common_voice_fr_1.mp3)",
         "1 ids that come twice (first: common_voice_fr_34.mp3)",
         "2 lines that are no clip.mp3, tab, text (first: line 3)",
         "of Common Voice its version 4",
         "say --subset true",
     )
     assert not (tmp_path / "data/train").exists()
+
+
+def test_clips_of_0_bytes_are_left_out_but_not_translations(prepare, tmp_path):
+    clip = tmp_path / "cv/fr/clips/common_voice_fr_38.mp3"
+    clip.write_bytes(b"")
+    done = prepare()
+    assert done.returncode == 0, done.stderr
+    assert f"left out 1 recordings of 0 bytes (first: {clip})" in done.stdout
+    assert len(utterances(tmp_path / "data/train")) == 2
+    spoken = tmp_path / "cvss/cvss_c_fr_en_v1.0/train/common_voice_fr_39.mp3.wav"
+    spoken.write_bytes(b"")
+    fails(
+        prepare(),
+        f"1 recordings of 0 bytes (first: {spoken})",
+        "get the files again",
+    )
 
 
 def test_a_part_of_the_corpus(prepare, tmp_path):

@@ -129,6 +129,30 @@ def test_the_seed_decides_and_a_second_run_does_nothing(prepare, corpus, tmp_pat
     assert files(tmp_path / "data") != first
 
 
+def test_other_recordings_are_other_strings(prepare, corpus, tmp_path):
+    """As many files of the same names."""
+    prepare("--corpus", corpus, *SMALL, "data")
+    first = files(tmp_path / "data/test_new")
+    for path in (corpus / "recordings").glob("*_bob_*.wav"):
+        soundfile.write(path, np.zeros(100), 8000)
+    assert "made already" not in prepare("--corpus", corpus, *SMALL, "data").stderr
+    assert files(tmp_path / "data/test_new") != first
+
+
+def test_a_killed_run_with_other_settings_leaves_no_marker(prepare, corpus, tmp_path):
+    """It may have written some of the splits: the first settings make all of them again."""
+    prepare("--corpus", corpus, *SMALL, "data")
+    first = files(tmp_path / "data")
+    (tmp_path / "data/valid").rename(tmp_path / "valid")
+    (tmp_path / "data/valid").touch()  # a file in the directory's place ends the run here
+    assert prepare("--corpus", corpus, *SMALL, "--seed", 2, "data").returncode != 0
+    (tmp_path / "data/valid").unlink()
+    (tmp_path / "valid").rename(tmp_path / "data/valid")
+    assert files(tmp_path / "data") != first
+    assert "made already" not in prepare("--corpus", corpus, *SMALL, "data").stderr
+    assert files(tmp_path / "data") == first
+
+
 def test_training_strings_at_other_speeds(prepare, corpus, tmp_path):
     """Kaldi's names; shorter by the speed, a tone as much higher; other splits as they were."""
     for path in (corpus / "recordings").iterdir():

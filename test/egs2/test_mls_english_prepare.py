@@ -1,5 +1,7 @@
 """Multilingual LibriSpeech's preparation on a small corpus in the true layout."""
 
+import importlib.util
+
 import corpora
 import pytest
 from corpora import fails, utterances
@@ -36,9 +38,7 @@ def test_layout(prepare, tmp_path, suffix):
     assert abs(len(audio.read_mono_16k(utt.audio)) - 1600) <= 320  # 0.1 s; Opus pads
     assert list(utterances(tmp_path / "data/valid")) == ["3_1_000000", "3_1_000001"]
     assert list(utterances(tmp_path / "data/test")) == ["4_2_000000", "4_2_000001"]
-    assert {path.name for path in (tmp_path / "data").iterdir()} == {
-        "train", "valid", "test", ".mls_english",
-    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"train", "valid", "test"}
 
 
 def test_counts_are_the_published_ones(prepare, mls, tmp_path):
@@ -56,15 +56,45 @@ def test_limited_supervision(prepare, mls, tmp_path):
     fails(prepare("--corpus", mls, "--train_part", "10h", "data"), "holds no 9hr/handles.txt")
 
 
-def test_a_second_run_does_nothing_until_the_corpus_changes(prepare, mls, tmp_path):
-    prepare("--corpus", mls, *SUBSET, "data")
+@pytest.fixture
+def complete(root, mls, tmp_path, monkeypatch, capsys):
+    """call(): prepare a corpus of which no more than this is published; what stderr says."""
+    path = root / "egs2/mls_english/audiollm1/local/prepare.py"
+    spec = importlib.util.spec_from_file_location("mls_english_prepare", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "PUBLISHED", {"train": 6, "dev": 2, "test": 2})
+    monkeypatch.chdir(tmp_path)
+
+    def call():
+        assert module.main(["--corpus", str(mls), "data"]) == 0
+        return capsys.readouterr().err
+
+    return call
+
+
+def test_a_second_run_does_nothing_until_the_corpus_changes(complete, mls, tmp_path):
+    complete()
     before = (tmp_path / "data/train/text").stat().st_mtime_ns
-    assert "made already" in prepare("--corpus", mls, *SUBSET, "data").stderr
+    assert "made already" in complete()
     assert (tmp_path / "data/train/text").stat().st_mtime_ns == before
     transcripts = mls / "train/transcripts.txt"
     transcripts.write_text(transcripts.read_text().replace("well-known", "famous"))
-    assert "made already" not in prepare("--corpus", mls, *SUBSET, "data").stderr
+    assert "made already" not in complete()
     assert utterances(tmp_path / "data/train")["10_7_000000"].text == "famous number 0"
+
+
+def test_a_part_of_the_corpus_may_grow(complete, prepare, mls, tmp_path):
+    """Recordings that came since the last run are found, and no marker speaks for the others."""
+    complete()
+    later = mls / "train/audio/10/7/10_7_000000.opus"
+    later.rename(tmp_path / "later.opus")
+    prepare("--corpus", mls, *SUBSET, "data")
+    assert "10_7_000000" not in utterances(tmp_path / "data/train")
+    (tmp_path / "later.opus").rename(later)
+    assert "made already" not in prepare("--corpus", mls, *SUBSET, "data").stderr
+    assert "10_7_000000" in utterances(tmp_path / "data/train")
+    assert "made already" not in complete()
 
 
 def spoil(mls):

@@ -1,5 +1,6 @@
 """WebQuestions and TriviaQA, spoken: small question sets in the true layouts, and the real one."""
 
+import argparse
 import json
 
 import corpora
@@ -7,7 +8,7 @@ import pytest
 from corpora import fails, utterances
 
 from espnet_audiollm.corpus import prepare as corpus
-from espnet_audiollm.corpus import questions
+from espnet_audiollm.corpus import question_sets, questions
 from espnet_audiollm.corpus.voices import TEST_VARIANTS
 from espnet_audiollm.data import audio, kaldi_dir
 
@@ -67,6 +68,28 @@ def test_webquestions_counts_are_the_published_ones(web, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_questions_without_an_answer_are_among_the_published_ones(tmp_path):
+    """Three are published, one of them with an answer that has no word."""
+    rows = [("a", "who?", ["me"]), ("b", "why?", ["?"]), ("c", "where?", ["here"])]
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps(rows))
+
+    def prepare(published):
+        args = argparse.Namespace(
+            output=tmp_path / "data", subset="false", text="written", seed=1, nj=1
+        )
+        args.num_train = args.num_valid = args.num_test = 1
+        source = question_sets.QuestionSet(
+            "little", {"all": path}, {"all": published}, tuple, "a form", "copy it again"
+        )
+        question_sets.prepare(args, source, lambda found: {"train": found["all"]})
+
+    with pytest.raises(ValueError, match=r"\(with 1 that are left out\): 3, not 4 as published"):
+        prepare(4)
+    prepare(3)
+    assert len(utterances(tmp_path / "data/train")) == 1
+
+
 def test_webquestions_faults_in_one_report(web, tmp_path):
     rows = [
         {"qId": "a", "qText": "who?", "answers": ["me"]},
@@ -106,6 +129,14 @@ def test_triviaqa(trivia, tmp_path, place, part):
     assert names["test"]["dev_3"] == "Which Lloyd Webber musical number 3 premiered?"
     answers = kaldi_dir.read_dict(tmp_path / "data/test/answers")
     assert answers["dev_3"] == "dev 3 | The 3 | Ünïcode"
+
+
+def test_triviaqa_leaves_questions_to_train_on(trivia, tmp_path):
+    """Validation is taken out of train: all of it, 0 elsewhere, would be too much."""
+    corpora.triviaqa(tmp_path / "trivia")
+    for number in (0, -1):
+        fails(trivia(*SUBSET, "--num_valid", number), f"--num_valid {number}: ", "1 or more")
+    assert not (tmp_path / "data").exists()
 
 
 def test_triviaqa_faults(trivia, tmp_path):

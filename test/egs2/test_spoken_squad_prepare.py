@@ -1,5 +1,7 @@
 """Spoken SQuAD's preparation on a small corpus in the true layout."""
 
+import os
+
 import corpora
 import pytest
 from corpora import fails, utterances
@@ -103,6 +105,18 @@ def test_sentences_are_joined_in_order_of_their_numbers(prepare, squad, tmp_path
     starts = [sum(2400 * (k + 1) for k in range(s)) for s in range(11)]
     assert len(samples) == sum(2400 * (k + 1) for k in range(11))
     assert all(abs(samples[start]) < 1e-3 < samples[start + 10] for start in starts)  # sine from 0
+
+
+def test_a_paragraph_is_joined_again_when_its_sentences_are_others(prepare, squad, tmp_path):
+    """Unpacking restores old times: files may be older than what was joined without them."""
+    assert prepare("--corpus", squad, *SUBSET, "data").returncode == 0
+    joined = [tmp_path / f"data/audio/train/{name}.flac" for name in ("0_0", "0_1", "1_0")]
+    made = joined[2].stat().st_mtime_ns
+    os.utime(corpora.say(squad / WAV / "0_0_2.wav", 0.3, 24_000), (1e9, 1e9))  # came later
+    os.utime(corpora.say(squad / WAV / "0_1_0.wav", 0.4, 24_000), (1e9, 1e9))  # is another
+    assert prepare("--corpus", squad, *SUBSET, "data").returncode == 0
+    assert [audio.info(path).frames for path in joined] == [2400 + 4800 + 7200, 9600, 2400]
+    assert joined[2].stat().st_mtime_ns == made
 
 
 def test_missing_audio_in_one_report(prepare, squad, tmp_path):

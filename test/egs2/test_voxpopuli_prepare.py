@@ -50,6 +50,42 @@ def test_compressed_tables_and_raw_text(prepare, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "written, meant",
+    [('"Er sagt: ""Ja | 3!"""', 'Er sagt: "Ja | 3!"'), ('"""Ja"", 3!"', '"Ja", 3!')],
+)
+def test_annotations_are_read_by_csv(prepare, tmp_path, written, meant):
+    """As the corpus's own get_asr_data.py does."""
+    corpora.voxpopuli(tmp_path / "vox", tables=False)
+    table = tmp_path / "vox/transcribed_data/de/asr_de.tsv.gz"
+    rows = gzip.decompress(table.read_bytes()).decode()
+    table.write_bytes(gzip.compress(rows.replace("|Ja, 3!|", f"|{written}|").encode()))
+    done = prepare("--text", "raw")
+    assert done.returncode == 0, done.stderr
+    assert utterances(tmp_path / "data/train")[FIRST].text == meant
+
+
+def test_faults_of_annotations(prepare, tmp_path):
+    corpora.voxpopuli(tmp_path / "vox", tables=False)
+    table = tmp_path / "vox/transcribed_data/de/asr_de.tsv.gz"
+    rows = gzip.decompress(table.read_bytes()).decode()
+    table.write_bytes(gzip.compress(f"{rows}too|few\n".encode()))
+    fails(prepare(), "asr_de.tsv.gz: ", "lines that have not 8 fields (first: line 7)")
+    table.write_bytes(gzip.compress(rows.replace("|id_|", "|id|").encode()))
+    fails(prepare(), "asr_de.tsv.gz: the first line names no column id_")
+    table.write_bytes(gzip.compress(f'{rows}"{"x" * 200_000}\n'.encode()))
+    fails(prepare(), "asr_de.tsv.gz, after line 6: no table that csv can read", "Get it again")
+
+
+def test_quotation_marks_of_tables_are_letters(prepare, tmp_path):
+    """get_asr_data.py writes them without quoting."""
+    corpora.voxpopuli(tmp_path / "vox")
+    table = tmp_path / "vox/transcribed_data/de/asr_train.tsv"
+    table.write_text(table.read_text().replace("Ja, 3!", '"Ja", 3!'))
+    assert prepare("--text", "raw").returncode == 0
+    assert utterances(tmp_path / "data/train")[FIRST].text == '"Ja", 3!'
+
+
 def spoil(place):
     (place / f"2018/{SECOND}.ogg").unlink()
     table = place / "asr_train.tsv"

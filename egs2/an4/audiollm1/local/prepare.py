@@ -4,8 +4,9 @@
 The layout is etc/an4_{train,test}.fileids ("an4_clstk/fash/an251-fash-b", a path under wav/
 without its suffix), etc/an4_{train,test}.transcription ("<s> WORDS </s> (an251-fash-b)") and wav/.
 Recordings are NIST SPHERE files (.sph), which are read as they are, or, in the distribution of bare
-samples (.raw), 16 bits at 16 kHz in big-endian order, which are written out as FLAC. One training
-speaker in ten is for validation.
+samples (.raw), 16 bits at 16 kHz in big-endian order, which are written out as FLAC, each once. The
+little-endian archive has the same names: it is refused. One training speaker in ten is for
+validation.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ PUBLISHED = {"train": 948, "test": 130}
 LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([^()\s]+)\)")
 FILE_ID = re.compile(r"\w+/(\w+)/([\w-]+)")  # which microphone and set / speaker / id
 VALID_EVERY = 10  # speakers
+LITTLE_ENDIAN = "recordings whose samples are in little-endian order"
+STEPS = {LITTLE_ENDIAN: "give the directory of an4_sphere or an4_raw.bigendian"}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -68,14 +71,29 @@ def utterances(
     for id_, text, path in corpus.join(sorted(texts), sorted(paths), where, faults):
         speaker = Path(path).parent.name
         if path.endswith(".raw"):
-            path = convert(Path(path), converted / f"{id_}.flac")
+            path = convert(Path(path), converted / f"{id_}.flac", where, faults)
         yield Utterance(f"{speaker}-{id_}", path, speaker, text=text)
 
 
-def convert(raw: Path, flac: Path) -> str:
-    """Write bare samples (16 bits, big-endian, 16 kHz) as FLAC; the answer is its path."""
-    audio.write_audio(flac, np.frombuffer(raw.read_bytes(), ">i2") / 32768)
+def convert(raw: Path, flac: Path, where: Path, faults: corpus.Faults) -> str:
+    """Write bare samples (16 bits, big-endian, 16 kHz) as FLAC, unless one made from this file is
+    there; the answer is its path. Little-endian samples are an error, under `where`."""
+    comment = corpus.digest(raw)
+    if corpus.has_comment(flac, comment):
+        return str(flac)
+    data = raw.read_bytes()
+    if 2 * roughness(data, "<i2") < roughness(data, ">i2"):
+        faults.add(where, LITTLE_ENDIAN, str(raw))
+    else:
+        audio.write_audio(flac, np.frombuffer(data, ">i2") / 32768, comment=comment)
     return str(flac)
+
+
+def roughness(data: bytes, order: str) -> int:
+    """The sum of the differences of neighbouring samples: in the wrong byte order, speech is noise,
+    whose neighbours differ far more."""
+    samples = np.frombuffer(data, order).astype(np.int64)
+    return int(np.abs(np.diff(samples)).sum())
 
 
 @user_errors
@@ -85,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         root = corpus.directory_of("an4", args.corpus)
     else:
         root = fetch(URL, args.downloads, args.downloads / "an4", "an4")
-    faults = corpus.Faults("unpack the archive again", args.subset)
+    faults = corpus.Faults("unpack the archive again", args.subset, STEPS)
     found = {
         part: list(utterances(root, part, args.output / "audio" / part, faults))
         for part in PUBLISHED

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     place = common_voice.language_directory(root, args.lang)
 
     def entries(table: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
-        for _, utt in common_voice.utterances(place, table, args.text, faults):
+        for utt in common_voice.utterances(place, table, args.text, faults):
             yield corpus.Entry(utt)
 
     counts = published(args.stats, args.lang)

@@ -10,7 +10,9 @@ made. Besides Kaldi's tables each directory gets `translation`, the reference of
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from espnet_audiollm.bin.cli import user_errors
@@ -21,6 +23,7 @@ from espnet_audiollm.corpus.download import fetch
 URL = "https://dl.fbaipublicfiles.com/covost/covost_v2.{}.tsv.tar.gz"
 WHERE = "the clips are Common Voice's, https://commonvoice.mozilla.org/datasets"
 SPLITS = ("train", "dev", "test")
+MARK = re.compile(r"\[?(TO )?(REMOVED?|REJECT)\]?", re.IGNORECASE)  # a translator's, of a bad clip
 FROM_ENGLISH = "de tr fa sv-SE mn zh-CN cy ca sl et id ar ta lv ja".split()
 PUBLISHED = {  # {src}_{tgt}: train, dev, test
     **{f"en_{lang}": (289_430, 15_531, 15_531) for lang in FROM_ENGLISH},
@@ -58,20 +61,38 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def translations(table: Path, faults: corpus.Faults) -> dict[str, dict[str, dict[str, str]]]:
-    """{split: {clip: {"translation": text}}}."""
+    """{split: {clip: {"translation": text}}}; a text may be empty, or a translator's mark."""
     found: dict[str, dict[str, dict[str, str]]] = {split: {} for split in SPLITS}
     for row in corpus.read_columns(table, ("path", "translation", "split"), faults):
         split = "train" if row["split"] == "train_covost" else row["split"]
         if split not in found:
             continue  # dev_covost and test_covost: what the first CoVoST had beyond these
-        translation = corpus.one_line(common_voice.unquote(row["translation"]))
-        if not translation:
-            faults.leave_out(table, "clips without a translation", row["path"])
-        elif row["path"] in found[split]:
+        if row["path"] in found[split]:
             faults.add(table, corpus.TWICE, row["path"])
         else:
+            translation = corpus.one_line(common_voice.unquote(row["translation"]))
             found[split][row["path"]] = {"translation": translation}
     return found
+
+
+def entries(
+    clips: Path,
+    table: Path,
+    found: Mapping[str, dict[str, str]],
+    text: str,
+    faults: corpus.Faults,
+) -> Iterator[corpus.Entry]:
+    """The clips of a split, {clip: {"translation": text}} of the table, with their translations;
+    those that have none are left out."""
+    kept = {}
+    for name, lines in found.items():
+        if not lines["translation"]:
+            faults.leave_out(table, "clips without a translation", name)
+        elif MARK.fullmatch(lines["translation"]):
+            faults.leave_out(table, "translations that are only a translator's mark", name)
+        else:
+            kept[name] = lines
+    yield from common_voice.translated(clips, kept, text, faults)
 
 
 @user_errors
@@ -88,11 +109,12 @@ def main(argv: list[str] | None = None) -> int:
         url = URL.format(pair)
         root = fetch(url, args.downloads, args.downloads / f"covost_v2.{pair}", inside="")
     faults = corpus.Faults("get the files again, of Common Voice its version 4", args.subset)
-    found = translations(corpus.existing(root, f"covost_v2.{pair}.tsv"), faults)
+    table = corpus.existing(root, f"covost_v2.{pair}.tsv")
+    found = translations(table, faults)
     names = {"train": "train", "dev": "valid", "test": "test"}
     places = {split: str(args.output / name) for split, name in names.items()}
     splits = {
-        place: common_voice.translated(clips, found[split], args.text, faults)
+        place: entries(clips, table, found[split], args.text, faults)
         for split, place in places.items()
     }
     counts = dict(zip(SPLITS, PUBLISHED[pair], strict=True))

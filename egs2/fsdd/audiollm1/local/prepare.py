@@ -29,7 +29,7 @@ from world import Item, sample
 from espnet_audiollm.bin.cli import user_errors
 from espnet_audiollm.corpus.derived import at_speed
 from espnet_audiollm.corpus.download import fetch
-from espnet_audiollm.corpus.prepare import directory_of, made_before, mark_made
+from espnet_audiollm.corpus.prepare import digest, directory_of, made_before, mark_made
 from espnet_audiollm.data import audio, kaldi_dir
 from espnet_audiollm.progress import progress
 from espnet_audiollm.types import Seconds, Utterance
@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--speeds {args.speeds}: give 1 and others between 0.5 and 2")
     recordings = find_recordings(args.corpus, Path(args.downloads))
     settings = {
-        "recordings": [str(recordings[0].resolve().parent), len(recordings)],
+        "recordings": digest(*recordings),
         "numbers": numbers,
         "new_speaker": args.new_speaker,
         "speeds": sorted(set(args.speeds)),

@@ -145,7 +145,8 @@ def main(argv: list[str] | None = None) -> int:
         corpus.write_splits(splits, faults, published)
     for split, place in places.items():
         print(f"{place}: of {length[split]:.2f} hours in {root / split}/segments.txt")
-    corpus.mark_made(marker, settings)
+    if not faults.subset:  # to a part, recordings may still come
+        corpus.mark_made(marker, settings)
     return 0
 
 

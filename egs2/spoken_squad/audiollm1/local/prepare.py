@@ -119,9 +119,9 @@ def recordings(
 
 
 def join(paths: list[Path], target: Path, faults: corpus.Faults) -> None:
-    """Write the sentences of a paragraph as one FLAC, unless one that is newer is there."""
-    newest = max(path.stat().st_mtime_ns for path in paths)
-    if target.is_file() and target.stat().st_mtime_ns > newest:
+    """Write the sentences of a paragraph as one FLAC, unless one of the same files is there."""
+    comment = corpus.digest(*paths)
+    if corpus.has_comment(target, comment):
         return
     try:
         read = [audio.read_mono(path) for path in paths]
@@ -132,7 +132,8 @@ def join(paths: list[Path], target: Path, faults: corpus.Faults) -> None:
     if len(rates) > 1:
         faults.add(target, "paragraphs of sentences at different rates", str(paths[0]))
         return
-    audio.write_audio(target, np.concatenate([samples for samples, _ in read]), rates.pop())
+    joined = np.concatenate([samples for samples, _ in read])
+    audio.write_audio(target, joined, rates.pop(), comment)
 
 
 def read_part(

@@ -57,6 +57,11 @@ def deal(args: argparse.Namespace, found: dict[str, Questions]) -> dict[str, Que
 @user_errors
 def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(argv)
+    if args.num_valid < 1:
+        raise ValueError(
+            f"--num_valid {args.num_valid}: the questions for validation are taken out of those to "
+            f"train on, so all of them cannot be; give how many, 1 or more"
+        )
     if args.corpus:
         root = corpus.directory_of("triviaqa", args.corpus)
     else:

@@ -5,12 +5,14 @@ The layout is what the corpus's own scripts leave (python -m voxpopuli.get_asr_d
 github.com/facebookresearch/voxpopuli): transcribed_data/{lang}/asr_{train,dev,test}.tsv with the
 columns id, raw_text, normalized_text, speaker_id, split, gender, and the segments at
 transcribed_data/{lang}/{year}/{id}.ogg, where an id begins with its year. Where the tables are not
-there, asr_{lang}.tsv.gz, from which they were made, does ("|" between its columns).
+there, asr_{lang}.tsv.gz, from which they were made, does: "|" between its columns, and fields in
+quotation marks as csv writes them, which the tables' fields are not.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -39,9 +41,33 @@ def rows(place: Path, split: str, text: str, faults: corpus.Faults) -> Iterator[
         return
     spoken = {"normalized_text": "normed_text", "raw_text": "original_text"}[text]
     columns = ("session_id", "id_", "speaker_id", "split", spoken)
-    for row in corpus.read_columns(table, columns, faults, separator="|"):
+    for row in annotations(table, columns, faults):
         if row["split"] == split:
             yield row | {"id": f"{row['session_id']}-{row['id_']}", text: row[spoken]}
+
+
+def annotations(
+    table: Path, columns: tuple[str, ...], faults: corpus.Faults
+) -> Iterator[dict[str, str]]:
+    """The rows of asr_{lang}.tsv.gz as the corpus's own scripts read them: by csv, which undoes
+    quotation marks. Raises ValueError where the header lacks one of the `columns`."""
+    lines = (line + "\n" for _, line in corpus.read_lines(table, faults))
+    reader = csv.DictReader(lines, delimiter="|")
+    try:
+        header = reader.fieldnames or ()
+        if lacking := [name for name in columns if name not in header]:
+            raise ValueError(f"{table}: the first line names no column {', '.join(lacking)}")
+        for row in reader:
+            if None in row or any(row[name] is None for name in columns):
+                what = f"lines that have not {len(header)} fields"
+                faults.add(table, what, f"line {reader.line_num}")
+            else:
+                yield row
+    except csv.Error as error:
+        raise ValueError(
+            f"{table}, after line {reader.line_num}: no table that csv can read ({error}); is a "
+            f"quotation mark not closed? Get it again"
+        ) from error
 
 
 def entries(place: Path, text: str, split: str, faults: corpus.Faults) -> Iterator[corpus.Entry]:
