@@ -168,18 +168,16 @@ def read_lines(path: Path, faults: Findings) -> Iterator[tuple[int, str]]:
             raise ValueError(f"{path}: damaged ({error}); copy or download it again") from error
 
 
-def read_columns(
-    path: Path, columns: Iterable[str], faults: Findings, separator: str = "\t"
-) -> Iterator[dict[str, str]]:
+def read_columns(path: Path, columns: Iterable[str], faults: Findings) -> Iterator[dict[str, str]]:
     """The rows of a table with a header line, as {column: value} of the `columns`. Quotation marks
     are letters like others. Raises ValueError where the header lacks a column."""
     lines = read_lines(path, faults)
-    header = next(lines, (0, ""))[1].split(separator)
+    header = next(lines, (0, ""))[1].split("\t")
     if lacking := [name for name in columns if name not in header]:
         raise ValueError(f"{path}: the first line names no column {', '.join(lacking)}")
     places = {name: header.index(name) for name in columns}
     for number, line in lines:
-        fields = line.split(separator)
+        fields = line.split("\t")
         if len(fields) <= max(places.values()) or len(fields) > len(header):
             faults.add(path, f"lines that have not {len(header)} fields", f"line {number}")
             continue
