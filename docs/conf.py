@@ -24,7 +24,10 @@ PAGES = {
         "docs/speechlm",
     ],
     "Evaluation": ["docs/evaluation", "docs/noise", "docs/conversations", "docs/human_evaluation"],
-    "Measured": ["docs/first_real_run", "docs/casing", "docs/scale", "docs/speed", "docs/LOG"],
+    "Measured": [
+        *("docs/first_real_run", "docs/casing", "docs/scale", "docs/speed"),
+        *("docs/speechlm_results", "docs/LOG"),
+    ],
     "Corpora": ["egs2/README", "egs2/*/*1/README", "egs2/*/audiollm1/RESULTS"],
     "The package": ["docs/api/*"],
     "The project": ["CONTRIBUTING", "CHANGELOG"],
