@@ -5,10 +5,11 @@
 set -euo pipefail
 made="$1.log/.made"
 if [ -n "${JOB_KEY:-}" ] && [ -d "$1" ] && [ -f "${made}" ] && [ "$(<"${made}")" == "${JOB_KEY}" ]; then
-    echo "$1: another run has made it in the meantime"
+    echo "$1: another run has made it in the meantime (to have it made again, remove it)"
     exit 0
 fi
-rm -rf -- "$1" "${made}"
+rm -f -- "${made}" # First: half a directory is none.
+rm -rf -- "$1"
 "${@:2}"
 mkdir -p "${made%/*}"
 echo "${JOB_KEY:-}" >"${made}.tmp" && mv "${made}.tmp" "${made}"

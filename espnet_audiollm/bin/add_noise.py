@@ -62,7 +62,8 @@ def open_parts(args: argparse.Namespace, kind: noise.Noise) -> Parts:
     inputs: dict[str, object] = {"options": split.options(args)}
     inputs["contents"] = hash_files(*(data / n for n in names))
     if kind.directory is not None:
-        states = [(p, os.path.getsize(p)) for p in noise.noise_files(kind.directory)]
+        found = [(p, os.stat(p)) for p in noise.noise_files(kind.directory)]
+        states = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
         inputs["recordings"] = hashlib.sha256(repr(states).encode()).hexdigest()
     made = [*kaldi_dir.tables(data), ABOUT]
     return Parts(args.output, inputs, count, FIELDS, 2, made, args.shard_size)

@@ -68,11 +68,12 @@ def unit_set_of(args: argparse.Namespace, facts: QuantiserFacts) -> UnitSet:
 def open_parts(args: argparse.Namespace, facts: QuantiserFacts) -> Parts:
     """The shards that belong to the quantiser and the recordings."""
     names = ("merge_repeats", "batch_seconds", "data")
-    about = ("wav.scp", "utt2dur", ".done")  # .done: of stage 2, another one where the audio is
+    data = args.data.rstrip("/")  # .done: another one where the audio is, in it or beside it
+    about = [f"{data}/{name}" for name in ("wav.scp", "utt2dur", ".done")] + [f"{data}.log/.done"]
     inputs = {
         "options": {name: getattr(args, name) for name in names},
         "quantiser": facts.fingerprint,
-        "contents": hash_files(*(Path(args.data) / name for name in about)),
+        "contents": hash_files(*about),
     }
     tables = [table_of_level(level + 1) for level in range(facts.levels)]
     made = [*tables, FACTS, *[DURATIONS] * (args.merge_repeats == "true")]

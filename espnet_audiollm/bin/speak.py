@@ -8,6 +8,8 @@ recording needs --allow_voice_cloning true: ask the person first."""
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -212,6 +214,16 @@ def check_units(args: argparse.Namespace, expected) -> None:
         )
 
 
+def prompts_state(args: argparse.Namespace) -> str:
+    """Of the recordings that --voice_prompts names; what cannot be read is complained of later."""
+    if not args.voice_prompts:
+        return ""
+    paths = read_dict(existing(Path(args.voice_prompts))).values()
+    found = [(path, os.stat(path)) for path in paths if os.path.exists(path)]
+    states = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
 def open_parts(args: argparse.Namespace, vocoder) -> Parts:
     """The shards that belong to the vocoder, the units and the voice."""
     table = table_of(args.units)
@@ -228,6 +240,7 @@ def open_parts(args: argparse.Namespace, vocoder) -> Parts:
         names += ["temperature", "seed", *(AUDIOLM if args.fine else ["iterations"])]
     inputs = {
         "options": {name: getattr(args, name) for name in names},
+        "prompts": prompts_state(args),
         "vocoder": vocoder.fingerprint,
         "contents": hash_files(*(source for source in sources if source)),
     }

@@ -5,7 +5,8 @@ other data, another model or other ways to learn are another training, and are r
 checkpoints would end with weights that its configuration does not describe.
 
 A file counts by its contents, wherever it lies. A list of recordings counts by its lines, in which
-its own directory is left out; the samples themselves are not read. The LLM counts by the
+its own directory is left out; the samples themselves are not read, but stage 2's `.done` beside it
+says whether they are others, by sizes and times. The LLM counts by the
 fingerprint of its weights, which the checkpoints hold.
 """
 
@@ -25,6 +26,7 @@ from . import checkpoints
 from .loading import read_config
 
 RECORD = "training.json"
+RECORDINGS = "recordings."  # how the names of what stage 2 says of them begin
 SHOWN = 4  # changes that a message names
 NOT_GIVEN = "not given"
 
@@ -119,6 +121,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _words(name: str, was: Any, now: Any) -> str:
+    if name.startswith(RECORDINGS):
+        step = f"where they are copies of the same, take this line out of {RECORD}"
+        return f"sizes or times of recordings in {Path(now['path']).parent} ({name}; {step})"
     if _is_file(was) and _is_file(now):
         return f"the contents of {now['path']} ({name})"
     shown = (each["path"] if _is_file(each) else each for each in (was, now))
@@ -161,12 +166,16 @@ def _recordings(args: argparse.Namespace) -> Record:
     is another, though it has the same name."""
     tables = {option: getattr(args, option, None) or () for option in TABLES}
     found = {
-        f"recordings.{option.partition('_')[0]}.{name}": Path(path).parent / ".done"
+        f"{RECORDINGS}{option.partition('_')[0]}.{name}": Path(path).parent / ".done"
         for option, rows in tables.items()
         for path, name, kind in rows
         if kind == "sound"
     }
-    return {name: _file(path) for name, path in found.items() if path.exists()}
+    return {
+        name: {"path": str(path), "sha256": path.read_text(encoding="utf-8").partition("\n")[0]}
+        for name, path in found.items()
+        if path.exists()
+    }
 
 
 def _value(option: str, value: Any) -> Any:

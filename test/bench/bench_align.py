@@ -74,7 +74,8 @@ from espnet_audiollm.model.targets import Targets
 from espnet_audiollm.train.epoch import sent
 
 PHASES = ("encoder forward", "LLM forward", "LLM backward", "encoder backward", "optimiser")
-LAYOUTS = ("packed", "gathered", "padded", "repeated")
+DEFAULTS = ("packed", "gathered", "padded")
+LAYOUTS = (*DEFAULTS, "repeated")
 RECOMPUTE = ("none", "encoder", "LLM", "both")
 COMPILED = ("eager", "LLM", "both")
 TARGETS = {
@@ -115,7 +116,7 @@ def get_parser():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--layers", type=int, nargs="+", default=[18, 36], help="of the encoder")
-    parser.add_argument("--layout", nargs="+", default=list(LAYOUTS[:3]), choices=LAYOUTS)
+    parser.add_argument("--layout", nargs="+", default=list(DEFAULTS), choices=LAYOUTS)
     parser.add_argument("--recompute", nargs="+", default=["none", "both"], choices=RECOMPUTE)
     parser.add_argument("--compile", nargs="+", default=["eager"], choices=COMPILED)
     parser.add_argument("--targets", nargs="+", default=["response"], choices=TARGETS)

@@ -1,8 +1,9 @@
 """The alignment benchmark runs, and counts the positions that the model really makes."""
 
+import pytest
 import torch
 from bench.bench_align import (
-    LAYOUTS,
+    DEFAULTS,
     PHASES,
     RECOMPUTE,
     TARGETS,
@@ -24,7 +25,7 @@ def test_every_system_is_measured(capsys):
         [layers, layout, recomputed]
         for layers in ("1", "2")
         for recomputed in RECOMPUTE
-        for layout in LAYOUTS
+        for layout in DEFAULTS
     ]
     for row in cells:
         found = dict(zip(names, row, strict=True))
@@ -44,8 +45,16 @@ def test_targets_are_measured_in_turn(capsys):
     assert all(float(row[6]) > 0 for row in cells)
 
 
-def test_positions_are_the_models():
-    args = get_parser().parse_args(["--tiny", "--device", "cpu"])
+def test_a_prefix_is_read_with_each_prompt_or_once(capsys):
+    options = ["--tiny", "--device", "cpu", "--layout", "packed", "repeated"]
+    main([*options, "--recompute", "none", "--prefix", "30"])
+    rows = [row.strip("| ").split(" | ") for row in capsys.readouterr().out.splitlines()]
+    assert [row[2] for row in rows if len(row) > 5][1:] == ["packed", "repeated"] * 2
+
+
+@pytest.mark.parametrize("prefix", ["10", "30"])
+def test_positions_are_the_models(prefix):
+    args = get_parser().parse_args(["--tiny", "--device", "cpu", "--prefix", prefix])
     torch.manual_seed(0)
     llm = make_llm(args)
     model = make_model(1, llm, args).eval()
@@ -54,4 +63,4 @@ def test_positions_are_the_models():
     embedded = model.encode_audio(batch.tensors["speech"], batch.tensors["speech_lengths"])
     rest = len(model.prompt) - 1
     expected = [rest + len(a) + n - 1 for a, n in zip(embedded, batch.responses, strict=True)]
-    assert positions(batch) == expected
+    assert positions(batch, args.prefix) == expected

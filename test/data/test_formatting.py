@@ -121,7 +121,9 @@ def test_second_run_does_nothing_and_a_change_is_seen(tmp_path, mixed):
 def test_a_copy_elsewhere_gets_tables_of_its_own(tmp_path, mixed):
     format_dir(mixed, tmp_path / "dump", LIMITS)
     (tmp_path / "dump").rename(tmp_path / "moved")
-    assert not format_dir(mixed, tmp_path / "moved", LIMITS).already_done
+    before = (tmp_path / "moved/.done").read_text().splitlines()[0]
+    assert not format_dir(mixed, tmp_path / "moved", LIMITS, drop_bad_audio=True).already_done
+    assert (tmp_path / "moved/.done").read_text() == f"{before}\n{tmp_path}/moved\n"
     paths = kaldi_dir.read_dict(tmp_path / "moved/wav.scp").values()
     assert all(Path(path).exists() for path in paths)
     assert any(path.startswith(f"{tmp_path}/moved/") for path in paths)
@@ -207,7 +209,8 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, root):
     kept = [p for p in before if p.suffix == ".flac" and after[p] == before[p]]
     assert len(kept) >= 120  # converted once only
     cut, complete = files(tmp_path / "cut"), files(tmp_path / "complete")
-    assert cut.pop("wav.scp").replace(b"/cut/", b"/complete/") == complete.pop("wav.scp")
+    for name in ("wav.scp", ".done"):  # they say where they are
+        assert cut.pop(name).replace(b"/cut", b"/complete") == complete.pop(name)
     assert cut == complete  # and no leftover of the killed runs
 
 
@@ -269,7 +272,8 @@ def test_jobs_and_a_merge_equal_one_process(tmp_path, mixed, small_parts, num_jo
     summary = merge(mixed, tmp_path / "jobs", LIMITS)
     assert summary.kept == 7 and sum(summary.dropped.values()) == 3
     jobs, complete = files(tmp_path / "jobs"), files(tmp_path / "complete")
-    assert jobs.pop("wav.scp").replace(b"/jobs/", b"/complete/") == complete.pop("wav.scp")
+    for name in ("wav.scp", ".done"):  # they say where they are
+        assert jobs.pop(name).replace(b"/jobs", b"/complete") == complete.pop(name)
     assert jobs == complete
     before = snapshot(tmp_path / "jobs")
     assert merge(mixed, tmp_path / "jobs", LIMITS).already_done

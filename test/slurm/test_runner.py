@@ -250,7 +250,7 @@ def test_what_a_taken_up_job_made_is_kept(call):
     call.wait_for(lambda: "# exit: 0" in call.text("one.log"))
     again = call.run(*work)
     assert again.returncode == 0, again.stderr
-    assert (call.dir / "made").is_dir() and call.text("one.log").count("begun") == 1
+    assert (call.dir / "made").is_dir() and call.text("one.log").count("begun\n") == 1
 
 
 def test_another_command_for_the_same_log_is_refused(call):

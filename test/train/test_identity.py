@@ -103,7 +103,9 @@ def test_recordings_that_changed_under_their_names_are_refused(root):
     for name in ("train", "valid"):
         record[f"recordings.{name}.speech"] = {"path": "x", "sha256": "0"}
     (root / "exp/training.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"2 changed: the contents of .*data/.done \(recordings"):
+    with pytest.raises(
+        ValueError, match=r"2 changed: sizes or times of recordings in .*data \(recordings"
+    ):
         train(root, max_epoch=3)
 
 

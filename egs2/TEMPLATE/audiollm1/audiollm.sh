@@ -93,6 +93,7 @@ _given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
+[ $# -eq 0 ] || die "'$1' stands behind --, which takes nothing here"
 check_stages 12
 
 main() { # Read before it runs: an edit of this file during a run does no harm.

@@ -44,7 +44,7 @@ state_of() {
     local found
     mkdir -p "${1%/*}"
     found="$(cd "$2" && sort -u | { xargs -r -d '\n' stat -L -c '%n %s %Y' -- 2>&1 || true; })"
-    echo "${found:-none}" >"$1.tmp" && mv "$1.tmp" "$1"
+    echo "${found:-none}" >"$1.$$.tmp" && mv "$1.$$.tmp" "$1"
 }
 
 # hash_of WORDS FILE...: of the words and of what is in the files.
@@ -84,7 +84,7 @@ outdated() {
 # finished MARKER NOW: to be called last.
 finished() {
     mkdir -p "${1%/*}"
-    echo "$2" >"$1.tmp" && mv "$1.tmp" "$1"
+    echo "$2" >"$1.$$.tmp" && mv "$1.$$.tmp" "$1"
 }
 
 # once MARKER INPUT... -- COMMAND...: run COMMAND, if it is outdated.
@@ -106,8 +106,14 @@ marks_of() {
     for data; do
         if [ -f "${data}" ]; then
             file="${dumpdir}/dialogues/$(basename "${data}" .jsonl).state"
-            sed -E 's/"audio": *"/\n&/g' "${data}" | sed -nE 's/^"audio": *"([^"\\]+)".*/\1/p' |
-                state_of "${file}" "$(dirname "${data}")"
+            if grep -qE '"audio": *"[^"]*[\]' "${data}"; then # Names that JSON writes otherwise.
+                mkdir -p "${file%/*}"
+                python -c 'import sys; from espnet_audiollm.data import dialogues
+print(dialogues.recordings_state(sys.argv[1]))' "${data}" >"${file}.$$.tmp" && mv "${file}.$$.tmp" "${file}"
+            else
+                sed -E 's/"audio": *"/\n&/g' "${data}" | sed -nE 's/^"audio": *"([^"\\]+)".*/\1/p' |
+                    state_of "${file}" "$(dirname "${data}")"
+            fi
             marks+=("${data}" "${file}")
             continue
         fi

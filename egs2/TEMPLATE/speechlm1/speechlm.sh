@@ -93,6 +93,7 @@ _given=("$@")
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 command="./run.sh$(printf ' %q' "${_given[@]}")"
+[ $# -eq 0 ] || die "'$1' stands behind --, which takes nothing here"
 check_stages 13
 
 main() { # Read before it runs: an edit of this file during a run does no harm.
@@ -250,10 +251,13 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
 
     # learn_units QUANTISER SOURCE SIZE DATA...: a quantiser of these recordings, by this encoder.
     learn_units() {
-        local sources=("${@:4}") marks
+        local sources=("${@:4}") marks encoder file
         marks_of "${sources[@]}"
         if [[ $2 =~ ^(ctc|bestrq):(.+)$ ]]; then
-            marks+=("$(sed -E 's/:[0-9]+$//' <<<"${BASH_REMATCH[2]}")/valid.loss.ave.pth")
+            encoder="$(sed -E 's/:[0-9]+$//' <<<"${BASH_REMATCH[2]}")"
+            for file in "${encoder}"/{valid.loss.ave.pth,model.safetensors}; do # Trained here, or packed.
+                [ ! -s "${file}" ] || marks+=("${file}")
+            done
         fi
         # shellcheck disable=SC2086
         once "$1.log/.done" "${marks[@]}" -- \
@@ -584,6 +588,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     --noises "" --conversations ""
             fi
             respond_text "${out}/run" "${examples}"
+            touch "${out}/run/.done" # Later than the export, which may have been made again.
             for run in "${audiollm}"/exp/*/respond_"${test_set}"/{reference,"cascade_${best}"}/run.json \
                 "${audiollm}"/exp/${aligned}/respond_"${test_set}/${best}"/run.json \
                 "${expdir}"/*/respond_"${test_set}"/run/run.json; do
@@ -595,7 +600,7 @@ main() { # Read before it runs: an edit of this file during a run does no harm.
                     compared+=("${run%/run.json}")
                 fi
             done
-            answered="$({ cat "${compared[@]/%//answers.jsonl}" 2>/dev/null || true; } | sha256sum)"
+            answered="$({ cat /dev/null "${compared[@]/%//answers.jsonl}" 2>/dev/null || true; } | sha256sum)"
             JOB_KEY="$(hash_of "${answered}" "${compared[@]/%//run.json}")" \
                 ${inference} "${expdir}/comparison.log" python -m espnet_audiollm.bin.compare_systems \
                 "${compared[@]}" --data "${data}/${test_set}" --measure "${timed}" --device "${device}" \

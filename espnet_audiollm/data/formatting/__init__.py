@@ -5,7 +5,8 @@ Every recording is decoded once, here, so that no training run meets a damaged f
 
     parts/NNNNNN   what became of the utterances of one part of wav.scp
     audio/XX/...   recordings that had to be converted
-    wav.scp ...    the tables, merged from all parts; .done is written last
+    wav.scp ...    the tables, merged from all parts
+    .done          written last: what the recordings are (by names, sizes, times); where this is
 
 Parts are ranges of wav.scp's bytes, so they depend only on the data: jobs take every n-th, and any
 other number of jobs, or one process for all, goes on from those that are up to date.
@@ -101,15 +102,15 @@ def merge(
         heads.append(head)
     if sum(head.bad for head in heads) and not drop_bad_audio:
         merging.refuse_bad_audio(src, dst, found, heads)
-    key = hashlib.sha256(f"{dst} {heads} {drop_bad_audio}".encode()).hexdigest()
+    lines = f"{hashlib.sha256(repr(heads).encode()).hexdigest()}\n{dst}\n"
     marker = dst / ".done"
-    if marker.is_file() and marker.read_text().strip() == key and merging.is_complete(src, dst):
+    if marker.is_file() and marker.read_text() == lines and merging.is_complete(src, dst):
         return Summary(already_done=True)
     with _explaining_full_disk(dst):
         merging.clear(dst, {part.name for part in found})
         summary = merging.merge(src, dst, found)
         with atomic_write(marker) as out:
-            out.write(key + "\n")
+            out.write(lines)
     return summary
 
 
