@@ -192,10 +192,10 @@ class Engine:
         """Refuse (ValueError) text beside recordings that fills the context by itself, as a prompt
         with audio is embedded before its positions are counted. A token stands for a byte at least,
         so only long texts are tokenised here."""
-        heard = recordings(turns)
+        found = recordings(turns)
         texts = (part for turn in turns for part in turn.parts if isinstance(part, str))
-        if heard and sum(len(text.encode()) for text in texts) >= self.system.llm.context:
-            room(self.system.llm, WRITING, self.system.prompt(turns, dict.fromkeys(heard, "")))
+        if found and sum(len(text.encode()) for text in texts) >= self.system.llm.context:
+            room(self.system.llm, WRITING, self.system.prompt(turns, dict.fromkeys(found, "")))
 
     def _start(self, row: Row, audio: int) -> None:
         """Compute the prompt's positions, but for those that are known."""
